@@ -1,0 +1,35 @@
+# Verbs only; the logic lives in `iqarena` and in the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+
+help:            ## this list
+	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
+
+setup: .venv/ready  ## virtual environment in .venv with pinned packages; quick when it is there
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,torchattacks]'
+	@touch $@
+
+bench: setup     ## the main job: the pocket suite, about five minutes on two cores
+	$(BIN)/iqarena run pocket
+
+test: setup      ## all tests but the slow ones
+	$(BIN)/python -m pytest
+
+slow: setup      ## the slow tests
+	$(BIN)/python -m pytest -m slow
+
+check: setup     ## style, types, import directions, generated documents
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports
+
+speed: setup     ## wall time against bare model evaluations and against torchattacks
+	$(BIN)/iqarena speed
+
+reference: setup ## run pocket afresh into results/reference/pocket
+	$(BIN)/iqarena run pocket --overwrite always --out results/reference/pocket
+
+clean:           ## remove what make and runs have made
+	rm -rf .venv results/runs results/training .pytest_cache .ruff_cache build
+
+.PHONY: help setup bench test slow check speed reference clean

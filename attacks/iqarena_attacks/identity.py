@@ -1,0 +1,26 @@
+"""Identity — the untouched picture: the floor of every table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iqarena.api import Attack
+from iqarena.seeding import Streams
+from iqarena.source import Source
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Identity(Attack):
+    name = "identity"
+    access = "none"
+
+    eps: float = 0.0
+
+    @property
+    def cost(self) -> int:
+        return 0
+
+    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
+        return x.clone()

@@ -1,0 +1,37 @@
+"""MI-FGSM — Momentum Iterative FGSM (Dong, Liao, Pang, Su, Zhu, Hu, Li, CVPR 2018, arXiv 1710.06081).
+
+    m_{t+1} = decay · m_t + g_t / mean|g_t|,   z_{t+1} = Π( z_t + alpha · s · sign m_{t+1} )
+
+Official values: 10 steps of eps/10, decay 1. For scores: the loss is the score itself. Changed: an image whose
+gradient is zero everywhere keeps a zero momentum instead of dividing by zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iqarena.api import SpecError
+from iqarena_attacks._frame import Iterative
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class MiFgsm(Iterative):
+    name = "mi_fgsm"
+    bibtex = """@inproceedings{dong2018boosting,
+  title = {Boosting Adversarial Attacks with Momentum},
+  author = {Dong, Yinpeng and Liao, Fangzhou and Pang, Tianyu and Su, Hang and Zhu, Jun and Hu, Xiaolin and Li, Jianguo},
+  booktitle = {CVPR}, year = {2018}, eprint = {1710.06081}
+}"""
+
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.decay < 0:
+            raise SpecError(f"{self.name}: expected decay ≥ 0, found {self.decay}")
+
+    def direction(self, gradient: Tensor, memory: Tensor) -> Tensor:
+        mean = gradient.abs().mean((1, 2, 3), keepdim=True)
+        return self.decay * memory + gradient / mean.where(mean > 0, mean.new_ones(()))

@@ -1,0 +1,33 @@
+"""Noise — random signs: what a perturbation of this size does to a score when it knows nothing.
+
+    x' = x + eps · r ⊙ mask,   r ∈ {−1, +1} independent for every pixel and channel
+
+``mask`` takes the filter of a masked attack, for a control with the same support.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iqarena.api import Attack, Filter
+from iqarena.seeding import Streams
+from iqarena.source import Source
+from iqarena_attacks.filters.none import NoFilter
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Noise(Attack):
+    name = "noise"
+    access = "none"
+    stochastic = True
+
+    mask: Filter = NoFilter()
+
+    @property
+    def cost(self) -> int:
+        return 0
+
+    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
+        return x + self.mask(self.eps * streams.shared("noise").signs(x), x, streams)

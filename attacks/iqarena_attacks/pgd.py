@@ -1,0 +1,35 @@
+"""PGD — Projected Gradient Descent (Madry, Makelov, Schmidt, Tsipras, Vladu, ICLR 2018, arXiv 1706.06083).
+
+    z_0 = x (+ U(−eps, eps) with a random start),   z_{t+1} = Π( z_t + alpha · s · sign ∇f(z_t) )
+
+Without the random start this is I-FGSM (Kurakin et al. 2017). For scores: the loss is the score itself. The start
+is off by default so that the sign-flip control and the oracle see one deterministic perturbation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iqarena.seeding import Streams
+from iqarena_attacks._frame import Iterative
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Pgd(Iterative):
+    name = "pgd"
+    stochastic = True
+    bibtex = """@inproceedings{madry2018towards,
+  title = {Towards Deep Learning Models Resistant to Adversarial Attacks},
+  author = {Madry, Aleksander and Makelov, Aleksandar and Schmidt, Ludwig and Tsipras, Dimitris and Vladu, Adrian},
+  booktitle = {ICLR}, year = {2018}, eprint = {1706.06083}
+}"""
+
+    alpha: float | None = 2 / 255
+    random_start: bool = False
+
+    def start(self, x: Tensor, streams: Streams) -> Tensor:
+        if not self.random_start:
+            return x
+        return (x + self.eps * (2 * streams.uniform(x) - 1)).clamp(0, 1)

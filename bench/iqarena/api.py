@@ -1,0 +1,176 @@
+"""The contracts: everything a plugin author needs, and the only part of the harness a plugin may import.
+
+Images are float32 tensors ``(N, 3, H, W)`` in ``[0, 1]``; scores are ``(N,)`` on 0–100, higher = better;
+budgets are in ``[0, 1]`` units, written ``8/255``. Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from iqarena.errors import AttackError, ImageError, IqarenaError, SpecError, WeightsError
+from iqarena.spec import format_number
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from iqarena.seeding import Streams
+    from iqarena.source import Source
+
+__all__ = [
+    "Attack", "AttackError", "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet", "IqarenaError", "Model",
+    "Plugin", "SpecError", "WeightsError",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Plugin(ABC):
+    """A named, versioned, immutable set of parameters; ``repr`` is its canonical spec string.
+
+    ``version`` must be raised when the same spec starts to give other numbers.
+    """
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    bibtex: ClassVar[str] = ""
+    reconstructed: ClassVar[str] = ""  # what is our reconstruction rather than the paper's, in one sentence
+
+    def __repr__(self) -> str:
+        return self._spec(dataclasses.fields(self))
+
+    @property
+    def label(self) -> str:
+        """The spec with default values left out: what columns, plots and file names show."""
+        return self._spec([f for f in dataclasses.fields(self) if getattr(self, f.name) != f.default])
+
+    def _spec(self, fields: Sequence[dataclasses.Field[Any]]) -> str:
+        if not fields:
+            return self.name
+        return f"{self.name}({', '.join(f'{f.name}={_text(getattr(self, f.name))}' for f in fields)})"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Attack(Plugin):
+    """Clean images and a direction → perturbed images inside ``eps``; the frame does everything else.
+
+    ``access`` is what :meth:`perturb` may ask of its model: ``"gradient"`` of the source, ``"score"`` of the
+    target, or ``"none"``.
+    """
+
+    access: ClassVar[Literal["gradient", "score", "none"]] = "gradient"
+    stochastic: ClassVar[bool] = False
+
+    eps: float = 8 / 255
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eps <= 1:
+            raise SpecError(f"{self.name}: expected eps in [0, 1] (write 8/255), found {format_number(self.eps)}")
+
+    @property
+    def cost(self) -> int:
+        """Gradient evaluations per image and source model (or queries of the target); conformance proves it."""
+        return 1
+
+    @property
+    def shared_gradient(self) -> tuple[float, int] | None:
+        """``(sigma, samples)`` when all gradients are taken at the clean image, so that attacks share them."""
+        return None
+
+    @abstractmethod
+    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
+        """The kernel: only the paper's mathematics.
+
+        ``x`` clean images ``(N, 3, H, W)``; ``direction`` ``(N, 1, 1, 1)`` of +1 (raise) or −1 (lower);
+        ``model`` the counted view of the source (or target); ``streams`` one random stream per image.
+        Returns ``x + δ`` of the same shape; it need not be clipped to ``[0, 1]`` or rounded.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Filter(Plugin):
+    """A mask on a gradient or a perturbation ``t`` ``(N, 3, H, W)``, given the clean images ``x``."""
+
+    stochastic: ClassVar[bool] = False
+
+    @abstractmethod
+    def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
+        """Return the filtered ``t``, same shape; images are independent."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FilterChain(Filter):
+    """Filters applied left to right, written ``jnd(threshold=6)|fourier_topk(keep=0.5)``."""
+
+    filters: tuple[Filter, ...] = ()
+
+    def __repr__(self) -> str:
+        return "|".join(map(repr, self.filters))
+
+    def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
+        for one in self.filters:
+            t = one(t, x, streams)
+        return t
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Model(Plugin):
+    """A scorer: ``load`` gives a module mapping images ``(N, 3, H, W)`` in [0, 1] to ``(N,)`` on 0–100.
+
+    ``min_size`` is the shortest side in pixels that it accepts.
+    """
+
+    differentiable: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = False
+    min_size: ClassVar[int] = 1
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Training set, licence, backbone, correlations …: shown by ``describe`` and kept in manifests."""
+        return {}
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights file, part of every result's identity; empty when there are none."""
+        return ""
+
+    @abstractmethod
+    def load(self) -> torch.nn.Module:
+        """Build the module on the CPU with checked weights; the harness freezes and moves it."""
+
+
+@dataclass(frozen=True)
+class ImageItem:
+    """One picture of an image set: decoded only when :meth:`ImageSet.read` is called."""
+
+    id: str
+    cluster: str  # pictures of one reference photograph share it; statistics resample clusters
+    mos: float | None = None  # mean opinion score on the set's own scale, higher = better
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ImageSet(Plugin):
+    """Pictures with ids and, where the set has them, opinion scores."""
+
+    @abstractmethod
+    def items(self) -> list[ImageItem]:
+        """All pictures in a fixed order; raises :class:`ImageError` when the set is missing or damaged."""
+
+    @abstractmethod
+    def read(self, item: ImageItem) -> np.ndarray:
+        """Decode one picture to uint8 RGB ``(H, W, 3)``; raises :class:`ImageError` for a broken one."""
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return format_number(value)
+    return repr(value) if isinstance(value, Plugin) else str(value)

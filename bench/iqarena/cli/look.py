@@ -1,0 +1,54 @@
+"""``list``, ``describe``, ``cite`` and ``doctor``: what there is, and whether it works."""
+
+from __future__ import annotations
+
+import click
+
+from iqarena.errors import IqarenaError, nearest
+
+_KINDS = ("attacks", "filters", "models", "imagesets", "suites")
+
+
+@click.command("list")
+@click.argument("kind", required=False)
+def list_(kind: str | None) -> None:
+    """List attacks, filters, models, imagesets or suites; without KIND, all of them."""
+    from tabulate import tabulate
+
+    from iqarena.describe import summaries
+
+    if kind is not None and kind not in _KINDS:
+        raise IqarenaError(f"unknown kind {kind!r}{nearest(kind, _KINDS)}")
+    for one in [kind] if kind else _KINDS:
+        click.echo(tabulate(summaries(one), headers=[one, "", "from"], tablefmt="simple") + "\n")
+
+
+@click.command()
+@click.argument("name")
+def describe(name: str) -> None:
+    """Everything about the plugin NAME: header, parameters with defaults, what is reconstructed, how to cite."""
+    from iqarena.describe import description
+
+    click.echo(description(name))
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+def cite(names: tuple[str, ...]) -> None:
+    """BibTeX of the attacks NAMES."""
+    from iqarena.describe import bibtex
+
+    for name in names:
+        click.echo(bibtex(name))
+
+
+@click.command()
+def doctor() -> int:
+    """Check this installation: packages, device, weights against their hashes, pictures, a gradient."""
+    from iqarena.doctor import examine
+
+    healthy = True
+    for ok, line in examine():
+        click.echo(f"{'ok  ' if ok else 'FAIL'}  {line}")
+        healthy &= ok
+    return 0 if healthy else 3

@@ -1,0 +1,64 @@
+"""The sealed call around every attack: nothing an attack returns is trusted.
+
+It checks shape and finiteness, projects to the budget and the box, rounds to 8 bit and projects again, and does
+the same to the sign-flip control ``x - δ`` (``methods``: the directed effect). What is scored is what was rounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iqarena.api import Attack, AttackError
+from iqarena.seeding import Streams
+from iqarena.source import Source
+
+
+@dataclass(frozen=True)
+class Crafted:
+    """Adversarial pictures of one attack: uint8 ``(N, 3, H, W)``, and the float ones before rounding."""
+
+    adversarial: Tensor
+    control: Tensor
+    unrounded: Tensor
+    finite: Tensor  # (N,) bool: False where the attack gave NaN or infinity (the picture is then left clean)
+    changed: bool  # whether rounding changed anything
+
+
+def craft(attack: Attack, pictures: Tensor, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Crafted:
+    """Run ``attack`` on uint8 ``pictures`` ``(N, 3, H, W)``, which ``x`` holds as float in [0, 1].
+
+    ``direction`` is ``(N,)`` of ±1. Raises :class:`AttackError` when the attack breaks its contract.
+    """
+    before = x._version
+    out = attack.perturb(x, direction.view(-1, 1, 1, 1).to(x), model, streams)
+    if x._version != before:
+        raise AttackError(f"{attack.name}: changed its input in place; work on a copy")
+    if not isinstance(out, Tensor) or out.shape != x.shape:
+        found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise AttackError(f"{attack.name}: expected images of shape {tuple(x.shape)}, found {found}")
+    delta = out.detach().to(x) - x
+    finite = delta.isfinite().flatten(1).all(1)
+    delta = torch.where(finite.view(-1, 1, 1, 1), delta, torch.zeros_like(delta))
+    unrounded = _project(x, delta, attack.eps)
+    adversarial = _round8(pictures, unrounded, attack.eps)
+    return Crafted(
+        adversarial=adversarial,
+        control=_round8(pictures, _project(x, -delta, attack.eps), attack.eps),
+        unrounded=unrounded,
+        finite=finite.cpu(),
+        changed=bool((unrounded - adversarial.to(x) / 255).abs().max() > 1e-6),
+    )
+
+
+def _project(x: Tensor, delta: Tensor, eps: float) -> Tensor:
+    return (x + delta.clamp(-eps, eps)).clamp(0, 1)
+
+
+def _round8(pictures: Tensor, images: Tensor, eps: float) -> Tensor:
+    """Nearest grey levels that keep the budget: ``|x' - x| ≤ ⌊255 eps⌋`` in whole levels."""
+    room = int(eps * 255 + 1e-6)
+    clean = pictures.short()
+    return (images * 255).round().short().clamp(clean - room, clean + room).clamp(0, 255).to(torch.uint8)

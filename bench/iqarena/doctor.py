@@ -1,0 +1,61 @@
+"""Checks of an installation, cheapest first; each is one line and says what to do when it fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from iqarena.plan import load_suite, resolve
+from iqarena.registry import KINDS, names, plugin_class
+
+
+def examine() -> Iterator[tuple[bool, str]]:
+    """(healthy, line) for every check."""
+    yield sys.version_info >= (3, 11), f"Python {sys.version.split()[0]} (3.11 or newer is needed)"
+    for package in ("torch", "timm", "numpy", "pandas", "pyarrow"):
+        yield _try(lambda package=package: f"{package} {version(package)}")
+    for extra in ("torchattacks", "pyiqa"):
+        there = find_spec(extra) is not None
+        yield True, f"{extra}: {'installed' if there else f'not installed (optional: pip install iqarena[{extra}])'}"
+    yield _try(_device)
+    for kind in KINDS:
+        yield _try(lambda kind=kind: f"{kind}s: {', '.join(_importable(kind))}")
+    plan = resolve(load_suite("pocket"))
+    for model in plan.targets:
+        yield _try(lambda model=model: f"{model!r}: weights match sha256 {model.weights_sha256[:12]}…, {_gradient(model)}")
+    yield _try(lambda: f"{sum(1 for item in plan.images.items() if plan.images.read(item).size)} embedded pictures decode")
+
+
+def _try(check: Callable[[], str]) -> tuple[bool, str]:
+    try:
+        return True, check()
+    except PackageNotFoundError as error:
+        return False, f"{error.name} is not installed; run: pip install iqarena"
+    except Exception as error:  # a doctor reports whatever is wrong
+        return False, f"{type(error).__name__}: {error}"
+
+
+def _importable(kind: str) -> list[str]:
+    return [name for name in names(kind) if plugin_class(kind, name)]
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"GPU: {torch.cuda.get_device_name()}"
+    return f"no GPU; CPU with {torch.get_num_threads()} threads"
+
+
+def _gradient(model) -> str:
+    import torch
+
+    from iqarena.scorer import Scorer
+
+    x = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    value, gradient = Scorer(model).value_and_gradient(x)
+    if not bool(gradient.isfinite().all()) or float(gradient.abs().max()) == 0:
+        raise RuntimeError("its gradient is zero or not finite")
+    return f"score of a test picture {float(value):.1f}, gradient fine"

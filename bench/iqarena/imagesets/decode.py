@@ -1,0 +1,93 @@
+"""Picture files to uint8 RGB ``(H, W, 3)``, never changing a value silently.
+
+PNG, JPEG, BMP, WebP and TIFF with 8 bits per channel. Grey is repeated in the three channels, a palette is looked
+up, an alpha channel that is opaque everywhere is dropped, the EXIF orientation is applied, a colour profile is left
+out of account (scorers are trained on the stored values). Everything else is an :class:`ImageError`: transparency,
+16 bits, CMYK, animations and page stacks, more than ``MAX_PIXELS`` pixels, damaged files.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from iqarena.errors import ImageError
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+MAX_PIXELS = 64_000_000  # a larger picture would not fit beside its gradients anyway
+
+_BITS_PER_SAMPLE = 258  # TIFF tag
+_PNG_DEPTH = 24  # offset of the bit depth in the header, which always comes first
+_EXPECTED = "expected an 8-bit grey or RGB picture (PNG, JPEG, BMP, WebP, TIFF)"
+
+
+def decode_file(path: Path) -> np.ndarray:
+    """Decode one file; raises :class:`ImageError` naming it."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: {_EXPECTED}, cannot be read: {error.strerror or error}") from None
+    return decode(data, str(path))
+
+
+def decode(data: bytes, name: str) -> np.ndarray:
+    """Decode the bytes of one file, called ``name`` in errors."""
+    if not data:
+        raise ImageError(f"{name}: {_EXPECTED}, found an empty file; copy it again")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            surprise = _surprise(image, data)
+            if not surprise:
+                return _to_rgb(ImageOps.exif_transpose(image), name)
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        surprise = f"something else, starting with {data[:8]!r}; convert or remove it"
+    except Exception as error:  # the decoders raise nearly anything for damaged bytes: one bad file is one error row
+        reason = " ".join(str(error).split()) or type(error).__name__
+        surprise = f"a damaged or truncated file ({reason}); copy it again"
+    raise ImageError(f"{name}: {_EXPECTED}, found {surprise}")
+
+
+def _surprise(image: Image.Image, data: bytes) -> str:
+    """What speaks against decoding, seen before any pixel is unpacked; empty if nothing does."""
+    if image.format == "MPO":  # a camera's JPEG with extra frames (previews, second eye) behind the picture
+        image.seek(0)
+    elif image.format not in FORMATS:
+        return f"{image.format}; convert it to PNG"
+    elif getattr(image, "n_frames", 1) > 1:
+        return f"{getattr(image, 'n_frames', 0)} frames or pages; save the wanted one as a PNG of its own"
+    if image.width * image.height > MAX_PIXELS:
+        return f"{image.width}x{image.height} pixels, over the limit of {MAX_PIXELS}; scale it down"
+    bits = _bits(image, data)
+    if bits > 8:
+        return f"{bits} bits per channel; convert it on purpose, for example: magick in.png -depth 8 out.png"
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+        return f"colour mode {image.mode}; convert it to RGB"
+    return ""
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits per channel as stored: pillow opens 16-bit colour as 8-bit RGB without a word."""
+    if image.format == "PNG":
+        return data[_PNG_DEPTH]
+    if image.format == "TIFF":
+        stored = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
+        return max(stored) if isinstance(stored, tuple) else int(stored)
+    return 8
+
+
+def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        lowest = np.asarray(image)[..., 3].min()
+        if lowest < 255:
+            raise ImageError(
+                f"{name}: {_EXPECTED}, found transparency (alpha down to {lowest} of 255); "
+                "flatten it on a background, for example: magick in.png -background white -flatten out.png"
+            )
+    return np.array(image.convert("RGB"))

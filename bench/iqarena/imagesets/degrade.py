@@ -1,0 +1,48 @@
+"""Deterministic degradations of known strength, for spanning the score range and for ranking tests.
+
+| kind | strength | unit |
+|---|---|---|
+| ``blur`` | standard deviation of a Gaussian | pixels |
+| ``noise`` | standard deviation of white Gaussian noise | grey levels |
+| ``jpeg`` | loss, ``100 - quality`` | 0–99 |
+| ``dark`` | share of the light taken away | 0–1 |
+
+A greater strength is always the stronger degradation.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from iqarena.errors import SpecError, nearest
+
+LADDERS: dict[str, tuple[float, ...]] = {
+    "blur": (0.8, 1.5, 2.5, 4.0, 6.0),
+    "noise": (6.0, 12.0, 22.0, 36.0, 55.0),
+    "jpeg": (50.0, 70.0, 82.0, 90.0, 95.0),
+}
+
+
+def degrade(picture: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.ndarray:
+    """Degrade one uint8 RGB picture ``(H, W, 3)``; same arguments, same bytes."""
+    if kind == "blur":
+        return cv2.GaussianBlur(picture, (0, 0), strength, borderType=cv2.BORDER_REFLECT_101)
+    if kind == "noise":
+        grain = np.random.default_rng(seed).normal(0.0, strength, picture.shape)
+        return _round8(picture + grain)
+    if kind == "jpeg":
+        _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(100 - strength)])
+        return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    if kind == "dark":
+        return _round8(picture * (1.0 - strength))
+    raise SpecError(f"unknown degradation {kind!r}{nearest(kind, ['blur', 'noise', 'jpeg', 'dark'])}")
+
+
+def ladder(picture: np.ndarray, kind: str) -> list[np.ndarray]:
+    """The picture itself and five degradations of it, weakest first."""
+    return [picture, *(degrade(picture, kind, strength) for strength in LADDERS[kind])]
+
+
+def _round8(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

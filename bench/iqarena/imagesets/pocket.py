@@ -1,0 +1,87 @@
+"""``pocket`` — 24 pictures of 512×384 that come with the package: no download, nothing to accept.
+
+Thirteen free photographs (``pocket_images/ATTRIBUTION.md``), eleven of them shown as they are, and each of the
+thirteen once with a degradation of known kind and strength, computed when it is read, so that the set spans the
+scale of a scorer. The id says which: ``china+jpeg10`` is JPEG of quality 10, ``coffee+blur2`` a Gaussian of σ = 2
+pixels, ``dogs+noise30`` noise of σ = 30 grey levels, ``hills+dark60`` 60 % of the light taken away. There are no
+opinion scores, and none are made up.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from iqarena.api import ImageError, ImageItem, ImageSet
+from iqarena.errors import nearest
+from iqarena.imagesets.decode import decode
+from iqarena.imagesets.degrade import degrade
+
+FOLDER = Path(__file__).parent / "pocket_images"
+
+# id → kind and strength in the units of `degrade` (JPEG: 100 − quality); the cluster is what stands before the "+"
+_PICTURES: dict[str, tuple[str, float] | None] = {
+    "astronaut": None,
+    "astronaut+jpeg30": ("jpeg", 70),
+    "brushes": None,
+    "brushes+noise8": ("noise", 8),
+    "china": None,
+    "china+jpeg10": ("jpeg", 90),
+    "coffee": None,
+    "coffee+blur2": ("blur", 2),
+    "dandelion": None,
+    "dandelion+noise50": ("noise", 50),
+    "dogs": None,
+    "dogs+noise30": ("noise", 30),
+    "drum+dark75": ("dark", 0.75),
+    "fig": None,
+    "fig+blur1": ("blur", 1),
+    "hills": None,
+    "hills+dark50": ("dark", 0.5),
+    "mountain": None,
+    "mountain+blur5": ("blur", 5),
+    "rocket": None,
+    "rocket+noise15": ("noise", 15),
+    "stream": None,
+    "stream+blur3": ("blur", 3),
+    "sunset+jpeg5": ("jpeg", 95),
+}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PocketImages(ImageSet):
+    name = "pocket"
+
+    def items(self) -> list[ImageItem]:
+        return [ImageItem(id=id, cluster=id.partition("+")[0]) for id in _PICTURES]
+
+    def read(self, item: ImageItem) -> np.ndarray:
+        if item.id not in _PICTURES:
+            raise ImageError(f"pocket: no picture {item.id!r}{nearest(item.id, _PICTURES)}; see PocketImages().items()")
+        picture = _photograph(item.id.partition("+")[0])
+        change = _PICTURES[item.id]
+        return picture if change is None else degrade(picture, *change, seed=zlib.crc32(item.id.encode()))
+
+
+def _photograph(name: str) -> np.ndarray:
+    path = FOLDER / f"{name}.jpg"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: expected a picture of the package, {error.strerror}; install iqarena again") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != _sha256s()[path.name]:
+        raise ImageError(f"{path}: expected sha256 {_sha256s()[path.name]}, found {found}; install iqarena again")
+    return decode(data, str(path))
+
+
+@cache
+def _sha256s() -> dict[str, str]:
+    with (FOLDER / "pictures.csv").open(newline="", encoding="utf-8") as file:
+        return {row["file"]: row["sha256"] for row in csv.DictReader(file)}

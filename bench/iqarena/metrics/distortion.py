@@ -1,0 +1,86 @@
+"""How far an adversarial picture is from the clean one. Both are uint8 RGB ``(H, W, 3)``.
+
+| key | what | unit |
+|---|---|---|
+| ``linf`` | largest change of a channel value | [0, 1] |
+| ``l2`` | Euclidean norm of the change over all values | [0, 1] scale |
+| ``psnr`` | ``10 log10(1 / mean squared change)``; infinite for equal pictures | dB |
+| ``ssim`` | structural similarity of the lumas; NaN where a side is under 11 pixels | up to 1 |
+| ``changed`` | pixels with any change | share |
+| ``above_jnd`` | pixels whose largest channel change exceeds the clean picture's JND | share |
+
+SSIM is of Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural
+similarity" (IEEE TIP 13(4), 2004), at full size: Gaussian window 11×11 with σ = 1.5, K₁ = 0.01, K₂ = 0.03, averaged
+over the windows that lie inside the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from iqarena.perception import grey, jnd_map
+
+_RADIUS, _SIGMA = 5, 1.5
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A clean picture and everything about it that does not depend on the attack."""
+
+    picture: np.ndarray  # uint8 (H, W, 3)
+    jnd: np.ndarray  # float32 (H, W), grey levels
+    luma: np.ndarray  # float32 (H, W), 128 taken away: keeps the variances below exact in float32
+    mean: np.ndarray  # float32, windows inside the picture
+    variance: np.ndarray
+
+    @classmethod
+    def of(cls, clean: np.ndarray) -> Reference:
+        luma = _luma(clean)
+        mean = _smooth(luma)
+        return cls(clean, jnd_map(clean), luma, mean, _smooth(luma * luma) - mean * mean)
+
+
+def distortion(clean: np.ndarray | Reference, adversarial: np.ndarray) -> dict[str, float]:
+    """The table above as a dict; pass :meth:`Reference.of` the clean picture when it is compared many times."""
+    reference = clean if isinstance(clean, Reference) else Reference.of(clean)
+    if adversarial.dtype != np.uint8 or adversarial.shape != reference.picture.shape:
+        raise ValueError(
+            f"expected uint8 {reference.picture.shape} like the clean picture, found {adversarial.dtype} {adversarial.shape}"
+        )
+    change = cv2.absdiff(reference.picture, adversarial)
+    largest = cv2.max(cv2.max(change[..., 0], change[..., 1]), change[..., 2])
+    squares = cv2.norm(change, cv2.NORM_L2SQR) / 255**2
+    return {
+        "linf": float(largest.max()) / 255,
+        "l2": math.sqrt(squares),
+        "psnr": 10 * math.log10(change.size / squares) if squares else math.inf,
+        "ssim": _ssim(reference, adversarial),
+        "changed": cv2.countNonZero(largest) / largest.size,
+        "above_jnd": np.count_nonzero(largest > reference.jnd) / largest.size,
+    }
+
+
+def _ssim(reference: Reference, adversarial: np.ndarray) -> float:
+    if reference.mean.size == 0:
+        return math.nan
+    luma = _luma(adversarial)
+    mean = _smooth(luma)
+    variance = _smooth(luma * luma) - mean * mean
+    covariance = _smooth(reference.luma * luma) - reference.mean * mean
+    one, other = reference.mean + 128, mean + 128
+    similar = (2 * one * other + _C1) * (2 * covariance + _C2)
+    return float(np.mean(similar / ((one * one + other * other + _C1) * (reference.variance + variance + _C2))))
+
+
+def _luma(picture: np.ndarray) -> np.ndarray:
+    return grey(picture).astype(np.float32) - 128
+
+
+def _smooth(plane: np.ndarray) -> np.ndarray:
+    size = 2 * _RADIUS + 1
+    return cv2.GaussianBlur(plane, (size, size), _SIGMA)[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS]

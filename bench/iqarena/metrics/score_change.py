@@ -1,0 +1,51 @@
+"""How far an attack moved a score, in the field's several spellings (scores on 0–100, higher = better).
+
+``f`` clean score, ``f'`` attacked score, ``s`` the direction (+1 raise, −1 lower), all ``(N,)``::
+
+    gain            s · (f' − f)
+    directed        s · (f(x + δ) − f(x − δ)) / 2
+    RGO             |f' − f| / max(100 − f, f)
+    boundary ratio  |f' − f| / (100 − f when raising, f when lowering)
+    R               mean log10( max(f, 100 − f) / |f' − f| )
+
+R is of Zhang et al., "Perceptual attacks of no-reference image quality models with human-in-the-loop"
+(NeurIPS 2022, arXiv 2210.00933); lower R = stronger attack. The boundary ratio is what the score-boundary attack
+(arXiv 2401.05217) raises step by step. The directed effect is ours: undirected noise has about 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from iqarena.stats import Floats
+
+GUARD = 1e-6  # smallest score change (and room to the end of the scale) that is told from zero
+
+
+def gain(clean: Floats, attacked: Floats, direction: Floats) -> Floats:
+    """Score change in the wanted direction, in score points, ``(N,)``."""
+    return direction * (attacked - clean)
+
+
+def directed_effect(attacked: Floats, control: Floats, direction: Floats) -> Floats:
+    """Half the difference to the sign-flipped perturbation, in score points, ``(N,)``."""
+    return direction * (attacked - control) / 2
+
+
+def relative_gain(clean: Floats, attacked: Floats) -> Floats:
+    """RGO: the change as a share of the larger room on the scale, ``(N,)``."""
+    return np.abs(attacked - clean) / np.maximum(100 - clean, clean)
+
+
+def boundary_ratio(clean: Floats, attacked: Floats, direction: Floats) -> Floats:
+    """The change as a share of the room in the wanted direction, ``(N,)``."""
+    room = np.where(direction > 0, 100 - clean, clean)
+    return np.abs(attacked - clean) / np.maximum(room, GUARD)
+
+
+def robustness(clean: Floats, attacked: Floats) -> float:
+    """R, one number; lower = stronger attack; NaN without scores."""
+    if not len(clean):
+        return float("nan")
+    change = np.maximum(np.abs(attacked - clean), GUARD)
+    return float(np.log10(np.maximum(clean, 100 - clean) / change).mean())

@@ -1,0 +1,198 @@
+"""A suite file, resolved: which attacks on which sources against which targets, on which pictures, at what cost."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from iqarena.api import Attack, ImageSet, Model
+from iqarena.errors import IqarenaError, SpecError, nearest
+from iqarena.registry import build, build_attack, build_model
+from iqarena.spec import Chain, Number, parse
+
+Relation = Literal["whitebox", "transfer", "ensemble_holdout", "ensemble_member"]
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """A source: one model or an ensemble of several; ``spec`` is its canonical text."""
+
+    models: tuple[Model, ...]
+
+    @property
+    def spec(self) -> str:
+        names = [repr(m) for m in self.models]
+        return names[0] if len(names) == 1 else f"ensemble({', '.join(names)})"
+
+    def relation(self, target: Model) -> Relation:
+        """``whitebox``: the source is the target; ``ensemble_member``: it contains it; else it never saw it."""
+        if len(self.models) == 1:
+            return "whitebox" if target in self.models else "transfer"
+        return "ensemble_member" if target in self.models else "ensemble_holdout"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The keys of a suite file. ``sources`` may use ``each`` (every target alone) and ``leave_one_out``."""
+
+    name: str
+    images: str | dict[str, Any]
+    attacks: list[str]
+    targets: list[str]
+    sources: list[str] = field(default_factory=lambda: ["each", "leave_one_out"])
+    baselines: list[str] = field(default_factory=list)
+    direction: Literal["mid", "raise", "lower"] = "mid"
+    seed: int = 0
+    repeats: int = 1
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite with every name looked up."""
+
+    suite: Suite
+    attacks: tuple[Attack, ...]
+    sources: tuple[SourceSpec, ...]
+    targets: tuple[Model, ...]
+    images: ImageSet
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """Every model the run loads, each once."""
+        return tuple(dict.fromkeys([*self.targets, *(m for s in self.sources for m in s.models)]))
+
+
+    def scored(self, source: SourceSpec) -> tuple[Model, ...]:
+        """The targets that pictures crafted on ``source`` are scored with: all but an ensemble's own members."""
+        return tuple(t for t in self.targets if source.relation(t) != "ensemble_member")
+
+    def gradients(self) -> dict[str, int]:
+        """Gradient evaluations per picture, by model: at most these, after sharing (see ``Source``)."""
+        totals: dict[str, int] = {}
+        for model in dict.fromkeys(m for s in self.sources for m in s.models):
+            members = sum(model in s.models for s in self.sources)
+            seen: set[tuple[float, int]] = set()
+            total = 0
+            for attack in self.attacks:
+                shared = attack.shared_gradient
+                if shared is None:
+                    total += attack.cost * members
+                elif shared not in seen:
+                    seen.add(shared)
+                    total += attack.cost
+            totals[repr(model)] = total
+        return totals
+
+
+def suites() -> dict[str, Path]:
+    """The suites that come with iqarena, by name."""
+    folder = Path(str(files("iqarena"))) / "suites"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
+    """Read a built-in suite or a ``.toml`` file; ``overrides`` beat the file, unknown keys are errors."""
+    known = suites()
+    path = known.get(name, Path(name))
+    if not path.is_file():
+        raise IqarenaError(f"expected a suite name or a .toml file, found {name!r}{nearest(name, known)}; see: iqarena list suites")
+    try:
+        keys = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise IqarenaError(f"{path}: not a TOML file: {error}") from None
+    keys = {"name": path.stem, **keys, **(overrides or {})}
+    valid = Suite.__dataclass_fields__
+    for key in keys:
+        if key not in valid:
+            raise IqarenaError(f"suite {path.name}: unknown key {key!r}{nearest(key, valid)}")
+    for key in ("images", "attacks", "targets"):
+        if not keys.get(key):
+            raise IqarenaError(f"suite {path.name}: expected the key {key!r}, found none; see bench/README.md")
+    return _checked(Suite(**keys), path.name)
+
+
+def resolve(suite: Suite) -> Plan:
+    """Look up every plugin of a suite; raises :class:`SpecError` for what is unknown."""
+    targets = tuple(build_model(spec) for spec in suite.targets)
+    attacks = tuple(build_attack(spec) for spec in suite.attacks)
+    for things, what in ((targets, "target"), (attacks, "attack")):
+        specs = [repr(t) for t in things]
+        for spec in specs:
+            if specs.count(spec) > 1:
+                raise SpecError(f"suite {suite.name}: {what} {spec} is listed twice")
+    sources: dict[str, SourceSpec] = {}
+    for text in suite.sources:
+        for source in _sources(text, targets):
+            sources.setdefault(source.spec, source)
+    plan = Plan(suite, attacks, tuple(sources.values()), targets, _image_set(suite.images))
+    if not any(plan.scored(source) for source in plan.sources):
+        raise SpecError(f"suite {suite.name}: no source has a target that is not its own ensemble member; add a target")
+    return plan
+
+
+def parse_source(text: str) -> SourceSpec:
+    """``cnn`` or ``ensemble(cnn, vit)``."""
+    call = parse(text).single
+    if call.name != "ensemble":
+        return SourceSpec((build_model(text),))
+    if call.kwargs or len(call.args) < 2 or any(isinstance(a, Number) for a in call.args):
+        raise SpecError(f"expected ensemble(a, b, …) of at least two models, found {text!r}")
+    models = tuple(build_model(a) for a in call.args if isinstance(a, Chain))
+    if len(set(models)) != len(models):
+        raise SpecError(f"{text!r} names a model twice")
+    return SourceSpec(models)
+
+
+def with_overrides(suite: Suite, **changes: Any) -> Suite:
+    """The suite with the command line's ``--seed`` and ``--limit``; ``None`` changes nothing."""
+    return _checked(replace(suite, **{k: v for k, v in changes.items() if v is not None}), suite.name)
+
+
+def _sources(text: str, targets: tuple[Model, ...]) -> list[SourceSpec]:
+    able = [t for t in targets if t.differentiable]
+    if text == "each":
+        return [SourceSpec((t,)) for t in able]
+    if text == "leave_one_out":
+        ensembles = [SourceSpec(tuple(m for m in able if m != t)) for t in targets]
+        return [e for e in ensembles if len(e.models) > 1]
+    source = parse_source(text)
+    for model in source.models:
+        if not model.differentiable:
+            raise SpecError(f"source {text!r}: {model!r} has no gradient; use it as a target only")
+    return [source]
+
+
+def _image_set(value: str | dict[str, Any]) -> ImageSet:
+    """A spec string, or a table ``{set = "folder", path = "…"}`` for values a spec cannot hold."""
+    if isinstance(value, str):
+        made = build("imageset", value)
+    else:
+        from iqarena.registry import plugin_class
+
+        options = dict(value)
+        cls = plugin_class("imageset", str(options.pop("set", "folder")))
+        for key in options:
+            if key not in cls.__dataclass_fields__:
+                raise SpecError(f"image set {cls.name!r} has no parameter {key!r}{nearest(key, cls.__dataclass_fields__)}")
+        made = cls(**options)
+    assert isinstance(made, ImageSet)
+    return made
+
+
+def _checked(suite: Suite, where: str) -> Suite:
+    for key in ("attacks", "targets", "sources", "baselines"):
+        value = getattr(suite, key)
+        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+            raise IqarenaError(f"suite {where}: expected a list of spec strings for {key!r}, found {value!r}")
+    if suite.direction not in ("mid", "raise", "lower"):
+        raise IqarenaError(f"suite {where}: direction must be mid, raise or lower, found {suite.direction!r}")
+    for key, least in (("seed", 0), ("repeats", 1), ("limit", 1)):
+        value = getattr(suite, key)
+        if not (key == "limit" and value is None) and not (type(value) is int and value >= least):
+            raise IqarenaError(f"suite {where}: expected a whole number ≥ {least} for {key!r}, found {value!r}")
+    return suite

@@ -1,0 +1,185 @@
+"""Plugins by name: tables of the built-in packages, entry points of others, and single files.
+
+Nothing is imported before it is used. A table maps a name to ``"module:Class"``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import sys
+import types
+import typing
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from iqarena.api import Attack, Filter, FilterChain, ImageSet, Model, Plugin
+from iqarena.errors import IqarenaError, SpecError, nearest
+from iqarena.spec import Call, Chain, Number, parse
+
+KINDS: dict[str, type[Plugin]] = {"attack": Attack, "filter": Filter, "model": Model, "imageset": ImageSet}
+_BUILT_IN = ("iqarena.imagesets", "iqarena_attacks", "iqarena_models")
+_EXTRAS = {"torchattacks": "torchattacks", "pyiqa": "pyiqa"}
+_from_files: dict[str, dict[str, tuple[str, str]]] = {kind: {} for kind in KINDS}
+
+P = TypeVar("P", bound=Plugin)
+
+
+def names(kind: str) -> list[str]:
+    """Sorted names of a kind."""
+    return sorted(_table(kind))
+
+
+def origin(kind: str, name: str) -> str:
+    """Where a plugin comes from, as ``module:Class``."""
+    return _table(kind)[name][0]
+
+
+def plugin_class(kind: str, name: str) -> type[Plugin]:
+    """The class behind a name; imports its module."""
+    table = _table(kind)
+    if name not in table:
+        raise SpecError(f"unknown {kind} {name!r}{nearest(name, table)}; see: iqarena list {kind}s")
+    reference, source = table[name]
+    module_name, _, class_name = reference.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        step = f"pip install 'iqarena[{extra}]'" if extra else f"mend or remove it ({source})"
+        raise IqarenaError(f"{kind} {name!r} needs the package {error.name!r}, which is not installed; {step}") from None
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise IqarenaError(f"{kind} {name!r} from {source} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, KINDS[kind]) and found.name == name):
+        raise IqarenaError(f"{kind} {name!r} from {source}: expected a {KINDS[kind].__name__} with name = {name!r}")
+    return found
+
+
+def build(kind: str, spec: str | Chain) -> Plugin:
+    """The plugin a spec string stands for; raises :class:`SpecError` for anything unknown in it."""
+    chain = parse(spec) if isinstance(spec, str) else spec
+    if kind == "filter" and len(chain.calls) > 1:
+        return FilterChain(filters=tuple(build_filter(Chain((call,))) for call in chain.calls))
+    return _construct(kind, chain.single)
+
+
+def build_filter(spec: str | Chain) -> Filter:
+    return typing.cast(Filter, build("filter", spec))
+
+
+def build_attack(spec: str) -> Attack:
+    return typing.cast(Attack, build("attack", spec))
+
+
+def build_model(spec: str | Chain) -> Model:
+    return typing.cast(Model, build("model", spec))
+
+
+def training_of(name: str) -> Callable[..., dict[str, Any]]:
+    """The function that trains scorer ``name``; see ``iqarena_models.training``."""
+    table = _table("training")
+    if name not in table:
+        raise SpecError(f"no training for scorer {name!r}{nearest(name, table)}")
+    module, _, function = table[name][0].partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def add_file(path: Path) -> None:
+    """Register every plugin class defined in a Python file (``--plugin my_attack.py``)."""
+    if not path.is_file():
+        raise IqarenaError(f"--plugin: expected a Python file, found no {path}")
+    name = f"iqarena_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise IqarenaError(f"--plugin: expected a Python file ending in .py, found {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise IqarenaError(f"--plugin {path}: {type(error).__name__}: {error}") from error
+    found = 0
+    for thing in vars(module).values():
+        for kind, base in KINDS.items():
+            if isinstance(thing, type) and issubclass(thing, base) and thing.__module__ == name and thing.name:
+                if thing.name in _table(kind):
+                    raise IqarenaError(
+                        f"{kind} {thing.name!r} is defined by both {_table(kind)[thing.name][1]} and {path}; rename one"
+                    )
+                _from_files[kind][thing.name] = (f"{name}:{thing.__name__}", str(path))
+                found += 1
+    if not found:
+        raise IqarenaError(f"--plugin {path}: expected a class with a name that extends Attack, Filter, Model or ImageSet")
+
+
+def _table(kind: str) -> dict[str, tuple[str, str]]:
+    """name → (reference, where it was declared)."""
+    return {**_installed(kind), **_from_files.get(kind, {})}
+
+
+@cache
+def _installed(kind: str) -> dict[str, tuple[str, str]]:
+    table: dict[str, tuple[str, str]] = {}
+    for package in _BUILT_IN:
+        for name, reference in importlib.import_module(package).PLUGINS.get(kind, {}).items():
+            table[name] = (reference, package)
+    for point in entry_points(group=f"iqarena.{kind}s"):
+        where = point.dist.name if point.dist else point.value
+        if point.name in table:
+            raise IqarenaError(f"{kind} {point.name!r} is defined by both {table[point.name][1]} and {where}; remove one")
+        table[point.name] = (point.value, where)
+    return table
+
+
+def _construct(kind: str, call: Call) -> Plugin:
+    cls = plugin_class(kind, call.name)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    if len(call.args) > len(fields):
+        raise SpecError(f"{call.name}: expected at most {len(fields)} parameters, found {len(call.args)}")
+    given = dict(zip(fields, call.args, strict=False))
+    for key, value in call.kwargs:
+        if key not in fields:
+            raise SpecError(f"{kind} {call.name!r} has no parameter {key!r}{nearest(key, fields)}")
+        if key in given:
+            raise SpecError(f"{call.name}: parameter {key!r} is given twice")
+        given[key] = value
+    hints = typing.get_type_hints(cls)
+    try:
+        return cls(**{key: _value(hints[key], value, f"{call.name}({key}=…)") for key, value in given.items()})
+    except TypeError as error:
+        raise SpecError(f"{call.name}: {error}") from None
+
+
+def _value(hint: Any, value: Number | Chain, where: str) -> Any:
+    """Coerce a parsed argument to a field's type."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(value, Number):
+        if float in options:
+            return value.value
+        if int in options and value.integer:
+            return int(value.value)
+        raise SpecError(f"{where}: expected {_expected(options)}, found {value.text}")
+    bare = value.calls[0].name if len(value.calls) == 1 and not value.calls[0].args else ""
+    if bare == "none" and type(None) in options:
+        return None
+    if bool in options and bare in ("true", "false"):
+        return bare == "true"
+    for option in options:
+        if typing.get_origin(option) is Literal:
+            if bare in typing.get_args(option):
+                return bare
+            raise SpecError(f"{where}: unknown value {bare!r}{nearest(bare, map(str, typing.get_args(option)))}")
+        if isinstance(option, type) and issubclass(option, Filter):
+            return build("filter", value)
+    if str in options and bare:
+        return bare
+    raise SpecError(f"{where}: expected {_expected(options)}, found {bare or 'a plugin'}")
+
+
+def _expected(options: tuple[Any, ...]) -> str:
+    words = {float: "a number (8/255)", int: "a whole number", bool: "true or false", str: "a word", type(None): "none"}
+    return " or ".join(words.get(o, "a " + getattr(o, "__name__", "value").lower()) for o in options)

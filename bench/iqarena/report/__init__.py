@@ -1,0 +1,76 @@
+"""Stored rows → tables, plots and a page. Needs no torch: a leaderboard is rebuilt wherever the rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from iqarena.errors import StoreError
+from iqarena.report import plots
+from iqarena.report.boards import attack_board, model_board
+from iqarena.report.gallery import gallery_figure
+from iqarena.report.page import Picture, page
+from iqarena.report.pairs import pair_table, tidy
+from iqarena.report.tables import (
+    attack_table,
+    failure_table,
+    flag_table,
+    model_table,
+    provenance,
+    reconstruction_table,
+)
+from iqarena.report.text import markdown, terminal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["derive"]
+
+
+def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: Path | None = None) -> str:
+    """Write every derived file of a run into ``out`` and return the boards as text for the terminal.
+
+    Writes ``pairs.csv``, ``leaderboard_attacks.csv``, ``leaderboard_models.csv``, ``leaderboard.md``,
+    ``plots/*.{png,svg}`` and ``index.html``. ``gallery`` is the folder of kept pictures, if any. The three CSV
+    files depend on rows and manifest alone, byte for byte; only their ``seconds`` vary between runs.
+    Raises :class:`StoreError` when there are no rows.
+    """
+    if not (rows["relation"] != "ensemble_member").any():
+        raise StoreError("expected rows to report on, found none; finish the run first")
+    out.mkdir(parents=True, exist_ok=True)
+    pairs = pair_table(rows, manifest)
+    attacks, models = attack_board(pairs, manifest), model_board(pairs, manifest)
+    files = {"leaderboard_attacks.csv": attacks, "leaderboard_models.csv": models, "pairs.csv": pairs.table}
+    for name, table in files.items():
+        tidy(table).to_csv(out / name, index=False, float_format="%.6g", lineterminator="\n")
+
+    suite, facts = str(manifest.get("suite") or "run"), provenance(manifest, rows)
+    boards = [attack_table(attacks), model_table(models)]
+    remarks = [t for t in (flag_table(pairs.table), failure_table(rows), reconstruction_table(manifest)) if t]
+    _write(out / "leaderboard.md", markdown(suite, boards, remarks, facts))
+
+    ranked = [
+        _draw(out, "attacks", plots.attack_ranks(attacks), "Ranked attacks with intervals"),
+        _draw(out, "models", plots.model_ranks(models), "Ranked models with intervals"),
+    ]
+    maps = [
+        _draw(out, f"heatmap_{plots.slug(label)}", figure, f"Heat map of {label}: sources by targets")
+        for label, figure in plots.heat_maps(pairs.table, manifest).items()
+    ]
+    kept = gallery_figure(gallery, rows) if gallery else None
+    shown = _draw(out, "gallery", kept, "Clean and adversarial pictures", vector=False) if kept else None
+    illustrated = list(zip(boards, ranked, strict=True))
+    _write(out / "index.html", page(suite, illustrated, maps, shown, remarks, facts, [*files, "leaderboard.md"]))
+    return terminal([attack_table(attacks, brief=True), boards[1]], facts)
+
+
+def _draw(out: Path, name: str, figure: Figure, alt: str, *, vector: bool = True) -> Picture:
+    plots.save(figure, out / "plots" / name, vector=vector)
+    return Picture(f"plots/{name}", alt, vector)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,129 @@
+"""Pairs → leaderboards: attacks over all held-out pairs, models as targets and as sources.
+
+Every interval, rank interval and tie group comes from the replicates of the pairs: pictures are drawn once per
+replicate for all pairs together, so differences between attacks (or models) are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from iqarena.report.pairs import COSTS, HELD_OUT, Pairs
+from iqarena.stats import Floats, Ranking, divide, interval, mean_of_present, ranking
+
+SIGNIFICANT = 0.05  # on Holm-corrected p-values
+
+
+def attack_board(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """One line per attack, strongest first; an attack without a single result stands last with coverage 0.
+
+    ``coverage`` counts against the held-out rows of all attacks together: what others were measured on and this
+    one was not is missing too. ``win_rate`` is the share of duels won on the same source, target and picture
+    against every other attack, ties half.
+    """
+    table = pairs.table
+    held_out = table["relation"].isin(HELD_OUT)
+    planned = len(_held_out_rows(pairs).drop_duplicates(["source", "target", "image", "repeat"]))
+    wins = _win_rates(pairs)
+    records, means, samples = [], [], []
+    for label in _in_order((a["label"] for a in manifest["attacks"]), table["attack_label"]):
+        mine = table["attack_label"] == label
+        board = table[mine & held_out]
+        mean, drawn = _mean_effect(pairs, mine & held_out)
+        record: dict[str, Any] = {"attack_label": label, **_summary("directed_sd", mean, drawn)}
+        for name in ("transfer", "ensemble_holdout", "whitebox"):
+            record |= _summary(f"{name}_directed_sd", *_mean_effect(pairs, mine & (table["relation"] == name)))
+        record |= {"gain": board["gain_mean"].mean(), "srocc": board["srocc"].mean(), "win_rate": wins.get(label)}
+        decided = board["p_holm"] < SIGNIFICANT
+        record |= {
+            "better": int((decided & (board["baseline_gap"] > 0)).sum()),
+            "worse": int((decided & (board["baseline_gap"] < 0)).sum()),
+            "tested": int(board["p_holm"].notna().sum()),
+            "ssim": board["ssim"].mean(),
+            **{name: board[name].mean() for name in COSTS},
+            "n_pairs": int((board["n"] > 0).sum()),
+            "n_flagged": int((board["flags"] != "").sum()),
+            "n_ok": int(board["n"].sum()),
+            "n_planned": planned,
+            "coverage": board["n"].sum() / planned if planned else float("nan"),
+        }
+        records.append(record)
+        means.append(mean)
+        samples.append(drawn)
+    return _ranked(records, ranking(np.array(means), np.stack(samples, axis=1)), "attack_label")
+
+
+def model_board(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """One line per target, most robust first: the mean directed effect of all held-out attacks that look at a model.
+
+    Floors (attacks that ask for neither gradient nor score) and pairs that did not run are left out, so that a
+    broken attack is never read as a robust model. ``source_*`` is how much the model gives away as a single source.
+    """
+    table = pairs.table
+    real = table["relation"].isin(HELD_OUT) & (table["backwards"] + table["queries"] > 0)
+    against = real & ~table["flags"].str.contains("did_not_run")
+    records, means, samples = [], [], []
+    for model in _in_order(manifest["targets"], table["target"]):
+        mine = against & (table["target"] == model)
+        mean, drawn = _mean_effect(pairs, mine)
+        record: dict[str, Any] = {"model": model, **_summary("directed_sd", mean, drawn)}
+        record |= {"srocc": table["srocc"][mine].mean(), "mos_srocc": table["mos_srocc"][mine].mean()}
+        record |= {"strongest_attack": "", "strongest_source": "", "strongest_directed_sd": float("nan")}
+        effects = table["directed_sd_mean"][mine].dropna()
+        if len(effects):
+            worst = table.loc[effects.idxmax()]
+            record |= {"strongest_attack": worst["attack_label"], "strongest_source": worst["source"]}
+            record["strongest_directed_sd"] = worst["directed_sd_mean"]
+        as_source = real & (table["relation"] == "transfer") & (table["source"] == model)
+        record |= _summary("source_directed_sd", *_mean_effect(pairs, as_source))
+        record |= {"n_pairs": int((table["n"][mine] > 0).sum())}
+        records.append(record)
+        means.append(mean)
+        samples.append(drawn)
+    return _ranked(records, ranking(-np.array(means), -np.stack(samples, axis=1)), "model")
+
+
+def _mean_effect(pairs: Pairs, chosen: pd.Series) -> tuple[float, Floats]:
+    """Mean over pairs (each pair counts once) of the directed effect, and its bootstrap samples ``(B,)``."""
+    return pairs.table["directed_sd_mean"][chosen].mean(), mean_of_present(pairs.samples[:, chosen.to_numpy()], axis=1)
+
+
+def _summary(name: str, mean: float, samples: Floats) -> dict[str, float]:
+    low, high = interval(samples[:, None])[:, 0]
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def _ranked(records: list[dict[str, Any]], order: Ranking, name: str) -> pd.DataFrame:
+    board = pd.DataFrame(records)
+    for at, (column, values) in enumerate(
+        [("rank", order.rank), ("rank_low", order.low), ("rank_high", order.high), ("tie_group", order.group)]
+    ):
+        board.insert(at, column, values)
+    return board.sort_values(["rank", name], na_position="last", ignore_index=True)
+
+
+def _win_rates(pairs: Pairs) -> dict[str, float]:
+    duels = _held_out_rows(pairs).pivot_table(
+        index=["source", "target", "image"], columns="attack_label", values="directed_sd", aggfunc="mean", observed=True
+    )
+    effect = duels.to_numpy(float)
+    rates = {}
+    for k, label in enumerate(duels.columns):
+        others = np.delete(effect, k, axis=1)
+        fought = ~np.isnan(others) & ~np.isnan(effect[:, [k]])
+        won = (effect[:, [k]] > others) + 0.5 * (effect[:, [k]] == others)
+        rates[str(label)] = float(divide(np.array(won[fought].sum()), np.array(fought.sum())))
+    return rates
+
+
+def _held_out_rows(pairs: Pairs) -> pd.DataFrame:
+    return pairs.rows[pairs.rows["relation"].isin(HELD_OUT)]
+
+
+def _in_order(declared: Iterable[str], found: pd.Series) -> list[str]:
+    """Declared names first, in their order, then what else the rows hold."""
+    return list(dict.fromkeys([*declared, *sorted(found.unique())]))

@@ -1,0 +1,66 @@
+"""A figure of clean pictures, adversarial pictures and their amplified difference, from what the runner kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from iqarena.report.tables import short_source
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INDEX = "gallery.json"  # [{image, attack_label, source, clean, adversarial}], file names beside it
+AMPLIFY = 10
+MOST = 12  # lines in the figure
+
+
+def gallery_figure(folder: Path, rows: pd.DataFrame) -> Figure | None:
+    """The first entries of the folder's index, one line each; none when it holds no pictures."""
+    from matplotlib.figure import Figure
+
+    index = folder / INDEX
+    entries: list[dict[str, Any]] = json.loads(index.read_text("utf-8"))[:MOST] if index.is_file() else []
+    if not entries:
+        return None
+    figure = Figure(figsize=(7.4, 2.55 * len(entries)), layout="constrained", facecolor="white")
+    grid = figure.subplots(len(entries), 3, squeeze=False)
+    for axes, entry in zip(grid, entries, strict=True):
+        clean, attacked = _read(folder / entry["clean"]), _read(folder / entry["adversarial"])
+        difference = np.clip(128 + AMPLIFY * (attacked.astype(int) - clean), 0, 255).astype(np.uint8)
+        titles = (_shorten(entry["image"], 32), _shorten(entry["attack_label"], 32), f"difference × {AMPLIFY}")
+        below = ("clean", f"from {_shorten(short_source(entry['source']), 30)}", _score_change(entry, rows))
+        for ax, picture, title, text in zip(axes, (clean, attacked, difference), titles, below, strict=True):
+            ax.imshow(picture)
+            ax.set_title(title, fontsize=8.5)
+            ax.set_xlabel(text, fontsize=8)
+            ax.set(xticks=[], yticks=[])
+    return figure
+
+
+def _score_change(entry: dict[str, Any], rows: pd.DataFrame) -> str:
+    """What the picture did to targets it was not made with: the held-out one, or the mean over several."""
+    same = (rows["attack_label"] == entry["attack_label"]) & (rows["source"] == entry["source"])
+    seen = rows[same & (rows["image"] == entry["image"]) & (rows["status"] == "ok")]
+    seen = seen[seen["relation"].isin(["transfer", "ensemble_holdout"])].drop_duplicates("target")
+    if seen.empty:
+        return ""
+    clean, attacked = seen["score_clean"].mean(), seen["score_adv"].mean()
+    who = _shorten(str(seen["target"].iloc[0]), 24) if len(seen) == 1 else f"mean of {len(seen)} targets"
+    return f"{who}: {clean:.1f} → {attacked:.1f}"
+
+
+def _read(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def _shorten(text: str, width: int) -> str:
+    text = text.replace("$", r"\$")
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -1,0 +1,143 @@
+"""Rows → pairs: one line per (attack, source, target), and the bootstrap samples that every board re-uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from iqarena.metrics.correlation import agreement, bootstrap_srocc
+from iqarena.metrics.score_change import boundary_ratio, directed_effect, gain, relative_gain, robustness
+from iqarena.stats import Floats, cluster_weights, holm, interval, paired_test, weighted_mean, weighted_median
+
+KEY = ["attack", "source", "target"]
+HELD_OUT = ("transfer", "ensemble_holdout")
+MEANS = ["linf", "l2", "psnr", "ssim", "changed", "above_jnd", "own_gain", "zero_gradient"]
+COSTS = ["forwards", "backwards", "queries", "seconds"]
+ALL_ZERO = 0.99  # a mean share of exactly zero gradient entries above this is a gradient that is not there
+ROUNDING = 1e-6  # slack of a stored L∞ against its budget
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """``table`` with K pairs; ``samples`` ``(B, K)`` bootstrap means of the directed effect in target deviations;
+    ``rows`` what they were made from: every row but those of ensemble members, with ``directed_sd`` added."""
+
+    table: pd.DataFrame
+    samples: Floats
+    rows: pd.DataFrame
+
+
+def pair_table(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Pairs:
+    """Summarise stored rows; ``pairs.csv`` is the table as it is.
+
+    Intervals are 95 % percentile intervals of a bootstrap over clusters of pictures, the same replicates for all
+    pairs, seeded by ``manifest["seed"]``. The clean deviation of a target is taken as fixed.
+    """
+    rows = _with_effects(rows)
+    images = rows.drop_duplicates("image").sort_values("image")
+    weights = cluster_weights(images["cluster"].tolist(), seed=int(manifest["seed"]))
+    rows["unit"] = np.searchsorted(images["image"].to_numpy(str), rows["image"].to_numpy(str))
+    budgets = {a["label"]: a["eps"] for a in manifest["attacks"] if a.get("eps") is not None}
+    records, samples = [], []
+    for key, group in rows.groupby(KEY, sort=True):
+        record, sample = _pair(group, weights, budgets)
+        records.append(dict(zip(KEY, key, strict=True)) | record)  # pyright: ignore[reportArgumentType]
+        samples.append(sample)
+    table = pd.DataFrame(records)
+    drawn = np.stack(samples, axis=2)  # (replicates, statistics, pairs)
+    for k, name in enumerate(["gain_mean", "gain_median", "directed_mean", "directed_median", "directed_sd_mean",
+                              "directed_sd_median", "srocc"]):  # fmt: skip
+        low, high = interval(drawn[:, k])
+        at = int(table.columns.get_indexer([name])[0]) + 1
+        table.insert(at, f"{name}_low", np.where(table["n_clusters"] > 1, low, np.nan))
+        table.insert(at + 1, f"{name}_high", np.where(table["n_clusters"] > 1, high, np.nan))
+    table = table.drop(columns="n_clusters")
+    return Pairs(_with_tests(table, rows, manifest.get("baselines")), drawn[:, 4], rows)
+
+
+def tidy(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers without rounding dust (1e-17, −0), so that the same rows give the same bytes; p-values stay."""
+    numbers = [c for c in table.select_dtypes("float").columns if c not in ("p", "p_holm")]
+    return table.assign(**{c: table[c].round(10) + 0.0 for c in numbers})
+
+
+def _with_effects(rows: pd.DataFrame) -> pd.DataFrame:
+    """Sorted copy without ensemble members; failed rows have no numbers; the three effects added."""
+    rows = rows[rows["relation"] != "ensemble_member"].sort_values([*KEY, "image", "repeat"], kind="stable")
+    rows = rows.reset_index(drop=True).assign(ok=lambda r: r["status"] == "ok")
+    numeric = ["direction", "score_clean", "score_adv", "score_control", "score_float", "mos", *MEANS, *COSTS]
+    rows[numeric] = rows[numeric].astype(float).where(rows["ok"], axis=0)
+    s, clean, attacked = (rows[c].to_numpy() for c in ("direction", "score_clean", "score_adv"))
+    rows["gain"] = gain(clean, attacked, s)
+    rows["directed"] = directed_effect(attacked, rows["score_control"].to_numpy(), s)
+    scored = rows[rows["ok"]].drop_duplicates(["target", "image"])
+    deviation = scored.groupby("target")["score_clean"].std()  # pandas: ddof = 1
+    deviation = deviation.where(deviation > 1e-9)
+    rows["directed_sd"] = rows["directed"] / rows["target"].map(deviation).astype(float)
+    return rows
+
+
+def _pair(group: pd.DataFrame, weights: Floats, budgets: Mapping[str, float]) -> tuple[dict[str, Any], Floats]:
+    """One line of the table, and its bootstrap samples ``(B, 7)`` in the order of the interval columns."""
+    first, ok = group.iloc[0], group[group["ok"]]
+    drawn = weights[:, ok["unit"].to_numpy()]
+    clean, attacked, s = (ok[c].to_numpy() for c in ("score_clean", "score_adv", "direction"))
+    record = {name: first[name] for name in ("attack_label", "relation")}
+    record |= {"n": len(ok), "n_failed": len(group) - len(ok), "n_clusters": ok["cluster"].nunique()}
+    samples = []
+    for name in ("gain", "directed", "directed_sd"):
+        values = ok[name].to_numpy()
+        record |= {f"{name}_mean": _mean(values), f"{name}_median": _median(values)}
+        samples += [weighted_mean(values, drawn), weighted_median(values, drawn)]
+    record |= agreement(clean, attacked)
+    samples.append(bootstrap_srocc(clean, attacked, drawn))
+    record |= {
+        "r": robustness(clean, attacked),
+        "rgo": _mean(relative_gain(clean, attacked)),
+        "boundary_ratio": _mean(boundary_ratio(clean, attacked, s)),
+    }
+    record |= {f"mos_{k}": v for k, v in agreement(ok["mos"].to_numpy(), attacked).items()}
+    record |= {name: _mean(ok[name].to_numpy()) for name in [*MEANS, *COSTS]}
+    record["float_gap"] = _mean((ok["score_float"] - ok["score_adv"]).abs().to_numpy())
+    record["flags"] = ";".join(_flags(record, ok["linf"].max(), budgets.get(first["attack_label"])))
+    return record, np.stack(samples, axis=1)
+
+
+def _flags(record: Mapping[str, Any], linf: float, eps: float | None) -> Iterable[str]:
+    if record["backwards"] + record["queries"] > 0 and not record["own_gain"] > 0:
+        yield "did_not_run"
+    if record["zero_gradient"] > ALL_ZERO:
+        yield "zero_gradient"
+    if eps is not None and linf > eps + ROUNDING:
+        yield "over_budget"
+
+
+def _with_tests(table: pd.DataFrame, rows: pd.DataFrame, baselines: Iterable[str] | None) -> pd.DataFrame:
+    """Add each attack's paired test against the strongest baseline on the same source and target."""
+    labels = table["attack_label"]
+    is_baseline = labels.isin(list(baselines)) if baselines is not None else ~labels.str.startswith("sega")
+    per_cluster = rows.pivot_table(index=KEY, columns="cluster", values="directed_sd", aggfunc="mean", observed=True)
+    per_cluster = per_cluster.reindex(pd.MultiIndex.from_frame(table[KEY])).to_numpy(float)
+    opponent, gap, p = ([""] * len(table), np.full(len(table), np.nan), np.full(len(table), np.nan))
+    for _, pairs in table.groupby(["source", "target"], sort=True):
+        strength = pairs["directed_sd_mean"].where(is_baseline[pairs.index]).dropna()
+        if strength.empty:
+            continue
+        strongest = int(strength.idxmax())
+        for k in pairs.index.drop(strongest):
+            opponent[k] = str(labels[strongest])
+            gap[k] = table["directed_sd_mean"][k] - strength[strongest]
+            p[k] = paired_test(per_cluster[k], per_cluster[strongest])
+    return table.assign(baseline=opponent, baseline_gap=gap, p=p, p_holm=holm(p))
+
+
+def _mean(values: Floats) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _median(values: Floats) -> float:
+    return float(np.median(values)) if len(values) else float("nan")

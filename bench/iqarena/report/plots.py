@@ -1,0 +1,145 @@
+"""Figures of the boards: a source → target heat map per attack, ranked effects of attacks and of models.
+
+Directed effects are in standard deviations of the target's clean scores. Colours are told apart in all common
+kinds of colour blindness, and every difference in colour is also one in text or shape.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from iqarena.report.pairs import HELD_OUT
+from iqarena.report.tables import short_source
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE = "#0072B2", "#D55E00"  # of Okabe and Ito's palette
+EFFECT = "directed effect (standard deviations of the target's clean scores)"
+
+
+def heat_maps(pairs: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Figure]:
+    """One figure per attack that has results, by label; the colour scale is shared and set by held-out pairs."""
+    models = list(dict.fromkeys([*manifest["targets"], *manifest.get("sources", []), *sorted(pairs["target"])]))
+    labels = dict.fromkeys(a["label"] for a in manifest["attacks"]) | dict.fromkeys(sorted(pairs["attack_label"]))
+    scored = pairs[pairs["directed_sd_mean"].notna()]
+    held_out = scored.loc[scored["relation"].isin(HELD_OUT), "directed_sd_mean"].abs()
+    limit = max(0.1, held_out.max()) if len(held_out) else 1.0
+    figures = {}
+    for label in labels:
+        mine = scored[scored["attack_label"] == label]
+        if len(mine):
+            figures[label] = _heat_map(label, mine.assign(row=mine["source"].map(short_source)), models, limit)
+    return figures
+
+
+def _heat_map(label: str, mine: pd.DataFrame, models: Sequence[str], limit: float) -> Figure:
+    import seaborn as sns
+
+    effect = mine.pivot_table(index="row", columns="target", values="directed_sd_mean")
+    flagged = mine[mine["flags"] != ""].groupby(["row", "target"]).size()
+    rows = [m for m in models if m in effect.index] + [r for r in effect.index if r not in models]
+    effect = effect.reindex(index=rows, columns=[m for m in models if m in effect.columns])
+    texts = effect.map(lambda v: "" if np.isnan(v) else f"{v:.2f}".replace("-", "−"))
+    for row, target in flagged.index:
+        texts.loc[row, target] += "†"
+    height, width = effect.shape
+    figure, axes = _figure(3.4 + 0.72 * width, 2.2 + 0.46 * height)
+    sns.heatmap(
+        effect, ax=axes, cmap="vlag", vmin=-limit, vmax=limit, annot=texts, fmt="", linewidths=1, linecolor="white",
+        annot_kws={"fontsize": 9}, cbar_kws={"extend": "both", "label": "directed effect (target std. dev.)"},
+    )  # fmt: skip
+    axes.set_facecolor("#e4e4e4")
+    white_box = mine[mine["relation"] == "whitebox"]
+    for row, target in zip(white_box["row"], white_box["target"], strict=True):
+        corner = (effect.columns.get_loc(target), effect.index.get_loc(row))
+        _frame(axes, corner)
+    axes.set(xlabel="target", ylabel="source")
+    axes.set_title(_wrapped(label, 12 + 8 * width), fontsize=11, loc="left")
+    axes.set_xticklabels([_wrapped(m, 18) for m in effect.columns], rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticklabels([_wrapped(m, 24) for m in effect.index], rotation=0)
+    notes = ["framed: white-box"] if len(white_box) else []
+    notes += ["†: flagged"] if len(flagged) else []
+    notes += ["grey: no result"] if effect.isna().to_numpy().any() else []
+    figure.supxlabel(" · ".join(notes), fontsize=8.5, color="#444444")
+    return figure
+
+
+def attack_ranks(board: pd.DataFrame) -> Figure:
+    """Attacks, strongest first, with intervals: single-source transfer and ensemble hold-out."""
+    series = {"single-source transfer": "transfer_directed_sd", "ensemble, held-out target": "ensemble_holdout_directed_sd"}
+    return _ranks(board, "attack_label", series, f"mean {EFFECT}", "Attacks on held-out targets")
+
+
+def model_ranks(board: pd.DataFrame) -> Figure:
+    """Models, most robust first, with intervals: as a target, and as a source for the others."""
+    series = {"as a target (small = robust)": "directed_sd", "as a source (large = transfers)": "source_directed_sd"}
+    return _ranks(board, "model", series, f"mean {EFFECT}", "Models under held-out attacks")
+
+
+def _ranks(board: pd.DataFrame, name: str, series: Mapping[str, str], unit: str, title: str) -> Figure:
+    labels = [_wrapped(label, 34) for label in board[name]]
+    lines = sum(1 + label.count("\n") for label in labels)
+    figure, axes = _figure(8.2, 1.9 + 0.2 * len(board) + 0.24 * lines)
+    place = np.arange(len(board))
+    styles = zip(series.items(), (BLUE, ORANGE), "os", (-0.14, 0.14), strict=True)
+    for (text, column), colour, marker, shift in styles:
+        value, low, high = (board[c].to_numpy(float) for c in (column, f"{column}_low", f"{column}_high"))
+        axes.hlines(place + shift, low, high, color=colour, linewidth=1.8)
+        axes.plot(value, place + shift, marker, color=colour, markersize=5.5, label=text)
+    axes.axvline(0, color="#666666", linewidth=0.9, linestyle="--", zorder=0)
+    axes.set_yticks(place, labels)
+    axes.set_ylim(len(board) - 0.5, -0.5)
+    axes.grid(axis="x", color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(f"{unit}\nbars: 95 % bootstrap interval over pictures", fontsize=9)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def save(figure: Figure, path: Path, *, vector: bool = True) -> None:
+    """Write ``path`` + ``.png`` and, unless told not to, ``.svg``, without time stamps."""
+    import matplotlib as mpl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(f"{path}.png", dpi=130, metadata={"Software": None})
+    if vector:
+        with mpl.rc_context({"svg.hashsalt": "iqarena"}):
+            figure.savefig(f"{path}.svg", metadata={"Date": None, "Creator": None})
+
+
+def slug(label: str) -> str:
+    """A file name for a spec; a long one is cut and told apart by a hash."""
+    name = re.sub(r"[^A-Za-z0-9.+-]+", "_", label).strip("_")
+    return name if len(name) <= 80 else f"{name[:70]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    return figure, figure.subplots()
+
+
+def _frame(axes: Axes, corner: tuple[Any, Any]) -> None:
+    from matplotlib.patches import Rectangle
+
+    x, y = corner
+    axes.add_patch(Rectangle((x + 0.04, y + 0.04), 0.92, 0.92, fill=False, edgecolor="black", linewidth=2))
+
+
+def _wrapped(label: str, width: int) -> str:
+    """Broken into lines of ``width`` characters, at spaces and bars where there are any; ``$`` stays a dollar."""
+    spaced = label.replace("|", "|\u200b").replace("$", r"\$")
+    return "\n".join(textwrap.wrap(spaced, width, break_on_hyphens=False)).replace("\u200b", "")

@@ -1,0 +1,195 @@
+"""What a reader is shown, as text: the tables and facts that the terminal, the Markdown file and the page share."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from iqarena.report.pairs import HELD_OUT
+from iqarena.spec import parse
+
+LEGEND = {
+    "Directed effect": "s · (f(x + δ) − f(x − δ)) / 2 in standard deviations of the target's clean scores: how far the "
+    "perturbation moves the target in the wanted direction, beyond what its sign-flipped control does. "
+    "Undirected noise has about 0. Mean over pairs, with a 95 % bootstrap interval over pictures.",
+    "Held-out": "single-source transfer and ensemble hold-out pairs: the attack never saw the target. "
+    "Only these decide ranks.",
+    "White-box": "the target is the attack's own source. An upper reference, never a part of a rank.",
+    "Rank [interval], tie": "from the same bootstrap, paired over pictures. Attacks with the same tie letter are not "
+    "told apart from the first of their group.",
+    "SROCC kept": "rank correlation of the target's clean and attacked scores; 1 = order untouched. "
+    "Undirected noise lowers it too, so read it beside the noise row.",
+    "Win rate": "share of duels against every other attack on the same source, target and picture, ties half.",
+    "vs baseline": "held-out pairs significantly better / worse / tested against the strongest baseline of the same "
+    "source and target (Wilcoxon signed-rank over pictures, Holm-corrected over all pairs, 5 %).",
+    "Coverage": "held-out results that exist, of those that any attack was measured on.",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells are final text; the first ``names`` columns (and the last, if said) are names, the others numbers."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    names: int = 1
+    note: str = ""
+    last_is_name: bool = False
+
+    @property
+    def left(self) -> list[bool]:
+        """Which columns are left-aligned."""
+        columns = len(self.header)
+        return [k < self.names or (self.last_is_name and k == columns - 1) for k in range(columns)]
+
+
+def attack_table(board: pd.DataFrame, *, brief: bool = False) -> Table:
+    """The attack board; ``brief`` leaves out what a terminal has no room for."""
+    header = ["Rank", "Tie", "Attack", "Directed effect", "Transfer", "Ensemble", "White-box*", "SROCC kept"]
+    header += ["vs baseline", "Coverage"] if brief else [
+        "Gain", "Win rate", "vs baseline", "SSIM", "Forwards", "Backwards", "Queries", "Seconds", "Coverage", "Flagged",
+    ]  # fmt: skip
+    rows = []
+    for r in board.to_dict("records"):
+        cells = {
+            "Rank": _rank(r),
+            "Tie": _tie(r["tie_group"]),
+            "Attack": r["attack_label"],
+            "Directed effect": _with_interval(r, "directed_sd"),
+            "Transfer": _number(r["transfer_directed_sd"]) if brief else _with_interval(r, "transfer_directed_sd"),
+            "Ensemble": _number(r["ensemble_holdout_directed_sd"])
+            if brief
+            else _with_interval(r, "ensemble_holdout_directed_sd"),
+            "White-box*": _number(r["whitebox_directed_sd"]),
+            "SROCC kept": _number(r["srocc"]),
+            "Gain": _number(r["gain"], 1),
+            "Win rate": _number(r["win_rate"]),
+            "vs baseline": f"{r['better']}/{r['worse']}/{r['tested']}" if r["tested"] else "",
+            "SSIM": _number(r["ssim"], 3),
+            **{c.capitalize(): _count(r[c]) for c in ("forwards", "backwards", "queries")},
+            "Seconds": _number(r["seconds"], 2),
+            "Coverage": f"{r['n_ok']}/{r['n_planned']}",
+            "Flagged": str(r["n_flagged"] or ""),
+        }
+        rows.append([cells[name] for name in header])
+    note = "Directed effect in target standard deviations on held-out pairs; * white-box is never ranked."
+    return Table("Attacks", header, rows, names=3, note=note)
+
+
+def model_table(board: pd.DataFrame) -> Table:
+    header = ["Rank", "Tie", "Model", "Directed effect", "SROCC kept", "As a source", "Worst case", "by"]
+    rows = []
+    for r in board.to_dict("records"):
+        attacker = f"{r['strongest_attack']} from {short_source(r['strongest_source'])}" if r["strongest_attack"] else ""
+        effect, source = _with_interval(r, "directed_sd"), _with_interval(r, "source_directed_sd")
+        strongest = _number(r["strongest_directed_sd"])
+        rows.append([_rank(r), _tie(r["tie_group"]), r["model"], effect, _number(r["srocc"]), source, strongest, attacker])
+    note = "As targets of all held-out attacks but the floors, most robust (smallest effect) first. "
+    note += "As a source: what it gives away to single-source transfer attacks on the others."
+    return Table("Models", header, rows, names=3, note=note, last_is_name=True)
+
+
+def short_source(source: str) -> str:
+    """``ensemble of 4`` for a source of several members, else the source itself."""
+    calls = parse(source).calls
+    joined = len(calls) == 1 and calls[0].name == "ensemble"
+    return f"ensemble of {len(calls[0].args)}" if joined else source
+
+
+def flag_table(pairs: pd.DataFrame) -> Table | None:
+    """Which pairs carry a guard flag, gathered over targets; none when all is well."""
+    flagged = pairs[pairs["flags"] != ""]
+    if flagged.empty:
+        return None
+    groups = flagged.groupby(["attack_label", "source", "flags"], sort=True)["target"]
+    rows = [[*map(str, key), ", ".join(targets)] for key, targets in groups]  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
+    note = "did_not_run: the attack failed to move its own source, so its pairs say nothing about the target."
+    return Table("Flags", ["Attack", "Source", "Flags", "Targets"], rows, names=4, note=note)
+
+
+def failure_table(rows: pd.DataFrame) -> Table | None:
+    """Distinct error messages with how often they came; none when nothing failed."""
+    failed = rows[rows["status"] != "ok"]
+    if failed.empty:
+        return None
+    groups = failed.groupby(["attack_label", "source", "message"], sort=True).size()
+    lines = [[*map(str, key), str(n)] for key, n in groups.items()]  # pyright: ignore[reportGeneralTypeIssues, reportArgumentType]
+    return Table("Failed results", ["Attack", "Source", "Message", "Rows"], lines, names=3)
+
+
+def reconstruction_table(manifest: Mapping[str, Any]) -> Table | None:
+    """Which attacks are, in part, this project's reading of a paper rather than the paper."""
+    sentences = {a["label"]: a.get("reconstructed", "") for a in manifest["attacks"]}
+    sentences |= manifest.get("reconstructed", {})
+    rows = [[label, sentence] for label, sentence in sentences.items() if sentence]
+    return Table("Reconstructed parts", ["Attack", "What is ours"], rows, names=2) if rows else None
+
+
+def provenance(manifest: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, str]:
+    """Where the numbers come from, as name → text."""
+    command = manifest.get("command", "")
+    ok, planned = int((rows["status"] == "ok").sum()), manifest.get("planned", len(rows))
+    held_out = rows[rows["relation"].isin(HELD_OUT)]
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(manifest.get("packages", {}).items()))
+    facts = {
+        "Suite": manifest.get("suite", ""),
+        "Command": command if isinstance(command, str) else shlex.join(command),
+        "Seed": str(manifest["seed"]),
+        "Run": f"{manifest.get('started', '')} to {manifest.get('finished') or 'unfinished'}",
+        "Results": f"{ok} of {planned} planned rows are there ({_percent(ok, planned)})",
+        "Size": f"{rows['image'].nunique()} pictures in {rows['cluster'].nunique()} clusters, "
+        f"{rows['attack_label'].nunique()} attacks, "
+        f"{held_out[['source', 'target']].drop_duplicates().shape[0]} held-out pairs of source and target",
+        "Sources": ", ".join(manifest.get("sources", [])),
+        "Targets": ", ".join(manifest["targets"]),
+        "Device": ", ".join(str(manifest[k]) for k in ("device", "precision") if manifest.get(k)),
+        "Software": ", ".join(filter(None, [f"Python {manifest.get('python', '?')}", packages])),
+        "Commit": manifest.get("git_commit") or "",
+    }
+    return {name: str(text) for name, text in facts.items() if text}
+
+
+def _with_interval(record: Mapping[Any, Any], name: str) -> str:
+    value, low, high = record[name], record[f"{name}_low"], record[f"{name}_high"]
+    if math.isnan(value):
+        return ""
+    return _number(value) if math.isnan(low) else f"{_number(value)} [{_number(low)}, {_number(high)}]"
+
+
+def _rank(record: Mapping[Any, Any]) -> str:
+    if math.isnan(record["rank"]):
+        return ""
+    low, high = record["rank_low"], record["rank_high"]
+    return f"{record['rank']:.0f}" + ("" if math.isnan(low) else f" [{low:.0f}–{high:.0f}]")
+
+
+def _tie(group: float) -> str:
+    """a, b, …, z, aa, ab, …"""
+    if math.isnan(group):
+        return ""
+    text, n = "", int(group)
+    while n:
+        n, letter = divmod(n - 1, 26)
+        text = chr(ord("a") + letter) + text
+    return text
+
+
+def _number(value: float, digits: int = 2) -> str:
+    """Fixed digits with a true minus sign; zero has no sign; empty for NaN."""
+    if value is None or math.isnan(value):
+        return ""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def _count(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.0f}" if value >= 10 or value == round(value) else f"{value:.1f}"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "none planned"

@@ -1,0 +1,86 @@
+"""A loaded scorer: frozen weights, safe gradients, and evaluations whose result does not depend on the batch.
+
+Convolution libraries pick their algorithm by batch size, and another algorithm rounds differently. So a scorer is
+always evaluated in micro-batches of one fixed size: single pictures on the CPU (which is as fast there), padded
+batches of ``CUDA_BATCH`` on a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from iqarena.api import AttackError, ImageError, Model
+
+CUDA_BATCH = 16
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Scorer:
+    """Images ``(N, 3, H, W)`` float32 in [0, 1] → scores ``(N,)`` float64, nominally 0–100, higher = better.
+
+    ``evaluated`` counts the pictures really scored and differentiated, for the speed report.
+    """
+
+    def __init__(self, model: Model, device: str = "cpu", precision: str = "fp32") -> None:
+        self.model = model
+        self.device = torch.device(device)
+        self.evaluated = {"forward": 0, "gradient": 0}
+        self._dtype = PRECISIONS[precision]
+        self._chunk = 1 if self.device.type == "cpu" else CUDA_BATCH
+        self._module: nn.Module = model.load().eval().requires_grad_(False)
+        self._module.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._lock = threading.Lock()
+
+    def score(self, x: Tensor) -> Tensor:
+        """Scores without a graph."""
+        with torch.inference_mode():
+            scores = torch.cat([self._forward(part)[:n] for part, n in self._parts(x)])
+        self._count("forward", len(x))
+        return scores.double().clone()
+
+    def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores ``(N,)`` and ``∂ score / ∂ x`` ``(N, 3, H, W)``, at the price of one forward and one backward.
+
+        Scores of a batch are independent, so their sum is differentiated.
+        """
+        if not self.model.differentiable:
+            raise AttackError(f"{self.model!r} has no gradient; use it as a target only")
+        values, grads = [], []
+        for part, n in self._parts(x):
+            leaf = part.detach().requires_grad_(True)
+            scores = self._forward(leaf)
+            if not scores.requires_grad:
+                raise AttackError(f"{self.model!r} has no gradient; use it as a target only")
+            values.append(scores.detach()[:n])
+            grads.append(torch.autograd.grad(scores.sum(), leaf)[0][:n])
+        self._count("gradient", len(x))
+        return torch.cat(values).double(), torch.cat(grads).contiguous()
+
+    def _parts(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """Micro-batches of exactly ``_chunk`` pictures and how many of each are real."""
+        if min(x.shape[-2:]) < self.model.min_size:
+            raise ImageError(
+                f"{self.model!r} needs pictures of at least {self.model.min_size} pixels a side,"
+                f" found {x.shape[-1]}×{x.shape[-2]}; leave the picture out or enlarge it"
+            )
+        for part in x.to(self.device).split(self._chunk):
+            pad = self._chunk - len(part)
+            whole = torch.cat([part, part[:1].expand(pad, -1, -1, -1)]) if pad else part
+            yield whole.to(memory_format=torch.channels_last), len(part)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        low = self._dtype != torch.float32
+        with torch.autocast(self.device.type, self._dtype) if low else contextlib.nullcontext():
+            scores = self._module(x)
+        if scores.shape != (len(x),):
+            raise AttackError(f"{self.model!r} returned scores of shape {tuple(scores.shape)}, expected ({len(x)},)")
+        return scores.float()
+
+    def _count(self, what: str, n: int) -> None:
+        with self._lock:
+            self.evaluated[what] += n

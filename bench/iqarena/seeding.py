@@ -1,0 +1,47 @@
+"""Per-image random streams: a result depends on the picture and the seed, never on its neighbours.
+
+Numbers are drawn on the CPU and then moved, so every device sees the same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Streams:
+    """One random generator per image, seeded from ``hash(image, purpose, seed, repeat)``."""
+
+    def __init__(self, images: Sequence[str], purpose: str, seed: int = 0, repeat: int = 0) -> None:
+        self._identity = (tuple(images), seed, repeat)
+        self._generators = [_generator(image, purpose, seed, repeat) for image in images]
+
+    def shared(self, purpose: str) -> Streams:
+        """Fresh streams that depend on ``purpose`` but not on the attack, so that variants meet the same noise."""
+        images, seed, repeat = self._identity
+        return Streams(images, purpose, seed, repeat)
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal numbers in the shape, type and place of ``like`` ``(N, …)``."""
+        return self._draw(like, lambda shape, g: torch.randn(shape, generator=g))
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Uniform numbers in [0, 1)."""
+        return self._draw(like, lambda shape, g: torch.rand(shape, generator=g))
+
+    def signs(self, like: Tensor) -> Tensor:
+        """Independent +1 and −1."""
+        return self._draw(like, lambda shape, g: torch.randint(0, 2, shape, generator=g).float() * 2 - 1)
+
+    def _draw(self, like: Tensor, draw) -> Tensor:
+        if len(like) != len(self._generators):
+            raise ValueError(f"expected a batch of {len(self._generators)} images, found {len(like)}")
+        return torch.stack([draw(like.shape[1:], g) for g in self._generators]).to(like)
+
+
+def _generator(*identity: object) -> torch.Generator:
+    digest = hashlib.sha256("\0".join(map(str, identity)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))

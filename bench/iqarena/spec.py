@@ -1,0 +1,145 @@
+"""Spec strings: ``mi_fgsm(eps=8/255, steps=10)``, ``ensemble(cnn, vit)``, ``jnd(6)|fourier_topk(keep=0.5)``.
+
+A spec string is parsed, never evaluated. Grammar::
+
+    chain := call ("|" call)*
+    call  := name [ "(" [argument ("," argument)*] ")" ]
+    argument := [name "="] (number ["/" number] | chain)
+
+A bare ``true``, ``false`` or ``none`` as an argument is read as a name; the plugin's field type decides.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from iqarena.errors import SpecError
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:/\d+)?)|(?P<name>[A-Za-z_][\w.+-]*)|(?P<mark>[(),=|]))"
+)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A literal number; ``text`` keeps the way it was written (``8/255``)."""
+
+    text: str
+
+    @property
+    def value(self) -> float:
+        numerator, _, denominator = self.text.partition("/")
+        if denominator:
+            if int(denominator) == 0:
+                raise SpecError(f"expected a number, found {self.text!r} with denominator 0")
+            return float(numerator) / int(denominator)
+        return float(numerator)
+
+    @property
+    def integer(self) -> bool:
+        return re.fullmatch(r"[+-]?\d+", self.text) is not None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One plugin call: name, positional and keyword arguments."""
+
+    name: str
+    args: tuple[Number | Chain, ...] = ()
+    kwargs: tuple[tuple[str, Number | Chain], ...] = ()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Calls joined by ``|``, applied left to right as written; most have one."""
+
+    calls: tuple[Call, ...]
+
+    @property
+    def single(self) -> Call:
+        if len(self.calls) != 1:
+            raise SpecError(f"expected one plugin, found a chain of {len(self.calls)} joined by '|'")
+        return self.calls[0]
+
+
+def parse(text: str) -> Chain:
+    """Parse a spec string; raises :class:`SpecError` naming the place of the first surprise."""
+    tokens = _tokens(text)
+    chain, at = _chain(tokens, 0, text)
+    if at != len(tokens):
+        raise _surprise(tokens, at, text, "the end")
+    return chain
+
+
+def format_number(value: float) -> str:
+    """Canonical text of a number: integers plain, multiples of 1/255 as ``8/255``, else shortest repr."""
+    if isinstance(value, int) or float(value).is_integer():
+        return str(int(value))
+    scaled = Fraction(value * 255).limit_denominator(4)
+    if abs(float(scaled) / 255 - value) < 1e-12 and value <= 1:
+        return f"{scaled.numerator}/{255 * scaled.denominator}"
+    return repr(float(value))
+
+
+def _tokens(text: str) -> list[tuple[str, str, int]]:
+    tokens, at = [], 0
+    stripped = text.rstrip()
+    while at < len(stripped):
+        match = _TOKEN.match(stripped, at)
+        if match is None or match.lastgroup is None:
+            raise SpecError(
+                f"expected a name, number or one of ( ) , = | in spec {text!r}, found {stripped[at:].strip()[:1]!r} at {at}"
+            )
+        tokens.append((match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
+        at = match.end()
+    return tokens
+
+
+def _chain(tokens: list[tuple[str, str, int]], at: int, text: str) -> tuple[Chain, int]:
+    call, at = _call(tokens, at, text)
+    calls = [call]
+    while at < len(tokens) and tokens[at][1] == "|":
+        call, at = _call(tokens, at + 1, text)
+        calls.append(call)
+    return Chain(tuple(calls)), at
+
+
+def _call(tokens: list[tuple[str, str, int]], at: int, text: str) -> tuple[Call, int]:
+    if at >= len(tokens) or tokens[at][0] != "name":
+        raise _surprise(tokens, at, text, "a name")
+    name, at = tokens[at][1], at + 1
+    args: list[Number | Chain] = []
+    kwargs: list[tuple[str, Number | Chain]] = []
+    if at >= len(tokens) or tokens[at][1] != "(":
+        return Call(name), at
+    at += 1
+    while at < len(tokens) and tokens[at][1] != ")":
+        key = None
+        if tokens[at][0] == "name" and at + 1 < len(tokens) and tokens[at + 1][1] == "=":
+            key, at = tokens[at][1], at + 2
+        if at < len(tokens) and tokens[at][0] == "number":
+            value, at = Number(tokens[at][1]), at + 1
+        else:
+            value, at = _chain(tokens, at, text)
+        if key is None and kwargs:
+            raise SpecError(f"expected name=value after the first named parameter in {text!r}")
+        if key is None:
+            args.append(value)
+        elif any(key == k for k, _ in kwargs):
+            raise SpecError(f"parameter {key!r} is given twice in {text!r}")
+        else:
+            kwargs.append((key, value))
+        if at < len(tokens) and tokens[at][1] == ",":
+            at += 1
+        elif at < len(tokens) and tokens[at][1] != ")":
+            raise _surprise(tokens, at, text, "',' or ')'")
+    if at >= len(tokens):
+        raise _surprise(tokens, at, text, "')'")
+    return Call(name, tuple(args), tuple(kwargs)), at + 1
+
+
+def _surprise(tokens: list[tuple[str, str, int]], at: int, text: str, expected: str) -> SpecError:
+    found = f"{tokens[at][1]!r} at {tokens[at][2]}" if at < len(tokens) else "the end"
+    return SpecError(f"expected {expected} in spec {text!r}, found {found}; write for example 'pgd(eps=4/255, steps=10)'")

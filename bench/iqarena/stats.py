@@ -1,0 +1,136 @@
+"""Statistics of a run: one cluster bootstrap shared by every table, paired tests, Holm, ranks with intervals.
+
+Pictures are the sampling unit (pictures of one reference photograph stay together), so a replicate is drawn once
+as a vector of multiplicities and every pair, attack and model is re-computed under the same one. Differences
+between attacks are then paired by construction. Nothing here warns: what cannot be computed is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+REPLICATES = 1000
+LEVEL = 0.95
+
+
+def cluster_weights(clusters: Sequence[str], seed: int, replicates: int = REPLICATES) -> Floats:
+    """How often each of the N elements counts in each bootstrap replicate, ``(replicates, N)``.
+
+    Clusters are drawn with replacement, as many as there are. With fewer than two clusters there is nothing to
+    resample: the result has no rows, and every interval made from it is NaN.
+    """
+    names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    if len(names) < 2:
+        return np.empty((0, len(index)))
+    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
+    return draws[:, index].astype(np.float64)
+
+
+def weighted_mean(values: Floats, weights: Floats) -> Floats:
+    """Mean of ``values`` ``(N,)`` in each replicate, ``(B,)``; NaN where no element was drawn."""
+    return divide(weights @ values, weights.sum(axis=1))
+
+
+def weighted_median(values: Floats, weights: Floats) -> Floats:
+    """Median of ``values`` ``(N,)`` in each replicate of whole-number ``weights`` ``(B, N)``, ``(B,)``."""
+    if not len(values):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(values, kind="stable")
+    ordered, drawn = values[order], np.cumsum(weights[:, order], axis=1)
+    total = drawn[:, -1]
+    # the expanded sample has `total` elements; its k-th (from 0) is the first with more than k drawn up to it
+    lower = (drawn <= ((total - 1) // 2)[:, None]).sum(axis=1)
+    upper = (drawn <= (total // 2)[:, None]).sum(axis=1)
+    last = len(values) - 1
+    median = (ordered[np.minimum(lower, last)] + ordered[np.minimum(upper, last)]) / 2
+    return np.where(total > 0, median, np.nan)
+
+
+def mean_of_present(values: Floats, axis: int) -> Floats:
+    """Mean along ``axis`` over what is not NaN; NaN where nothing is."""
+    present = ~np.isnan(values)
+    return divide(np.where(present, values, 0.0).sum(axis=axis), present.sum(axis=axis))
+
+
+def interval(samples: Floats, level: float = LEVEL) -> Floats:
+    """Percentile interval ``(2, K)`` of bootstrap ``samples`` ``(B, K)``, over the replicates that are not NaN."""
+    tail = (1 - level) / 2
+    return _quantiles(samples, [tail, 1 - tail], "linear")
+
+
+def paired_test(a: Floats, b: Floats) -> float:
+    """Two-sided Wilcoxon signed-rank p-value of ``a - b``, both ``(clusters,)``, where both are present.
+
+    Zero differences are dropped; 1 when all are zero; NaN with fewer than two clusters.
+    """
+    from scipy.stats import wilcoxon
+
+    difference = (a - b)[~np.isnan(a - b)]
+    if len(difference) < 2:
+        return float("nan")
+    moved = difference[difference != 0]
+    return float(wilcoxon(moved).pvalue) if len(moved) else 1.0  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def holm(p: Floats) -> Floats:
+    """Holm's step-down correction of p-values ``(K,)``; NaN stay NaN and are not counted."""
+    corrected = np.full(len(p), np.nan)
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    return corrected
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rank 1 = best, its interval, and the tie group, each ``(K,)``; NaN where there is no value."""
+
+    rank: Floats
+    low: Floats
+    high: Floats
+    group: Floats
+
+
+def ranking(values: Floats, samples: Floats, level: float = LEVEL) -> Ranking:
+    """Rank ``values`` ``(K,)``, largest first, with bootstrap ``samples`` ``(B, K)`` of them.
+
+    A tie group is a leader and those after it whose paired difference to it has an interval that reaches 0;
+    the first that is separated leads the next group.
+    """
+    from scipy.stats import rankdata
+
+    def ranks(v: Floats) -> Floats:
+        return np.asarray(rankdata(-v, method="min", axis=-1, nan_policy="omit"), dtype=np.float64)
+
+    tail = (1 - level) / 2
+    replicate_ranks = ranks(samples) if samples.size else samples
+    low, high = _quantiles(replicate_ranks, [tail, 1 - tail], "inverted_cdf")
+    group, number, leader = np.full(len(values), np.nan), 0, -1
+    if len(samples):
+        for k in (k for k in np.argsort(-values, kind="stable") if not np.isnan(values[k])):
+            gap = samples[:, [leader]] - samples[:, [k]]
+            if number == 0 or _quantiles(gap, [tail], "linear")[0, 0] > 0:
+                number, leader = number + 1, int(k)
+            group[k] = number
+    return Ranking(ranks(values) if len(values) else values, low, high, group)
+
+
+def divide(numerator: Floats, denominator: Floats) -> Floats:
+    """Element-wise quotient; NaN, without a warning, where the denominator is 0."""
+    shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
+    return np.divide(numerator, denominator, out=np.full(shape, np.nan), where=np.asarray(denominator) != 0)
+
+
+def _quantiles(samples: Floats, q: Sequence[float], method: str) -> Floats:
+    result = np.full((len(q), samples.shape[1]), np.nan)
+    some = ~np.isnan(samples).all(axis=0)
+    if some.any():
+        result[:, some] = np.nanquantile(samples[:, some], q, axis=0, method=method)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return result

@@ -1,0 +1,63 @@
+"""What the five pocket scorers have in common: the input rule, the frozen stem and the calibrated output.
+
+A scorer looks at the picture at half its size (2×2 area average), so 512×384 becomes 256×192. ``stem`` is the part
+that training leaves alone (a pretrained trunk's early stages; nothing for scorers trained from scratch), ``rate`` the
+rest. Training pre-computes the stem once per picture, which is why the two are apart.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+class PocketNet(nn.Module):
+    """Images ``(N, 3, H, W)`` in [0, 1], both sides ≥ 64 → scores ``(N,)``, nominally 0–100, higher = better.
+
+    The output is linear and may leave 0–100 slightly: a clipped one would lose its gradient there.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem: nn.Module | None = None
+        self.register_buffer("scale", torch.tensor(15.0))
+        self.register_buffer("shift", torch.tensor(50.0))
+
+    @abstractmethod
+    def rate(self, half: Tensor, z: Tensor) -> Tensor:
+        """Half-size pictures and their stem features (the pictures again without a stem) → raw ratings ``(N,)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = F.avg_pool2d(x, 2)
+        return self.shift + self.scale * self.rate(half, half if self.stem is None else self.stem(half))
+
+
+def conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    """Convolution, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
+
+
+def fold(net: PocketNet) -> PocketNet:
+    """Fold the batch normalisation of every :func:`conv` into its convolution, in place: same scores, less work."""
+    for block in net.modules():
+        if isinstance(block, nn.Sequential) and len(block) > 1:
+            first, second = block[0], block[1]
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                block[0], block[1] = fuse_conv_bn_eval(first, second), nn.Identity()
+    return net
+
+
+def mean_std(features: Tensor) -> Tensor:
+    """Spatial mean and standard deviation: ``(N, C, H, W)`` → ``(N, 2C)``."""
+    mean = features.mean((2, 3))
+    variance = (features - mean[..., None, None]).square().mean((2, 3))
+    return torch.cat([mean, (variance + 1e-6).sqrt()], 1)
