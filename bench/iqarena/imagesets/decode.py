@@ -46,7 +46,9 @@ def decode(data: bytes, name: str) -> np.ndarray:
     except ImageError:
         raise
     except UnidentifiedImageError:
-        surprise = f"something else, starting with {data[:8]!r}; convert or remove it"
+        surprise = f"something else or a broken header, starting with {data[:8]!r}; convert or remove it"
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        surprise = f"far over {MAX_PIXELS} pixels; scale it down"
     except Exception as error:  # the decoders raise nearly anything for damaged bytes: one bad file is one error row
         reason = " ".join(str(error).split()) or type(error).__name__
         surprise = f"a damaged or truncated file ({reason}); copy it again"
@@ -55,11 +57,10 @@ def decode(data: bytes, name: str) -> np.ndarray:
 
 def _surprise(image: Image.Image, data: bytes) -> str:
     """What speaks against decoding, seen before any pixel is unpacked; empty if nothing does."""
-    if image.format == "MPO":  # a camera's JPEG with extra frames (previews, second eye) behind the picture
-        image.seek(0)
-    elif image.format not in FORMATS:
+    mpo = image.format == "MPO"  # a camera's JPEG with previews behind it; the first frame is the picture
+    if image.format not in FORMATS and not mpo:
         return f"{image.format}; convert it to PNG"
-    elif getattr(image, "n_frames", 1) > 1:
+    if getattr(image, "n_frames", 1) > 1 and not mpo:
         return f"{getattr(image, 'n_frames', 0)} frames or pages; save the wanted one as a PNG of its own"
     if image.width * image.height > MAX_PIXELS:
         return f"{image.width}x{image.height} pixels, over the limit of {MAX_PIXELS}; scale it down"

@@ -33,7 +33,9 @@ def degrade(picture: np.ndarray, kind: str, strength: float, seed: int = 0) -> n
         return _round8(picture + grain)
     if kind == "jpeg":
         _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(100 - strength)])
-        return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert decoded is not None  # it was encoded one line above
+        return np.ascontiguousarray(decoded[..., ::-1])
     if kind == "dark":
         return _round8(picture * (1.0 - strength))
     raise SpecError(f"unknown degradation {kind!r}{nearest(kind, ['blur', 'noise', 'jpeg', 'dark'])}")
@@ -41,6 +43,8 @@ def degrade(picture: np.ndarray, kind: str, strength: float, seed: int = 0) -> n
 
 def ladder(picture: np.ndarray, kind: str) -> list[np.ndarray]:
     """The picture itself and five degradations of it, weakest first."""
+    if kind not in LADDERS:
+        raise SpecError(f"no ladder of {kind!r}{nearest(kind, LADDERS)}")
     return [picture, *(degrade(picture, kind, strength) for strength in LADDERS[kind])]
 
 

@@ -42,7 +42,8 @@ def _pictures(folder: Path) -> list[str]:
         found = "a file" if folder.exists() else "nothing there"
         siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
         raise ImageError(
-            f"{folder}: expected a folder of pictures, found {found}{_close(folder.name, siblings)}; set path to an existing folder"
+            f"{folder}: expected a folder of pictures, found {found}{_close(folder.name, siblings)}; "
+            "set path to an existing folder"
         )
     try:
         files = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
@@ -66,7 +67,8 @@ def _table(path: Path, present: list[str]) -> list[ImageItem]:
             rows = list(reader)
     except OSError as error:
         siblings = [p.name for p in path.parent.glob("*.csv")]
-        raise ImageError(f"{expected}, cannot be read: {error.strerror}{_close(path.name, siblings)}; check csv") from None
+        close = _close(path.name, siblings)
+        raise ImageError(f"{expected}, cannot be read: {error.strerror}{close}; check csv") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ImageError(f"{expected}, found something else ({error}); save it as UTF-8 csv with commas") from None
     missing = [column for column in ("image", "mos") if column not in columns]
@@ -84,7 +86,8 @@ def _table(path: Path, present: list[str]) -> list[ImageItem]:
         where = f"{path} row {number}"
         if name not in known:
             raise ImageError(
-                f"{where}: expected a picture in the folder, found {name!r}{_close(name, present)}; mend or remove the row"
+                f"{where}: expected a picture in the folder, found {name!r}{_close(name, present)}; "
+                "mend or remove the row"
             )
         if name in items:
             raise ImageError(f"{where}: expected each picture once, found {name!r} again; keep one of its rows")
@@ -98,7 +101,9 @@ def _score(text: str | None, where: str, name: str) -> float:
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        raise ImageError(f"{where}: expected a finite mos for {name!r}, found {text or ''!r}; give a number or remove the row")
+        raise ImageError(
+            f"{where}: expected a finite mos for {name!r}, found {text or ''!r}; give a number or remove the row"
+        )
     return score
 
 

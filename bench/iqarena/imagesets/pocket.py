@@ -3,7 +3,7 @@
 Thirteen free photographs (``pocket_images/ATTRIBUTION.md``), eleven of them shown as they are, and each of the
 thirteen once with a degradation of known kind and strength, computed when it is read, so that the set spans the
 scale of a scorer. The id says which: ``china+jpeg10`` is JPEG of quality 10, ``coffee+blur2`` a Gaussian of σ = 2
-pixels, ``dogs+noise30`` noise of σ = 30 grey levels, ``hills+dark60`` 60 % of the light taken away. There are no
+pixels, ``dogs+noise30`` noise of σ = 30 grey levels, ``hills+dark40`` 40 % of the light taken away. There are no
 opinion scores, and none are made up.
 """
 
@@ -39,11 +39,11 @@ _PICTURES: dict[str, tuple[str, float] | None] = {
     "dandelion+noise50": ("noise", 50),
     "dogs": None,
     "dogs+noise30": ("noise", 30),
-    "drum+dark75": ("dark", 0.75),
+    "drum+dark70": ("dark", 0.7),
     "fig": None,
     "fig+blur1": ("blur", 1),
     "hills": None,
-    "hills+dark50": ("dark", 0.5),
+    "hills+dark40": ("dark", 0.4),
     "mountain": None,
     "mountain+blur5": ("blur", 5),
     "rocket": None,
@@ -74,7 +74,7 @@ def _photograph(name: str) -> np.ndarray:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(f"{path}: expected a picture of the package, {error.strerror}; install iqarena again") from None
+        raise ImageError(f"{path}: expected a packaged picture, {error.strerror}; install iqarena again") from None
     found = hashlib.sha256(data).hexdigest()
     if found != _sha256s()[path.name]:
         raise ImageError(f"{path}: expected sha256 {_sha256s()[path.name]}, found {found}; install iqarena again")

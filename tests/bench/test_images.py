@@ -1,0 +1,354 @@
+"""Image sets: the embedded one, folders, and every kind of file that a folder may hold."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import itertools
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from iqarena.errors import ImageError, SpecError
+from iqarena.imagesets import pocket
+from iqarena.imagesets.decode import MAX_PIXELS, decode, decode_file
+from iqarena.imagesets.degrade import LADDERS, degrade, ladder
+from iqarena.imagesets.folder import FolderImages
+from iqarena.imagesets.pocket import FOLDER, PocketImages
+from iqarena.registry import build, names
+from PIL import Image
+
+RNG = np.random.default_rng(0)
+PICTURE = RNG.integers(0, 256, (13, 17, 3), np.uint8)
+ITEMS = PocketImages().items()
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def cv2_encoded(picture: np.ndarray, suffix: str) -> bytes:
+    return cv2.imencode(suffix, picture)[1].tobytes()
+
+
+def refusal(call: Callable[[], object]) -> str:
+    with pytest.raises(ImageError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# the embedded set
+
+
+def test_pocket_has_24_pictures_of_13_photographs() -> None:
+    assert len(ITEMS) == 24
+    assert len({i.id for i in ITEMS}) == 24
+    assert len({i.cluster for i in ITEMS}) == 13
+    assert all(i.mos is None for i in ITEMS)
+    assert sum("+" not in i.id for i in ITEMS) == 11
+    assert {i.cluster for i in ITEMS if "+" in i.id} == {i.cluster for i in ITEMS}
+    assert repr(build("imageset", "pocket")) == "pocket"
+    assert {"folder", "pocket"} <= set(names("imageset"))
+
+
+def test_pocket_reads_the_same_bytes_each_time() -> None:
+    digests = set()
+    for item in ITEMS:
+        picture = PocketImages().read(item)
+        assert picture.shape == (384, 512, 3)
+        assert picture.dtype == np.uint8
+        np.testing.assert_array_equal(picture, PocketImages().read(item))
+        digests.add(hashlib.sha256(picture.tobytes()).hexdigest())
+    assert len(digests) == 24
+
+
+def test_pocket_ids_tell_the_strength() -> None:
+    named = {i.id: i for i in ITEMS}
+    read = PocketImages().read
+    coffee = read(named["coffee"])
+    np.testing.assert_array_equal(read(named["coffee+blur2"]), cv2.GaussianBlur(coffee, (0, 0), 2))
+    noise = read(named["dogs+noise30"]).astype(float) - read(named["dogs"])
+    inside = (read(named["dogs"]) > 120) & (read(named["dogs"]) < 136)  # far from clipping
+    assert np.std(noise[inside]) == pytest.approx(30, rel=0.03)
+    dark = read(named["hills+dark40"]).astype(float)
+    np.testing.assert_allclose(dark, read(named["hills"]) * 0.6, atol=0.5001)
+    second = encoded(Image.fromarray(read(named["china"])), "JPEG", quality=10)  # another encoder, same quality
+    pillow = decode(second, "x").astype(float)
+    assert np.abs(read(named["china+jpeg10"]) - pillow).mean() < 0.5
+
+
+def test_pocket_list_is_complete_and_true() -> None:
+    with (FOLDER / "pictures.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    files = sorted(FOLDER.glob("*.jpg"))
+    attribution = (FOLDER / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    assert [row["file"] for row in rows] == [path.name for path in files]
+    assert {path.stem for path in files} == {i.cluster for i in ITEMS}
+    assert sum(path.stat().st_size for path in files) < 5_000_000
+    for row, path in zip(rows, files, strict=True):
+        assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert row["licence"] in ("CC0-1.0", "public domain", "CC-BY-2.0", "CC-BY-4.0")
+        line = next(line for line in attribution.splitlines() if line.startswith(f"| `{path.name}`"))
+        assert row["author"] in line
+        assert row["package"].rpartition(" (")[0] in line
+        assert row["licence"].replace("-", " ") in line.replace("-", " ")
+
+
+def test_pocket_notices_a_changed_or_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "coffee.jpg").write_bytes((FOLDER / "coffee.jpg").read_bytes() + b"\0")
+    pocket._sha256s()  # the true list is remembered
+    monkeypatch.setattr(pocket, "FOLDER", tmp_path)
+    named = {i.id: i for i in ITEMS}
+    assert "expected sha256" in refusal(lambda: PocketImages().read(named["coffee"]))
+    assert "china.jpg" in refusal(lambda: PocketImages().read(named["china+jpeg10"]))
+    stranger = type(ITEMS[0])(id="cofee", cluster="cofee")
+    assert "'coffee'" in refusal(lambda: PocketImages().read(stranger))
+
+
+# degradations
+
+
+@pytest.mark.parametrize("kind", sorted(LADDERS))
+def test_ladder_gets_worse_step_by_step(kind: str) -> None:
+    for item in [i for i in ITEMS if "+" not in i.id]:
+        clean = PocketImages().read(item)
+        steps = ladder(clean, kind)
+        assert len(steps) == 6
+        errors = [float(np.mean((step.astype(float) - clean) ** 2)) for step in steps]
+        assert errors[0] == 0
+        assert all(a < b for a, b in itertools.pairwise(errors))
+
+
+def test_degradation_depends_on_its_seed_only() -> None:
+    np.testing.assert_array_equal(degrade(PICTURE, "noise", 9.0, 1), degrade(PICTURE, "noise", 9.0, 1))
+    assert (degrade(PICTURE, "noise", 9.0, 1) != degrade(PICTURE, "noise", 9.0, 2)).any()
+    for kind in ("blur", "noise", "jpeg"):
+        before = PICTURE.copy()
+        degrade(PICTURE, kind, 5.0)
+        np.testing.assert_array_equal(PICTURE, before)
+
+
+def test_unknown_degradation_names_the_nearest() -> None:
+    with pytest.raises(SpecError, match="'blur'"):
+        degrade(PICTURE, "blurr", 1.0)
+    with pytest.raises(SpecError, match="'noise'"):
+        ladder(PICTURE, "nois")
+
+
+# decoding
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_lossless_formats_come_back_exactly(kind: str) -> None:
+    data = encoded(Image.fromarray(PICTURE), kind, **({"lossless": True} if kind == "WEBP" else {}))
+    found = decode(data, "x")
+    np.testing.assert_array_equal(found, PICTURE)
+    assert found.flags.writeable
+    assert found.flags.c_contiguous
+
+
+def test_jpeg_is_close_and_matches_a_second_decoder() -> None:
+    smooth = cv2.GaussianBlur(np.tile(PICTURE, (4, 4, 1)), (0, 0), 6)
+    data = encoded(Image.fromarray(smooth), "JPEG", quality=95, subsampling=0)
+    found = decode(data, "x").astype(int)
+    assert np.abs(found - smooth).max() <= 6
+    second = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert second is not None
+    assert np.abs(found - second[..., ::-1]).max() <= 1
+
+
+def test_grey_palette_and_bilevel_are_expanded() -> None:
+    plane = PICTURE[..., 0]
+    for mode in ("L", "LA"):
+        image = Image.fromarray(plane)
+        np.testing.assert_array_equal(decode(encoded(image.convert(mode)), "x"), np.repeat(plane[..., None], 3, 2))
+    palette = Image.fromarray(PICTURE).quantize(16)
+    np.testing.assert_array_equal(decode(encoded(palette), "x"), np.asarray(palette.convert("RGB")))
+    bilevel = decode(encoded(Image.fromarray(plane > 127)), "x")
+    np.testing.assert_array_equal(bilevel, np.repeat(np.where(plane > 127, 255, 0)[..., None], 3, 2))
+
+
+def test_opaque_alpha_is_dropped_and_transparency_refused() -> None:
+    alpha = np.full((13, 17, 1), 255, np.uint8)
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(np.dstack([PICTURE, alpha]))), "x"), PICTURE)
+    alpha[3, 4] = 254
+    message = refusal(lambda: decode(encoded(Image.fromarray(np.dstack([PICTURE, alpha]))), "a.png"))
+    assert "a.png" in message
+    assert "alpha down to 254" in message
+    key = tuple(int(v) for v in PICTURE[0, 0])
+    assert "transparency" in refusal(lambda: decode(encoded(Image.fromarray(PICTURE), transparency=key), "k.png"))
+    palette = Image.fromarray(PICTURE).quantize(16)
+    assert "transparency" in refusal(lambda: decode(encoded(palette, transparency=0), "p.png"))
+
+
+@pytest.mark.parametrize("shape", [(9, 8), (9, 8, 3), (9, 8, 4)])
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_sixteen_bits_are_refused(shape: tuple[int, ...], suffix: str) -> None:
+    data = cv2_encoded(RNG.integers(0, 65536, shape, np.uint16), suffix)
+    message = refusal(lambda: decode(data, f"deep{suffix}"))
+    assert "16 bits per channel" in message
+    assert "-depth 8" in message
+
+
+def test_float_tiff_and_cmyk_and_gif_are_refused() -> None:
+    assert "32 bits" in refusal(lambda: decode(cv2_encoded(RNG.random((5, 5), np.float32), ".tiff"), "f.tiff"))
+    assert "f.tiff" in refusal(lambda: decode(cv2_encoded(RNG.random((5, 5, 3), np.float32), ".tiff"), "f.tiff"))
+    assert "CMYK" in refusal(lambda: decode(encoded(Image.fromarray(PICTURE).convert("CMYK"), "JPEG"), "c.jpg"))
+    assert "found GIF" in refusal(lambda: decode(encoded(Image.fromarray(PICTURE), "GIF"), "g.png"))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_animations_and_pages_are_refused(kind: str) -> None:
+    frames = [Image.fromarray(PICTURE), Image.fromarray(PICTURE[::-1].copy())]
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+    assert "2 frames or pages" in refusal(lambda: decode(data, "film"))
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [(1, PICTURE), (2, PICTURE[:, ::-1]), (3, PICTURE[::-1, ::-1]), (6, np.rot90(PICTURE, -1)), (8, np.rot90(PICTURE))],
+)
+def test_exif_orientation_is_applied(orientation: int, upright: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(PICTURE), exif=exif), "x"), upright)
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [8001, 10_000, 60_000])
+def test_bombs_are_refused_before_unpacking(side: int) -> None:
+    message = refusal(lambda: decode(png_header(side, side), "bomb.png"))
+    assert str(MAX_PIXELS) in message
+    assert "scale it down" in message
+
+
+def test_empty_foreign_and_missing_files_are_named(tmp_path: Path) -> None:
+    assert "found an empty file" in refusal(lambda: decode(b"", "e.png"))
+    assert "e.png" in refusal(lambda: decode(b"", "e.png"))
+    assert "<!doctyp" in refusal(lambda: decode(b"<!doctype html>\n<p>", "page.jpg"))
+    assert "absent.png" in refusal(lambda: decode_file(tmp_path / "absent.png"))
+    assert "cannot be read" in refusal(lambda: decode_file(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pillow's remarks on damaged metadata
+def test_damaged_files_never_raise_anything_else(kind: str) -> None:
+    data = encoded(Image.fromarray(np.tile(PICTURE, (3, 3, 1))), kind)
+    for share in (0.1, 0.3, 0.6, 0.9):
+        message = refusal(lambda share=share: decode(data[: int(len(data) * share)], "cut"))
+        assert message.startswith("cut: expected")
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        broken = bytearray(data)
+        for at in rng.integers(0, len(data), 3):
+            broken[at] = rng.integers(256)
+        try:
+            found = decode(bytes(broken), "broken")
+        except ImageError:
+            continue
+        assert found.dtype == np.uint8
+        assert found.shape[2] == 3
+
+
+# folders
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("b.png", "a.PNG", "c.bmp", "sub/d.png", ".hidden.png"):
+        (folder / name).write_bytes(encoded(Image.fromarray(PICTURE), "BMP" if name.endswith("bmp") else "PNG"))
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+def with_csv(folder: Path, text: str) -> FolderImages:
+    (folder / "mos.csv").write_text(text, encoding="utf-8")
+    return FolderImages(path=str(folder), csv=str(folder / "mos.csv"))
+
+
+def test_folder_lists_pictures_by_name(photos: Path) -> None:
+    images = FolderImages(path=str(photos))
+    items = images.items()
+    assert [(i.id, i.cluster, i.mos) for i in items] == [(n, n, None) for n in ("a.PNG", "b.png", "c.bmp")]
+    for item in items:
+        np.testing.assert_array_equal(images.read(item), PICTURE)
+
+
+def test_folder_with_scores_and_clusters(photos: Path) -> None:
+    images = with_csv(photos, "\ufeffimage,mos,cluster,extra\nc.bmp,71.5,lake,1\nb.png,3e1,,2\n")
+    assert [(i.id, i.cluster, i.mos) for i in images.items()] == [("b.png", "b.png", 30.0), ("c.bmp", "lake", 71.5)]
+
+
+def test_folder_one_bad_file_is_one_error(photos: Path) -> None:
+    (photos / "bad.png").write_bytes(b"\x89PNG")
+    images = FolderImages(path=str(photos))
+    outcomes = {}
+    for item in images.items():
+        try:
+            outcomes[item.id] = images.read(item).shape
+        except ImageError as error:
+            outcomes[item.id] = str(error)
+    assert [k for k, v in outcomes.items() if isinstance(v, str)] == ["bad.png"]
+    assert str(photos / "bad.png") in outcomes["bad.png"]
+
+
+def test_folder_that_is_not_there_or_empty(photos: Path) -> None:
+    message = refusal(FolderImages(path=str(photos.parent / "photo")).items)
+    assert "nothing there" in message
+    assert "nearest: 'photos'" in message
+    assert "found a file" in refusal(FolderImages(path=str(photos / "a.PNG")).items)
+    assert "nothing there" in refusal(FolderImages(path=str(photos / "x" / "y")).items)
+    (photos.parent / "empty").mkdir()
+    assert "subfolders are not searched" in refusal(FolderImages(path=str(photos.parent / "empty")).items)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "found an empty file"),
+        ("image,mos\n", "found no rows"),
+        ("image,score\na.PNG,1\n", "add or rename: mos"),
+        ("images,mos\na.PNG,1\n", "nearest: 'images'"),
+        ("image;mos\na.PNG;1\n", "'image;mos'"),
+        ("image,mos\na.PNG,1\nbb.png,2\n", "row 2: expected a picture in the folder, found 'bb.png'; nearest: 'b.png'"),
+        ("image,mos\nsub/d.png,1\n", "found 'sub/d.png'"),
+        ("image,mos\na.PNG,nan\n", "expected a finite mos for 'a.PNG', found 'nan'"),
+        ("image,mos\na.PNG,inf\n", "found 'inf'"),
+        ("image,mos\na.PNG,\n", "found ''"),
+        ("image,mos\na.PNG\n", "found ''"),
+        ("image,mos\na.PNG,good\n", "found 'good'"),
+        ("image,mos\na.PNG,1\na.PNG,2\n", "found 'a.PNG' again"),
+    ],
+)
+def test_folder_names_what_is_wrong_with_its_csv(photos: Path, text: str, expected: str) -> None:
+    message = refusal(with_csv(photos, text).items)
+    assert expected in message
+    assert "mos.csv" in message
+
+
+def test_folder_csv_that_cannot_be_read(photos: Path) -> None:
+    images = with_csv(photos, "image,mos\n")
+    message = refusal(FolderImages(path=str(photos), csv=str(photos / "mos2.csv")).items)
+    assert "No such file" in message
+    assert "nearest: 'mos.csv'" in message
+    (photos / "mos.csv").write_bytes(b"image,mos\n\xff\xfe,1\n")
+    assert "save it as UTF-8" in refusal(images.items)
