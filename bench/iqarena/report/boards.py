@@ -37,7 +37,8 @@ def attack_board(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
         record: dict[str, Any] = {"attack_label": label, **_summary("directed_sd", mean, drawn)}
         for name in ("transfer", "ensemble_holdout", "whitebox"):
             record |= _summary(f"{name}_directed_sd", *_mean_effect(pairs, mine & (table["relation"] == name)))
-        record |= {"gain": board["gain_mean"].mean(), "srocc": board["srocc"].mean(), "win_rate": wins.get(label)}
+        record |= {"gain": board["gain_mean"].mean(), "srocc": board["srocc"].mean()}
+        record |= {"win_rate": wins.get(label, float("nan"))}
         decided = board["p_holm"] < SIGNIFICANT
         record |= {
             "better": int((decided & (board["baseline_gap"] > 0)).sum()),
@@ -73,11 +74,10 @@ def model_board(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
         record: dict[str, Any] = {"model": model, **_summary("directed_sd", mean, drawn)}
         record |= {"srocc": table["srocc"][mine].mean(), "mos_srocc": table["mos_srocc"][mine].mean()}
         record |= {"strongest_attack": "", "strongest_source": "", "strongest_directed_sd": float("nan")}
-        effects = table["directed_sd_mean"][mine].dropna()
-        if len(effects):
-            worst = table.loc[effects.idxmax()]
+        strongest = table[mine].dropna(subset="directed_sd_mean").nlargest(1, "directed_sd_mean")
+        for worst in strongest.to_dict("records"):
             record |= {"strongest_attack": worst["attack_label"], "strongest_source": worst["source"]}
-            record["strongest_directed_sd"] = worst["directed_sd_mean"]
+            record |= {"strongest_directed_sd": worst["directed_sd_mean"]}
         as_source = real & (table["relation"] == "transfer") & (table["source"] == model)
         record |= _summary("source_directed_sd", *_mean_effect(pairs, as_source))
         record |= {"n_pairs": int((table["n"][mine] > 0).sum())}

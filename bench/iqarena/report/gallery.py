@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from iqarena.report.plots import wrapped
 from iqarena.report.tables import short_source
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 INDEX = "gallery.json"  # [{image, attack_label, source, clean, adversarial}], file names beside it
 AMPLIFY = 10
-MOST = 12  # lines in the figure
+MOST = 16  # lines in the figure
 
 
 def gallery_figure(folder: Path, rows: pd.DataFrame) -> Figure | None:
@@ -27,12 +28,14 @@ def gallery_figure(folder: Path, rows: pd.DataFrame) -> Figure | None:
     entries: list[dict[str, Any]] = json.loads(index.read_text("utf-8"))[:MOST] if index.is_file() else []
     if not entries:
         return None
-    figure = Figure(figsize=(7.4, 2.55 * len(entries)), layout="constrained", facecolor="white")
+    pictures = [(_read(folder / e["clean"]), _read(folder / e["adversarial"])) for e in entries]
+    tallest = max(clean.shape[0] / clean.shape[1] for clean, _ in pictures)
+    figure = Figure(figsize=(7.4, (2.3 * min(tallest, 1.5) + 0.7) * len(entries)), facecolor="white")
+    figure.set_layout_engine("constrained", h_pad=0.08)
     grid = figure.subplots(len(entries), 3, squeeze=False)
-    for axes, entry in zip(grid, entries, strict=True):
-        clean, attacked = _read(folder / entry["clean"]), _read(folder / entry["adversarial"])
+    for axes, entry, (clean, attacked) in zip(grid, entries, pictures, strict=True):
         difference = np.clip(128 + AMPLIFY * (attacked.astype(int) - clean), 0, 255).astype(np.uint8)
-        titles = (_shorten(entry["image"], 32), _shorten(entry["attack_label"], 32), f"difference × {AMPLIFY}")
+        titles = (_shorten(entry["image"], 32), wrapped(entry["attack_label"], 32), f"difference × {AMPLIFY}")
         below = ("clean", f"from {_shorten(short_source(entry['source']), 30)}", _score_change(entry, rows))
         for ax, picture, title, text in zip(axes, (clean, attacked, difference), titles, below, strict=True):
             ax.imshow(picture)
@@ -50,8 +53,8 @@ def _score_change(entry: dict[str, Any], rows: pd.DataFrame) -> str:
     if seen.empty:
         return ""
     clean, attacked = seen["score_clean"].mean(), seen["score_adv"].mean()
-    who = _shorten(str(seen["target"].iloc[0]), 24) if len(seen) == 1 else f"mean of {len(seen)} targets"
-    return f"{who}: {clean:.1f} → {attacked:.1f}"
+    who = _shorten(str(seen["target"].iloc[0]), 20) if len(seen) == 1 else f"{len(seen)} targets (mean)"
+    return f"score of {who}: {clean:.1f} → {attacked:.1f}"
 
 
 def _read(path: Path) -> np.ndarray:

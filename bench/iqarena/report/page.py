@@ -31,7 +31,7 @@ def page(
 ) -> str:
     """HTML text; every string is escaped."""
     folder = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template("page.html.j2").render(
+    jinja = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return jinja.get_template("page.html.j2").render(
         suite=suite, boards=boards, maps=maps, gallery=gallery, remarks=remarks, facts=facts, files=files, legend=LEGEND
     )

@@ -52,7 +52,7 @@ def pair_table(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Pairs:
     for k, name in enumerate(["gain_mean", "gain_median", "directed_mean", "directed_median", "directed_sd_mean",
                               "directed_sd_median", "srocc"]):  # fmt: skip
         low, high = interval(drawn[:, k])
-        at = int(table.columns.get_indexer([name])[0]) + 1
+        at = list(table.columns).index(name) + 1
         table.insert(at, f"{name}_low", np.where(table["n_clusters"] > 1, low, np.nan))
         table.insert(at + 1, f"{name}_high", np.where(table["n_clusters"] > 1, high, np.nan))
     table = table.drop(columns="n_clusters")
@@ -122,15 +122,17 @@ def _with_tests(table: pd.DataFrame, rows: pd.DataFrame, baselines: Iterable[str
     is_baseline = labels.isin(list(baselines)) if baselines is not None else ~labels.str.startswith("sega")
     per_cluster = rows.pivot_table(index=KEY, columns="cluster", values="directed_sd", aggfunc="mean", observed=True)
     per_cluster = per_cluster.reindex(pd.MultiIndex.from_frame(table[KEY])).to_numpy(float)
-    opponent, gap, p = ([""] * len(table), np.full(len(table), np.nan), np.full(len(table), np.nan))
-    for _, pairs in table.groupby(["source", "target"], sort=True):
-        strength = pairs["directed_sd_mean"].where(is_baseline[pairs.index]).dropna()
-        if strength.empty:
+    effect = table["directed_sd_mean"].to_numpy(float)
+    strength = np.where(is_baseline & ~np.isnan(effect), effect, -np.inf)
+    opponent, gap, p = [""] * len(table), np.full(len(table), np.nan), np.full(len(table), np.nan)
+    for indices in table.groupby(["source", "target"], sort=True).indices.values():
+        places = [int(k) for k in indices]
+        strongest = max(places, key=strength.__getitem__)
+        if np.isneginf(strength[strongest]):
             continue
-        strongest = int(strength.idxmax())
-        for k in pairs.index.drop(strongest):
+        for k in (k for k in places if k != strongest):
             opponent[k] = str(labels[strongest])
-            gap[k] = table["directed_sd_mean"][k] - strength[strongest]
+            gap[k] = effect[k] - effect[strongest]
             p[k] = paired_test(per_cluster[k], per_cluster[strongest])
     return table.assign(baseline=opponent, baseline_gap=gap, p=p, p_holm=holm(p))
 

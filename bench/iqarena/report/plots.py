@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,27 +16,28 @@ import numpy as np
 import pandas as pd
 
 from iqarena.report.pairs import HELD_OUT
-from iqarena.report.tables import short_source
+from iqarena.report.tables import number, short_source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # of Okabe and Ito's palette
-EFFECT = "directed effect (standard deviations of the target's clean scores)"
+UNIT = """mean directed effect,
+in standard deviations of the target's clean scores
+(bars: 95 % bootstrap interval over pictures)"""
 
 
 def heat_maps(pairs: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Figure]:
     """One figure per attack that has results, by label; the colour scale is shared and set by held-out pairs."""
     models = list(dict.fromkeys([*manifest["targets"], *manifest.get("sources", []), *sorted(pairs["target"])]))
     labels = dict.fromkeys(a["label"] for a in manifest["attacks"]) | dict.fromkeys(sorted(pairs["attack_label"]))
-    scored = pairs[pairs["directed_sd_mean"].notna()]
-    held_out = scored.loc[scored["relation"].isin(HELD_OUT), "directed_sd_mean"].abs()
+    held_out = pairs.loc[pairs["relation"].isin(HELD_OUT), "directed_sd_mean"].abs().dropna()
     limit = max(0.1, held_out.max()) if len(held_out) else 1.0
     figures = {}
     for label in labels:
-        mine = scored[scored["attack_label"] == label]
-        if len(mine):
+        mine = pairs[pairs["attack_label"] == label]
+        if mine["directed_sd_mean"].notna().any():
             figures[label] = _heat_map(label, mine.assign(row=mine["source"].map(short_source)), models, limit)
     return figures
 
@@ -47,26 +47,34 @@ def _heat_map(label: str, mine: pd.DataFrame, models: Sequence[str], limit: floa
 
     effect = mine.pivot_table(index="row", columns="target", values="directed_sd_mean")
     flagged = mine[mine["flags"] != ""].groupby(["row", "target"]).size()
-    rows = [m for m in models if m in effect.index] + [r for r in effect.index if r not in models]
-    effect = effect.reindex(index=rows, columns=[m for m in models if m in effect.columns])
-    texts = effect.map(lambda v: "" if np.isnan(v) else f"{v:.2f}".replace("-", "−"))
+    rows, columns = set(mine["row"]), set(mine["target"])
+    effect = effect.reindex(
+        index=[m for m in models if m in rows] + sorted(rows.difference(models)),
+        columns=[m for m in models if m in columns],
+    )
+    texts = effect.map(number)
     for row, target in flagged.index:
         texts.loc[row, target] += "†"
     height, width = effect.shape
-    figure, axes = _figure(3.4 + 0.72 * width, 2.2 + 0.46 * height)
+    names = [wrapped(m, 30) for m in effect.index]
+    lines = max(1 + name.count("\n") for name in names)
+    figure, axes = _figure(2.9 + 0.64 * width, 1.8 + max(0.42, 0.1 + 0.15 * lines) * height)
     sns.heatmap(
         effect, ax=axes, cmap="vlag", vmin=-limit, vmax=limit, annot=texts, fmt="", linewidths=1, linecolor="white",
         annot_kws={"fontsize": 9}, cbar_kws={"extend": "both", "label": "directed effect (target std. dev.)"},
     )  # fmt: skip
+    for text in axes.texts:
+        x, y = text.get_position()
+        text.set_color("white" if abs(effect.to_numpy(float)[int(y), int(x)]) > 0.7 * limit else "black")
     axes.set_facecolor("#e4e4e4")
     white_box = mine[mine["relation"] == "whitebox"]
     for row, target in zip(white_box["row"], white_box["target"], strict=True):
-        corner = (effect.columns.get_loc(target), effect.index.get_loc(row))
-        _frame(axes, corner)
+        _frame(axes, effect.columns.get_loc(target), effect.index.get_loc(row))
     axes.set(xlabel="target", ylabel="source")
-    axes.set_title(_wrapped(label, 12 + 8 * width), fontsize=11, loc="left")
-    axes.set_xticklabels([_wrapped(m, 18) for m in effect.columns], rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticklabels([_wrapped(m, 24) for m in effect.index], rotation=0)
+    figure.suptitle(wrapped(label, int(10 * figure.get_figwidth())), x=0.01, ha="left", fontsize=11)
+    axes.set_xticklabels([wrapped(m, 30) for m in effect.columns], rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticklabels(names, rotation=0)
+    axes.tick_params(labelsize=9)
     notes = ["framed: white-box"] if len(white_box) else []
     notes += ["†: flagged"] if len(flagged) else []
     notes += ["grey: no result"] if effect.isna().to_numpy().any() else []
@@ -76,20 +84,23 @@ def _heat_map(label: str, mine: pd.DataFrame, models: Sequence[str], limit: floa
 
 def attack_ranks(board: pd.DataFrame) -> Figure:
     """Attacks, strongest first, with intervals: single-source transfer and ensemble hold-out."""
-    series = {"single-source transfer": "transfer_directed_sd", "ensemble, held-out target": "ensemble_holdout_directed_sd"}
-    return _ranks(board, "attack_label", series, f"mean {EFFECT}", "Attacks on held-out targets")
+    series = {
+        "single-source transfer": "transfer_directed_sd",
+        "ensemble, held-out target": "ensemble_holdout_directed_sd",
+    }
+    return _ranks(board, "attack_label", series, "Attacks on held-out targets")
 
 
 def model_ranks(board: pd.DataFrame) -> Figure:
     """Models, most robust first, with intervals: as a target, and as a source for the others."""
     series = {"as a target (small = robust)": "directed_sd", "as a source (large = transfers)": "source_directed_sd"}
-    return _ranks(board, "model", series, f"mean {EFFECT}", "Models under held-out attacks")
+    return _ranks(board, "model", series, "Models under held-out attacks")
 
 
-def _ranks(board: pd.DataFrame, name: str, series: Mapping[str, str], unit: str, title: str) -> Figure:
-    labels = [_wrapped(label, 34) for label in board[name]]
+def _ranks(board: pd.DataFrame, name: str, series: Mapping[str, str], title: str) -> Figure:
+    labels = [wrapped(label, 32) for label in board[name]]
     lines = sum(1 + label.count("\n") for label in labels)
-    figure, axes = _figure(8.2, 1.9 + 0.2 * len(board) + 0.24 * lines)
+    figure, axes = _figure(6.8, 2.05 + 0.16 * len(board) + 0.2 * lines)
     place = np.arange(len(board))
     styles = zip(series.items(), (BLUE, ORANGE), "os", (-0.14, 0.14), strict=True)
     for (text, column), colour, marker, shift in styles:
@@ -97,14 +108,14 @@ def _ranks(board: pd.DataFrame, name: str, series: Mapping[str, str], unit: str,
         axes.hlines(place + shift, low, high, color=colour, linewidth=1.8)
         axes.plot(value, place + shift, marker, color=colour, markersize=5.5, label=text)
     axes.axvline(0, color="#666666", linewidth=0.9, linestyle="--", zorder=0)
-    axes.set_yticks(place, labels)
+    axes.set_yticks(place, labels, fontsize=9)
     axes.set_ylim(len(board) - 0.5, -0.5)
     axes.grid(axis="x", color="#dddddd", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel(f"{unit}\nbars: 95 % bootstrap interval over pictures", fontsize=9)
+    axes.set_xlabel(UNIT, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-    figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
@@ -114,6 +125,7 @@ def save(figure: Figure, path: Path, *, vector: bool = True) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(f"{path}.png", dpi=130, metadata={"Software": None})
+    figure.set_layout_engine("none")  # it is laid out; a second pass would cost as much as the first
     if vector:
         with mpl.rc_context({"svg.hashsalt": "iqarena"}):
             figure.savefig(f"{path}.svg", metadata={"Date": None, "Creator": None})
@@ -132,14 +144,17 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _frame(axes: Axes, corner: tuple[Any, Any]) -> None:
+def _frame(axes: Axes, x: Any, y: Any) -> None:
     from matplotlib.patches import Rectangle
 
-    x, y = corner
     axes.add_patch(Rectangle((x + 0.04, y + 0.04), 0.92, 0.92, fill=False, edgecolor="black", linewidth=2))
 
 
-def _wrapped(label: str, width: int) -> str:
-    """Broken into lines of ``width`` characters, at spaces and bars where there are any; ``$`` stays a dollar."""
-    spaced = label.replace("|", "|\u200b").replace("$", r"\$")
-    return "\n".join(textwrap.wrap(spaced, width, break_on_hyphens=False)).replace("\u200b", "")
+def wrapped(label: str, width: int) -> str:
+    """Lines of about ``width`` characters, broken after a space or a mark of the spec; ``$`` stays a dollar."""
+    lines = [""]
+    for part in re.split(r"(?<=[ |(])", label):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.strip() for line in lines).replace("$", r"\$")

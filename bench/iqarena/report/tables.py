@@ -27,8 +27,12 @@ LEGEND = {
     "Win rate": "share of duels against every other attack on the same source, target and picture, ties half.",
     "vs baseline": "held-out pairs significantly better / worse / tested against the strongest baseline of the same "
     "source and target (Wilcoxon signed-rank over pictures, Holm-corrected over all pairs, 5 %).",
+    "Gain": "mean score change in the wanted direction, in points of the 0–100 scale; noise counts here.",
+    "Forwards, backwards, queries, seconds": "what crafting one adversarial picture costs, on average.",
     "Coverage": "held-out results that exist, of those that any attack was measured on.",
 }
+
+COUNTED = ("forwards", "backwards", "queries")
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def attack_table(board: pd.DataFrame, *, brief: bool = False) -> Table:
     """The attack board; ``brief`` leaves out what a terminal has no room for."""
     header = ["Rank", "Tie", "Attack", "Directed effect", "Transfer", "Ensemble", "White-box*", "SROCC kept"]
     header += ["vs baseline", "Coverage"] if brief else [
-        "Gain", "Win rate", "vs baseline", "SSIM", "Forwards", "Backwards", "Queries", "Seconds", "Coverage", "Flagged",
+        "Gain", "Win rate", "vs baseline", "SSIM", "Fwd / bwd / queries", "Seconds", "Coverage",
     ]  # fmt: skip
     rows = []
     for r in board.to_dict("records"):
@@ -62,20 +66,17 @@ def attack_table(board: pd.DataFrame, *, brief: bool = False) -> Table:
             "Tie": _tie(r["tie_group"]),
             "Attack": r["attack_label"],
             "Directed effect": _with_interval(r, "directed_sd"),
-            "Transfer": _number(r["transfer_directed_sd"]) if brief else _with_interval(r, "transfer_directed_sd"),
-            "Ensemble": _number(r["ensemble_holdout_directed_sd"])
-            if brief
-            else _with_interval(r, "ensemble_holdout_directed_sd"),
-            "White-box*": _number(r["whitebox_directed_sd"]),
-            "SROCC kept": _number(r["srocc"]),
-            "Gain": _number(r["gain"], 1),
-            "Win rate": _number(r["win_rate"]),
+            "Transfer": number(r["transfer_directed_sd"]),
+            "Ensemble": number(r["ensemble_holdout_directed_sd"]),
+            "White-box*": number(r["whitebox_directed_sd"]),
+            "SROCC kept": number(r["srocc"]),
+            "Gain": number(r["gain"], 1),
+            "Win rate": number(r["win_rate"]),
             "vs baseline": f"{r['better']}/{r['worse']}/{r['tested']}" if r["tested"] else "",
-            "SSIM": _number(r["ssim"], 3),
-            **{c.capitalize(): _count(r[c]) for c in ("forwards", "backwards", "queries")},
-            "Seconds": _number(r["seconds"], 2),
+            "SSIM": number(r["ssim"], 3),
+            "Fwd / bwd / queries": " / ".join(_count(r[c]) for c in COUNTED) if r["n_ok"] else "",
+            "Seconds": number(r["seconds"], 2),
             "Coverage": f"{r['n_ok']}/{r['n_planned']}",
-            "Flagged": str(r["n_flagged"] or ""),
         }
         rows.append([cells[name] for name in header])
     note = "Directed effect in target standard deviations on held-out pairs; * white-box is never ranked."
@@ -86,10 +87,12 @@ def model_table(board: pd.DataFrame) -> Table:
     header = ["Rank", "Tie", "Model", "Directed effect", "SROCC kept", "As a source", "Worst case", "by"]
     rows = []
     for r in board.to_dict("records"):
-        attacker = f"{r['strongest_attack']} from {short_source(r['strongest_source'])}" if r["strongest_attack"] else ""
-        effect, source = _with_interval(r, "directed_sd"), _with_interval(r, "source_directed_sd")
-        strongest = _number(r["strongest_directed_sd"])
-        rows.append([_rank(r), _tie(r["tie_group"]), r["model"], effect, _number(r["srocc"]), source, strongest, attacker])
+        attack, source = r["strongest_attack"], r["strongest_source"]
+        rows.append([
+            _rank(r), _tie(r["tie_group"]), r["model"], _with_interval(r, "directed_sd"), number(r["srocc"]),
+            _with_interval(r, "source_directed_sd"), number(r["strongest_directed_sd"]),
+            f"{attack} from {short_source(source)}" if attack else "",
+        ])  # fmt: skip
     note = "As targets of all held-out attacks but the floors, most robust (smallest effect) first. "
     note += "As a source: what it gives away to single-source transfer attacks on the others."
     return Table("Models", header, rows, names=3, note=note, last_is_name=True)
@@ -155,11 +158,18 @@ def provenance(manifest: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, str
     return {name: str(text) for name, text in facts.items() if text}
 
 
+def number(value: float, digits: int = 2) -> str:
+    """Fixed digits with a true minus sign; zero has no sign; empty for NaN."""
+    if math.isnan(value):
+        return ""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
 def _with_interval(record: Mapping[Any, Any], name: str) -> str:
     value, low, high = record[name], record[f"{name}_low"], record[f"{name}_high"]
     if math.isnan(value):
         return ""
-    return _number(value) if math.isnan(low) else f"{_number(value)} [{_number(low)}, {_number(high)}]"
+    return number(value) if math.isnan(low) else f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def _rank(record: Mapping[Any, Any]) -> str:
@@ -180,15 +190,8 @@ def _tie(group: float) -> str:
     return text
 
 
-def _number(value: float, digits: int = 2) -> str:
-    """Fixed digits with a true minus sign; zero has no sign; empty for NaN."""
-    if value is None or math.isnan(value):
-        return ""
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
-
-
 def _count(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.0f}" if value >= 10 or value == round(value) else f"{value:.1f}"
+    return f"{value:.0f}" if value >= 10 or value == round(value) else f"{value:.1f}"
 
 
 def _percent(part: int, whole: int) -> str:

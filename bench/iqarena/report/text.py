@@ -9,6 +9,8 @@ from tabulate import tabulate
 
 from iqarena.report.tables import LEGEND, Table
 
+_MARKS = re.compile(r"[\\`*|<>&]|(?<!\w)_|_(?!\w)|(?<=\])[(\[]")  # underscores inside a word mean nothing
+
 
 def markdown(suite: str, boards: Sequence[Table], remarks: Sequence[Table], facts: Mapping[str, str]) -> str:
     """``leaderboard.md``: the boards, how to read them, remarks (flags, failures, reconstructions), provenance."""

@@ -1,0 +1,323 @@
+"""Rows → tables, plots and page, on seeded synthetic rows whose answers are known."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import stats as scipy_stats
+
+from iqarena.errors import StoreError
+from iqarena.report import derive
+from iqarena.report.boards import attack_board, model_board
+from iqarena.report.pairs import pair_table, tidy
+from iqarena.report.plots import slug
+from iqarena.report.tables import short_source
+
+MODELS = ["cnn", "hyper", "vit"]
+ATTACKS = {"identity": 0.0, "noise": 0.0, "fgsm": 3.0, "mi_fgsm": 6.0, "sega(mask=jnd(6)|soft)": 9.0}
+STRENGTH = {"whitebox": 5.0, "transfer": 1.0, "ensemble_holdout": 1.5, "ensemble_member": 2.0}
+
+
+def make_rows(images: int = 12, seed: int = 0) -> pd.DataFrame:
+    """Every attack from every source on every target; attack k moves a target by its number of points, plus noise."""
+    rng = np.random.default_rng(seed)
+    clean = {target: rng.uniform(10, 90, images) for target in MODELS}
+    cells = [(s, [s]) for s in MODELS]
+    cells += [
+        (f"ensemble({', '.join(members)})", members) for m in MODELS if (members := [x for x in MODELS if x != m])
+    ]
+    rows = []
+    for (label, effect), (source, members), target in (
+        (a, c, t) for a in ATTACKS.items() for c in cells for t in MODELS
+    ):
+        if members == [target]:
+            relation = "whitebox"
+        elif len(members) == 1:
+            relation = "transfer"
+        else:
+            relation = "ensemble_member" if target in members else "ensemble_holdout"
+        moves = label != "identity"
+        for k in range(images):
+            f = clean[target][k]
+            s = -1 if f > 50 else 1
+            directed = s * (STRENGTH[relation] * effect + moves * rng.normal())
+            drift = moves * rng.normal()
+            rows.append({
+                "attack": f"{label.rstrip(')')}{', ' if '(' in label else '('}eps=8/255)", "attack_label": label,
+                "source": source, "target": target, "relation": relation, "image": f"i{k:02d}",
+                "cluster": f"c{k // 2:02d}", "repeat": 0, "status": "ok", "message": "", "direction": s,
+                "score_clean": f, "score_adv": f + drift + directed, "score_control": f + drift - directed,
+                "score_float": f + drift + directed + 0.5, "mos": float(k), "own_gain": 5 * effect,
+                "linf": moves * 8 / 255, "l2": 2.0, "psnr": 32.0 if moves else np.inf, "ssim": 0.9,
+                "changed": 1.0, "above_jnd": 0.1, "zero_gradient": 0.0 if effect else np.nan,
+                "forwards": 2, "backwards": 1 if effect else 0, "queries": 0, "seconds": 0.1, "sha256": "",
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def make_manifest(rows: pd.DataFrame, **changes: Any) -> dict[str, Any]:
+    attacks = [{"label": a, "eps": 8 / 255, "reconstructed": "a <reading>" if "sega" in a else ""} for a in ATTACKS]
+    facts = {
+        "suite": "toy & co",
+        "command": "iqarena run toy",
+        "seed": 5,
+        "started": "2026-01-01",
+        "planned": len(rows),
+    }
+    return {**facts, "finished": "2026-01-02", "attacks": attacks, "sources": MODELS, "targets": MODELS} | changes
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    return make_rows()
+
+
+def fail(rows: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    numeric = rows.select_dtypes("number").columns.drop("repeat")
+    rows = rows.astype(dict.fromkeys(numeric, float))
+    rows.loc[chosen, numeric] = np.nan
+    rows.loc[chosen, ["status", "message"]] = ["error", "out of | <memory>"]
+    return rows
+
+
+def test_a_pair_equals_its_rows_by_hand(rows: pd.DataFrame) -> None:
+    table = pair_table(rows, make_manifest(rows)).table
+    chosen = (rows["attack_label"] == "fgsm") & (rows["source"] == "cnn") & (rows["target"] == "vit")
+    mine = rows[chosen]
+    pair = table[(table["attack_label"] == "fgsm") & (table["source"] == "cnn") & (table["target"] == "vit")].iloc[0]
+    directed = mine["direction"] * (mine["score_adv"] - mine["score_control"]) / 2
+    deviation = mine["score_clean"].std()
+    assert (pair["relation"], pair["n"], pair["n_failed"], pair["flags"]) == ("transfer", 12, 0, "")
+    assert pair["directed_mean"] == pytest.approx(directed.mean())
+    assert pair["directed_median"] == pytest.approx(directed.median())
+    assert pair["directed_sd_mean"] == pytest.approx(directed.mean() / deviation)
+    assert pair["directed_sd_mean_high"] == pytest.approx(pair["directed_mean_high"] / deviation)
+    assert pair["gain_mean"] == pytest.approx((mine["direction"] * (mine["score_adv"] - mine["score_clean"])).mean())
+    assert pair["srocc"] == pytest.approx(scipy_stats.spearmanr(mine["score_clean"], mine["score_adv"])[0])
+    assert pair["mos_krocc"] == pytest.approx(scipy_stats.kendalltau(mine["mos"], mine["score_adv"])[0])
+    assert pair["float_gap"] == pytest.approx(0.5)
+    for name in ("gain_mean", "gain_median", "directed_mean", "directed_median", "srocc"):
+        assert pair[f"{name}_low"] <= pair[name] <= pair[f"{name}_high"]
+        assert pair[f"{name}_low"] < pair[f"{name}_high"]
+
+
+def test_ensemble_members_are_on_no_board(rows: pd.DataFrame) -> None:
+    table = pair_table(rows, make_manifest(rows)).table
+    assert len(table) == len(ATTACKS) * (9 + 3)
+    assert set(table["relation"]) == {"whitebox", "transfer", "ensemble_holdout"}
+
+
+def test_the_paired_test_is_against_the_strongest_baseline_over_clusters(rows: pd.DataFrame) -> None:
+    pairs = pair_table(rows, make_manifest(rows))
+    table = pairs.table
+    strongest = table[table["attack_label"] == "mi_fgsm"]
+    assert set(strongest["baseline"]) == {""}
+    assert strongest["p"].isna().all()
+    assert set(table.loc[table["attack_label"].str.startswith("sega"), "baseline"]) == {"mi_fgsm"}
+    chosen = (table["attack_label"] == "fgsm") & (table["source"] == "cnn") & (table["target"] == "vit")
+    here = pairs.rows[(pairs.rows["source"] == "cnn") & (pairs.rows["target"] == "vit")]
+    means = here.groupby(["attack_label", "cluster"])["directed_sd"].mean()
+    expected = scipy_stats.wilcoxon(means["fgsm"].to_numpy(), means["mi_fgsm"].to_numpy())
+    assert table.loc[chosen, "p"].item() == pytest.approx(expected.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    named = pair_table(rows, make_manifest(rows, baselines=["fgsm"])).table
+    assert set(named["baseline"]) == {"", "fgsm"}
+    assert ((named["p_holm"] >= named["p"]) | named["p"].isna()).all()
+
+
+def test_flags(rows: pd.DataFrame) -> None:
+    rows.loc[(rows["attack_label"] == "fgsm") & (rows["source"] == "cnn"), "own_gain"] = -1.0
+    rows.loc[(rows["attack_label"] == "mi_fgsm") & (rows["source"] == "vit"), ["zero_gradient", "linf"]] = 1.0
+    manifest = make_manifest(rows)
+    pairs = pair_table(rows, manifest)
+    flags = pairs.table.set_index(["attack_label", "source"])["flags"]
+    assert set(flags["fgsm", "cnn"]) == {"did_not_run"}
+    assert set(flags["mi_fgsm", "vit"]) == {"zero_gradient;over_budget"}
+    assert (flags[["identity", "noise", "sega(mask=jnd(6)|soft)"]] == "").all()
+    board = attack_board(pairs, manifest).set_index("attack_label")
+    assert board["n_flagged"].to_dict() == {a: 2 if a in ("fgsm", "mi_fgsm") else 0 for a in ATTACKS}
+
+
+def test_attacks_are_ranked_by_held_out_pairs_alone(rows: pd.DataFrame) -> None:
+    manifest = make_manifest(rows)
+    board = attack_board(pair_table(rows, manifest), manifest)
+    assert board["attack_label"].tolist()[:3] == ["sega(mask=jnd(6)|soft)", "mi_fgsm", "fgsm"]
+    assert board["tie_group"].tolist() == [1, 2, 3, 4, 4]
+    assert board["win_rate"].is_monotonic_decreasing
+    floors = board.set_index("attack_label").loc[["identity", "noise"]]
+    assert ((floors["directed_sd_low"] <= 0) & (floors["directed_sd_high"] >= 0)).all()
+    white = rows["relation"] == "whitebox"
+    rows.loc[white, "score_adv"] = rows.loc[white, "score_clean"]
+    other = attack_board(pair_table(rows, manifest), manifest)
+    untouched = [c for c in board.columns if not c.startswith("whitebox")]
+    pd.testing.assert_frame_equal(board[untouched], other[untouched])
+    assert not board["whitebox_directed_sd"].equals(other["whitebox_directed_sd"])
+
+
+def test_the_board_mean_counts_each_pair_once(rows: pd.DataFrame) -> None:
+    manifest = make_manifest(rows)
+    pairs = pair_table(rows, manifest)
+    board = attack_board(pairs, manifest).set_index("attack_label")
+    table = pairs.table[pairs.table["attack_label"] == "fgsm"].set_index("relation")["directed_sd_mean"]
+    assert board["transfer_directed_sd"]["fgsm"] == pytest.approx(table["transfer"].mean())
+    assert board["ensemble_holdout_directed_sd"]["fgsm"] == pytest.approx(table["ensemble_holdout"].mean())
+    assert board["directed_sd"]["fgsm"] == pytest.approx(table[["transfer", "ensemble_holdout"]].mean())
+
+
+def test_replicates_are_paired_over_attacks(rows: pd.DataFrame) -> None:
+    twin = rows[rows["attack_label"] == "fgsm"].assign(attack="twin(eps=8/255)", attack_label="twin")
+    board = attack_board(pair_table(pd.concat([rows, twin]), make_manifest(rows)), make_manifest(rows))
+    assert board["win_rate"].mean() == pytest.approx(0.5)  # what one wins another loses; ties are shared
+    same = board.set_index("attack_label").loc[["fgsm", "twin"]]
+    for column in ("rank", "rank_low", "rank_high", "tie_group", "directed_sd", "directed_sd_low", "win_rate"):
+        assert same[column].nunique() == 1, column
+
+
+def test_models_are_ranked_without_floors_and_without_pairs_that_did_not_run(rows: pd.DataFrame) -> None:
+    manifest = make_manifest(rows)
+    against_vit = (rows["target"] == "vit") & (rows["attack_label"] != "identity")
+    rows.loc[against_vit, "score_adv"] += 6 * rows.loc[against_vit, "direction"]
+    board = model_board(pair_table(rows, manifest), manifest).set_index("model")
+    assert board["rank"]["vit"] == 3
+    assert set(board["strongest_attack"]) == {"sega(mask=jnd(6)|soft)"}
+    assert all(source.startswith("ensemble(") for source in board["strongest_source"])
+    rows.loc[rows["attack_label"] == "fgsm", "own_gain"] = 0.0
+    stronger = model_board(pair_table(rows, manifest), manifest).set_index("model")
+    assert (stronger["directed_sd"] - board["directed_sd"] > 0).to_numpy().all()  # the weakest real attack is out
+    assert (stronger["n_pairs"] == 2 * 3).all()
+
+
+def test_tables_depend_on_rows_and_seed_alone(rows: pd.DataFrame, tmp_path: Path) -> None:
+    names = ["pairs.csv", "leaderboard_attacks.csv", "leaderboard_models.csv"]
+    shuffled = rows.sample(frac=1, random_state=1)
+    for folder, r, seed in (("a", rows, 5), ("b", shuffled, 5), ("c", rows, 6)):
+        manifest = make_manifest(rows, seed=seed, started=folder)
+        pairs = pair_table(r, manifest)
+        (tmp_path / folder).mkdir()
+        tables = (pairs.table, attack_board(pairs, manifest), model_board(pairs, manifest))
+        for name, table in zip(names, tables, strict=True):
+            tidy(table).to_csv(tmp_path / folder / name, index=False, float_format="%.6g")
+    for name in names:
+        first = (tmp_path / "a" / name).read_bytes()
+        assert first == (tmp_path / "b" / name).read_bytes()
+        assert first != (tmp_path / "c" / name).read_bytes()
+        assert b"-0," not in first
+
+
+def test_failed_rows_lower_coverage_and_an_attack_that_always_fails_stays_on_the_board(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    rows = fail(rows, (rows["attack_label"] == "fgsm") | ((rows["attack_label"] == "noise") & (rows["image"] == "i00")))
+    manifest = make_manifest(rows)
+    text = derive(rows, manifest, tmp_path)
+    board = pd.read_csv(tmp_path / "leaderboard_attacks.csv").set_index("attack_label")
+    assert board["coverage"]["fgsm"] == 0
+    assert board["coverage"]["noise"] == pytest.approx(11 / 12)
+    assert board["coverage"]["mi_fgsm"] == 1
+    numbers = board.loc[["fgsm"], ["rank", "directed_sd", "srocc", "win_rate", "ssim", "seconds"]]
+    assert numbers.isna().to_numpy().all()
+    pairs = pd.read_csv(tmp_path / "pairs.csv")
+    assert set(pairs.loc[pairs["attack_label"] == "fgsm", "n_failed"]) == {12}
+    assert pairs.loc[pairs["attack_label"] == "fgsm", "flags"].isna().all()
+    assert not (tmp_path / "plots" / "heatmap_fgsm.png").exists()
+    assert re.search(r"fgsm +0/108", text)
+    failed = int((rows["status"] == "error").sum())
+    assert f"{len(rows) - failed} of {len(rows)} planned rows" in text
+    assert "out of &lt;" not in (tmp_path / "leaderboard.md").read_text()
+    assert r"out of \| \<memory\>" in (tmp_path / "leaderboard.md").read_text()
+
+
+@pytest.mark.parametrize("case", ["one image", "constant scores", "all failed", "one pair"])
+def test_degenerate_runs_give_empty_cells_and_no_warning(rows: pd.DataFrame, tmp_path: Path, case: str) -> None:
+    if case == "one image":
+        rows = rows[rows["image"] == "i00"]
+    elif case == "constant scores":
+        rows = rows.assign(score_clean=50.0, score_adv=50.0, score_control=50.0, mos=np.nan)
+    elif case == "all failed":
+        rows = fail(rows, rows["status"] == "ok")
+    else:
+        rows = rows[(rows["attack_label"] == "fgsm") & (rows["source"] == "cnn") & (rows["target"] == "cnn")]
+    text = derive(rows, make_manifest(rows), tmp_path)
+    pairs = pd.read_csv(tmp_path / "pairs.csv")
+    if case != "one pair":
+        assert pairs[["directed_sd_mean", "srocc", "srocc_low", "p"]].isna().to_numpy().all()
+        texts = [text, *((tmp_path / name).read_text() for name in ("leaderboard.md", "pairs.csv", "index.html"))]
+        assert not any(re.search(r"\bnan\b", t, re.IGNORECASE) for t in texts)
+    if case == "one image":
+        assert pairs["directed_mean"].notna().all()
+        assert pairs["directed_mean_low"].isna().all()
+    board = pd.read_csv(tmp_path / "leaderboard_attacks.csv")
+    assert len(board) == len(ATTACKS)
+    assert board["rank"].isna().all()
+
+
+def test_no_rows_is_a_user_error(rows: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="found none"):
+        derive(rows[rows["relation"] == "ensemble_member"], make_manifest(rows), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def derived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a whole run with one kept picture."""
+    out, rows = tmp_path_factory.mktemp("run"), make_rows()
+    kept = out / "gallery"
+    kept.mkdir()
+    for name, level in (("i00__clean.png", 100), ("i00__fgsm__adv.png", 108)):
+        Image.fromarray(np.full((24, 32, 3), level, np.uint8)).save(kept / name)
+    entry = {"image": "i00", "attack_label": "fgsm", "source": "ensemble(cnn, hyper)"}
+    files = {"clean": "i00__clean.png", "adversarial": "i00__fgsm__adv.png"}
+    (kept / "gallery.json").write_text(json.dumps([entry | files]))
+    derive(rows, make_manifest(rows), out, kept)
+    return out
+
+
+def test_derive_writes_a_whole_and_escaped_page(derived: Path) -> None:
+    page = (derived / "index.html").read_text()
+    links = set(re.findall(r'(?:href|src)="([^"#]+)"', page))
+    assert {"pairs.csv", "plots/attacks.svg", "plots/gallery.png", "plots/heatmap_sega_mask_jnd_6_soft.png"} <= links
+    assert all((derived / link).stat().st_size > 0 for link in links)
+    assert "toy &amp; co" in page
+    assert "a &lt;reading&gt;" in page
+    assert "http" not in page  # self-contained
+    for label in ATTACKS:
+        assert f">{label}</td>" in page
+    with Image.open(derived / "plots" / "gallery.png") as figure:
+        assert figure.width > 2 * figure.height  # one line of three pictures
+
+
+def test_markdown_tables_keep_their_columns(derived: Path) -> None:
+    blocks = re.findall(r"(?:^\|.*\n)+", (derived / "leaderboard.md").read_text(), re.MULTILINE)
+    assert len(blocks) == 3  # attacks, models, reconstructions
+    for block in blocks:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_the_report_needs_no_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; import iqarena.report; print('matplotlib' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": _root()}
+    )
+    assert done.stdout.strip() == "False"  # and drawing libraries wait until something is drawn
+
+
+def test_names_for_sources_and_files() -> None:
+    assert short_source("ensemble(bilinear, jpeg(q=50)|cnn, vit)") == "ensemble of 3"
+    assert short_source("jpeg(q=50)|cnn") == "jpeg(q=50)|cnn"
+    assert slug("sega(eps=8/255, mask=jnd(6)|soft)") == "sega_eps_8_255_mask_jnd_6_soft"
+    long = [slug("a" * 100 + end) for end in "xy"]
+    assert long[0] != long[1]
+    assert max(map(len, long)) <= 80
+
+
+def _root() -> str:
+    import iqarena.report
+
+    return str(Path(iqarena.report.__file__).parents[2])

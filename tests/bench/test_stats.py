@@ -1,0 +1,108 @@
+"""Statistics against brute force, scipy and closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from iqarena.stats import (
+    cluster_weights,
+    holm,
+    interval,
+    mean_of_present,
+    paired_test,
+    ranking,
+    weighted_mean,
+    weighted_median,
+)
+
+
+def expanded(values: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
+    """Each replicate written out, element by element."""
+    return [np.repeat(values, w.astype(int)) for w in weights]
+
+
+def test_clusters_are_drawn_whole_and_as_many_as_there_are() -> None:
+    weights = cluster_weights(["b", "a", "b", "c"], seed=3, replicates=500)
+    assert weights.shape == (500, 4)
+    np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
+    np.testing.assert_array_equal(weights[:, [0, 1, 3]].sum(axis=1), 3)
+    np.testing.assert_array_equal(weights, cluster_weights(["b", "a", "b", "c"], seed=3, replicates=500))
+    assert not np.array_equal(weights, cluster_weights(["b", "a", "b", "c"], seed=4, replicates=500))
+    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.12)  # 2.5 standard errors of a multinomial count
+
+
+def test_one_cluster_gives_no_replicates_and_an_empty_interval() -> None:
+    weights = cluster_weights(["a", "a"], seed=0)
+    assert weights.shape == (0, 2)
+    assert np.isnan(interval(weights)).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 6])
+def test_weighted_mean_and_median_equal_the_expanded_replicates(size: int) -> None:
+    rng = np.random.default_rng(size)
+    values = rng.integers(0, 4, size).astype(float)  # with ties
+    weights = rng.integers(0, 3, (200, size)).astype(float)
+    drawn = expanded(values, weights)
+    np.testing.assert_allclose(weighted_mean(values, weights), [d.mean() if len(d) else np.nan for d in drawn])
+    np.testing.assert_allclose(weighted_median(values, weights), [np.median(d) if len(d) else np.nan for d in drawn])
+
+
+def test_interval_of_a_mean_has_the_width_of_the_normal_theory() -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    weights = cluster_weights([str(k) for k in range(400)], seed=1, replicates=4000)
+    low, high = interval(weighted_mean(values, weights)[:, None])[:, 0]
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.06)
+    assert (high + low) / 2 == pytest.approx(values.mean(), abs=0.01)
+
+
+def test_interval_leaves_out_missing_replicates() -> None:
+    samples = np.array([[1.0, np.nan], [2.0, np.nan], [np.nan, np.nan], [3.0, np.nan]])
+    np.testing.assert_allclose(interval(samples, level=0.5)[:, 0], np.quantile([1, 2, 3], [0.25, 0.75]))
+    assert np.isnan(interval(samples)[:, 1]).all()
+
+
+def test_mean_of_present() -> None:
+    values = np.array([[1.0, np.nan, 3.0], [np.nan, np.nan, np.nan]])
+    np.testing.assert_array_equal(mean_of_present(values, axis=1), [2.0, np.nan])
+
+
+def test_holm_on_a_worked_example() -> None:
+    # sorted .005 .01 .03 .04 → times 4 3 2 1 = .02 .03 .06 .04 → running maximum .02 .03 .06 .06
+    corrected = holm(np.array([0.01, np.nan, 0.04, 0.03, 0.005]))
+    np.testing.assert_allclose(corrected, [0.03, np.nan, 0.06, 0.06, 0.02])
+    np.testing.assert_array_equal(holm(np.array([0.7, 0.9])), [1.0, 1.0])
+    assert holm(np.array([])).size == 0
+
+
+def test_paired_test_is_the_exact_signed_rank_test() -> None:
+    a = np.arange(1.0, 7.0)
+    assert paired_test(a, np.zeros(6)) == pytest.approx(2 / 2**6)  # all six signs equal
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(2, 20))
+    assert paired_test(x, y) == pytest.approx(scipy_stats.wilcoxon(x, y).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    assert paired_test(x, y) == paired_test(y, x)
+
+
+def test_paired_test_without_differences_or_pairs() -> None:
+    assert paired_test(np.ones(5), np.ones(5)) == 1.0
+    assert np.isnan(paired_test(np.array([1.0, np.nan]), np.array([0.0, 2.0])))
+
+
+def test_ranks_and_tie_groups() -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(1000, 1))  # what pairing removes
+    samples = shared + np.array([3.0, 1.0, 1.0, np.nan, 2.9]) + 0.1 * rng.normal(size=(1000, 5))
+    samples[:, 2] = samples[:, 1]
+    order = ranking(np.array([3.0, 1.0, 1.0, np.nan, 2.9]), samples)
+    np.testing.assert_array_equal(order.rank, [1, 3, 3, np.nan, 2])
+    np.testing.assert_array_equal(order.group, [1, 2, 2, np.nan, 1])
+    np.testing.assert_array_equal(order.low, [1, 3, 3, np.nan, 1])
+    np.testing.assert_array_equal(order.high, [2, 3, 3, np.nan, 2])
+
+
+def test_ranks_without_replicates_have_no_interval() -> None:
+    order = ranking(np.array([1.0, 2.0]), np.empty((0, 2)))
+    np.testing.assert_array_equal(order.rank, [2, 1])
+    assert np.isnan([*order.low, *order.high, *order.group]).all()
