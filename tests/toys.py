@@ -7,60 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from iqarena import testing
 from iqarena.api import Model
 
 
-class LinearNet(nn.Module):
-    """``f(x) = 50 + 40 · (mean(w · x) − mean(w) / 2)`` with ``w`` of ±1 blocks: its best L∞ gain has a closed form."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        pattern = torch.randint(0, 2, (3, 8, 8), generator=torch.Generator().manual_seed(seed)).float() * 2 - 1
-        self.pattern = nn.Parameter(pattern)
-
-    def weights(self, x: Tensor) -> Tensor:
-        """The gradient of the score, ``(3, H, W)``."""
-        height, width = x.shape[-2:]
-        tiled = self.pattern.repeat(1, -(-height // 8), -(-width // 8))[:, :height, :width]
-        return 40 * tiled / tiled.numel()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 50 + ((x - 0.5) * self.weights(x)).sum((1, 2, 3))
+class Linear(testing.Linear):
+    """``toy_linear``: the best gain has a closed form."""
 
 
-class CurvedNet(nn.Module):
-    """A small smooth network: cheap, and unlike the linear one its gradient depends on the picture."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.first = nn.Parameter(torch.randn(6, 3, 3, 3, generator=generator) / 3)
-        self.last = nn.Parameter(torch.randn(6, generator=generator))
-
-    def forward(self, x: Tensor) -> Tensor:
-        features = torch.tanh(nn.functional.conv2d(x - 0.5, self.first, stride=2, padding=1)).mean((2, 3))
-        return 50 + 30 * (features * self.last).sum(1)
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Linear(Model):
-    name = "toy_linear"
-
-    seed: int = 0
-
-    def load(self) -> nn.Module:
-        return LinearNet(self.seed)
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Curved(Model):
-    name = "toy_curved"
-    min_size = 16
-
-    seed: int = 0
-
-    def load(self) -> nn.Module:
-        return CurvedNet(self.seed)
+class Curved(testing.Curved):
+    """``toy_curved``: the gradient depends on the picture."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -76,4 +32,4 @@ class Step(Model):
 
 class _Rounded(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return (100 * x.mean((1, 2, 3))).detach().round()
+        return torch.round(100 * x.mean((1, 2, 3))).detach()

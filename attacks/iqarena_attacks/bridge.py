@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torchattacks
 from torch import Tensor, nn
 
-from iqarena.api import Attack
+from iqarena.api import Attack, SpecError
 from iqarena.seeding import Streams
 from iqarena.source import Source
 
@@ -32,13 +33,16 @@ class TorchAttacks(Attack):
     steps: int = 10
     alpha: float | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1:
+            raise SpecError(f"{self.name}: expected steps ≥ 1, found {self.steps}")
+
     @property
     def cost(self) -> int:
         return 1 if self.method == "FGSM" else self.steps
 
     def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
-        import torchattacks
-
         options: dict[str, Any] = {"eps": self.eps}
         if self.method != "FGSM":
             options |= {"steps": self.steps, "alpha": self.eps / self.steps if self.alpha is None else self.alpha}

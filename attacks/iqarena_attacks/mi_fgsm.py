@@ -21,7 +21,8 @@ class MiFgsm(Iterative):
     name = "mi_fgsm"
     bibtex = """@inproceedings{dong2018boosting,
   title = {Boosting Adversarial Attacks with Momentum},
-  author = {Dong, Yinpeng and Liao, Fangzhou and Pang, Tianyu and Su, Hang and Zhu, Jun and Hu, Xiaolin and Li, Jianguo},
+  author = {Dong, Yinpeng and Liao, Fangzhou and Pang, Tianyu and Su, Hang and Zhu, Jun and Hu, Xiaolin and
+            Li, Jianguo},
   booktitle = {CVPR}, year = {2018}, eprint = {1710.06081}
 }"""
 

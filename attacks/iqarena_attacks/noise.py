@@ -21,9 +21,12 @@ from iqarena_attacks.filters.none import NoFilter
 class Noise(Attack):
     name = "noise"
     access = "none"
-    stochastic = True
 
-    mask: Filter = NoFilter()
+    mask: Filter = NoFilter()  # noqa: RUF009 (frozen)
+
+    @property
+    def stochastic(self) -> bool:
+        return True
 
     @property
     def cost(self) -> int:

@@ -19,7 +19,6 @@ from iqarena_attacks._frame import Iterative
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Pgd(Iterative):
     name = "pgd"
-    stochastic = True
     bibtex = """@inproceedings{madry2018towards,
   title = {Towards Deep Learning Models Resistant to Adversarial Attacks},
   author = {Madry, Aleksander and Makelov, Aleksandar and Schmidt, Ludwig and Tsipras, Dimitris and Vladu, Adrian},
@@ -28,6 +27,10 @@ class Pgd(Iterative):
 
     alpha: float | None = 2 / 255
     random_start: bool = False
+
+    @property
+    def stochastic(self) -> bool:
+        return self.random_start
 
     def start(self, x: Tensor, streams: Streams) -> Tensor:
         if not self.random_start:

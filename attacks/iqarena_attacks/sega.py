@@ -26,8 +26,7 @@ from iqarena_attacks.filters.jnd import Jnd
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Sega(Attack):
     name = "sega"
-    stochastic = True
-    reconstructed = "samples, sigma and the Fourier filter are our reading of the paper; the JND mask was measured on its figure"
+    reconstructed = "samples, sigma and the Fourier filter are our reading; the JND mask was measured on a figure"
     bibtex = """@article{sega2026,
   title = {SEGA: Signed Ensemble Gaussian attack on no-reference image quality assessment models},
   journal = {IEEE Transactions on Pattern Analysis and Machine Intelligence}, year = {2026}, eprint = {2509.18546}
@@ -35,8 +34,8 @@ class Sega(Attack):
 
     samples: int = 20
     sigma: float = 8 / 255
-    gradient_filter: Filter = FourierTopk()
-    mask: Filter = Jnd()
+    gradient_filter: Filter = FourierTopk()  # noqa: RUF009 (frozen)
+    mask: Filter = Jnd()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,6 +43,10 @@ class Sega(Attack):
             raise SpecError(f"{self.name}: expected samples ≥ 1, found {self.samples}")
         if self.sigma < 0:
             raise SpecError(f"{self.name}: expected sigma ≥ 0, found {self.sigma}")
+
+    @property
+    def stochastic(self) -> bool:
+        return self.sigma > 0 or self.gradient_filter.stochastic or self.mask.stochastic
 
     @property
     def cost(self) -> int:

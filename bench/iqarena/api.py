@@ -30,7 +30,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Plugin(ABC):
+class Plugin(ABC):  # noqa: B024 (its kinds have abstract methods)
     """A named, versioned, immutable set of parameters; ``repr`` is its canonical spec string.
 
     ``version`` must be raised when the same spec starts to give other numbers.
@@ -64,13 +64,17 @@ class Attack(Plugin):
     """
 
     access: ClassVar[Literal["gradient", "score", "none"]] = "gradient"
-    stochastic: ClassVar[bool] = False
 
     eps: float = 8 / 255
 
     def __post_init__(self) -> None:
         if not 0 <= self.eps <= 1:
             raise SpecError(f"{self.name}: expected eps in [0, 1] (write 8/255), found {format_number(self.eps)}")
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the result depends on the random streams."""
+        return False
 
     @property
     def cost(self) -> int:
@@ -96,7 +100,10 @@ class Attack(Plugin):
 class Filter(Plugin):
     """A mask on a gradient or a perturbation ``t`` ``(N, 3, H, W)``, given the clean images ``x``."""
 
-    stochastic: ClassVar[bool] = False
+    @property
+    def stochastic(self) -> bool:
+        """Whether the result depends on the random streams."""
+        return False
 
     @abstractmethod
     def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
@@ -111,6 +118,14 @@ class FilterChain(Filter):
 
     def __repr__(self) -> str:
         return "|".join(map(repr, self.filters))
+
+    @property
+    def label(self) -> str:
+        return "|".join(one.label for one in self.filters)
+
+    @property
+    def stochastic(self) -> bool:
+        return any(one.stochastic for one in self.filters)
 
     def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
         for one in self.filters:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,16 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iqarena.api import Attack, ImageError, ImageItem, Model
+from iqarena.api import Attack, AttackError, ImageItem, IqarenaError, Model
+from iqarena.batch import Batch, hashes, to_pictures
 from iqarena.craft import Crafted, craft
-from iqarena.gallery import save_example
+from iqarena.errors import StoreError
+from iqarena.gallery import Gallery
 from iqarena.identity import row_key
-from iqarena.metrics.distortion import Reference, distortion
+from iqarena.metrics.distortion import Reference
 from iqarena.plan import Plan, SourceSpec
 from iqarena.scorer import Scorer
 from iqarena.seeding import Streams
 from iqarena.source import Source
 from iqarena.store import Store
+
+Row = dict[str, Any]
 
 
 @dataclass
@@ -33,153 +36,155 @@ class Bench:
     store: Store
     scorers: dict[Model, Scorer]
     setting: tuple[str, str]
-    tick: Callable[[int], None]
+    tick: Callable[[int], object]
     stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.done = self.store.done()
-
-
-@dataclass
-class Batch:
-    """Pictures of one size: ``pixels`` uint8 ``(N, 3, H, W)``, ``x`` the same as float on the device."""
-
-    items: list[ImageItem]
-    pictures: list[np.ndarray]
-    pixels: Tensor
-    x: Tensor
-    sha256: list[str]
-    references: list[Reference]
-    gradients: dict[Any, Any] = field(default_factory=dict)
-    scores: dict[tuple[Model, int, str], float] = field(default_factory=dict)
-    distances: dict[tuple[int, str], dict[str, float]] = field(default_factory=dict)
+        self.gallery = Gallery(self.store.folder, self.plan)
+        self.device = next(iter(self.scorers.values())).device
 
 
 def run_batch(bench: Bench, items: Sequence[ImageItem]) -> None:
     """Every missing row of these pictures. A picture that cannot be read costs error rows, not the run."""
-    readable: list[tuple[ImageItem, np.ndarray]] = []
-    for item in items:
-        try:
-            readable.append((item, bench.plan.images.read(item)))
-        except ImageError as error:
-            for source in bench.plan.sources:
-                _store_failure(bench, source, item, str(error))
-    for batch in _batches(readable, bench):
+    for batch in _batches(bench, items):
         for repeat in range(bench.plan.suite.repeats):
             batch.gradients.clear()
             for source in bench.plan.sources:
                 if bench.stop.is_set():
                     return
                 _run_cell(bench, source, batch, repeat)
-                if repeat == 0:
-                    bench.tick(len(batch.items))
+                bench.tick(len(batch.items))
 
 
-def _batches(readable: list[tuple[ImageItem, np.ndarray]], bench: Bench) -> Iterator[Batch]:
-    """Neighbours of equal size together."""
-    device = next(iter(bench.scorers.values())).device
-    for shape in dict.fromkeys(picture.shape for _, picture in readable):
-        chosen = [(item, picture) for item, picture in readable if picture.shape == shape]
-        pictures = [picture for _, picture in chosen]
-        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().to(device)
-        yield Batch(
-            [item for item, _ in chosen],
-            pictures,
-            pixels,
-            pixels.float() / 255,
-            [hashlib.sha256(str(p.shape).encode() + p.tobytes()).hexdigest() for p in pictures],
-            [Reference.of(p) for p in pictures],
-        )
+def _batches(bench: Bench, items: Sequence[ImageItem]) -> list[Batch]:
+    """The readable pictures, those of equal size together; rows for the others are stored here."""
+    by_size: dict[tuple[int, ...], Batch] = {}
+    for item in items:
+        try:
+            picture = bench.plan.images.read(item)
+            reference = Reference.of(picture)
+        except Exception as error:  # an image set of somebody else's may fail in any way
+            _store_unreadable(bench, item, _reason(error))
+            continue
+        batch = by_size.setdefault(picture.shape, Batch([], [], [], bench.device))
+        batch.items.append(item)
+        batch.pictures.append(picture)
+        batch.references.append(reference)
+    return list(by_size.values())
 
 
 def _run_cell(bench: Bench, source: SourceSpec, batch: Batch, repeat: int) -> None:
     """All attacks from one source; rows are stored together, and only those that are missing."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for attack in bench.plan.attacks:
         heads = [
-            [_head(bench, attack, source, target, item, sha, repeat) for item, sha in zip(batch.items, batch.sha256, strict=True)]
+            [
+                _head(bench, attack, source, target, item, sha, repeat)
+                for item, sha in zip(batch.items, batch.sha256, strict=True)
+            ]
             for target in bench.plan.scored(source)
         ]
-        if all(head["key"] in bench.done for per_target in heads for head in per_target):
+        if all(head["key"] in bench.done for some in heads for head in some):
             continue
-        try:
-            rows += _attack_rows(bench, attack, source, batch, repeat, heads)
-        except Exception as error:  # an attack or a model may fail in any way; the run goes on and says so
-            message = str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"
-            rows += [{**head, "status": "error", "message": _one_line(message)} for some in heads for head in some]
-    rows = [row for row in rows if row["key"] not in bench.done]
-    if rows:
-        bench.store.write(rows)
+        made = _attack_rows(bench, attack, source, batch, repeat, heads)
+        if len(batch.items) > 1 and any(row["status"] == "error" for row in made):
+            made = []  # one at a time: no picture pays for its neighbour
+            for i, one in enumerate(batch.singles()):
+                made += _attack_rows(bench, attack, source, one, repeat, [[some[i]] for some in heads])
+        rows += [row for row in made if row["key"] not in bench.done]
+    for item in batch.items:
+        if mine := [row for row in rows if row["image"] == item.id]:
+            bench.store.write(item.id, mine)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one attack made from one source, before any target has seen it."""
+
+    crafted: Crafted
+    sha256: list[str]
+    control_sha256: list[str]
+    columns: list[dict[str, Any]]  # per picture, the columns that are the same for all targets
 
 
 def _attack_rows(
-    bench: Bench, attack: Attack, source: SourceSpec, batch: Batch, repeat: int, heads: list[list[dict[str, Any]]]
-) -> list[dict[str, Any]]:
-    source_clean = _source_scores(bench, source, batch, batch.pixels, batch.sha256)
-    direction = _directions(bench.plan.suite.direction, source_clean)
+    bench: Bench, attack: Attack, source: SourceSpec, batch: Batch, repeat: int, heads: list[list[Row]]
+) -> list[Row]:
+    """Rows of one attack from one source, all targets. What fails becomes error rows: an attack or a source for all
+    targets, a target for its own."""
+    try:
+        made = _make(bench, attack, source, batch, repeat)
+    except StoreError:
+        raise
+    except Exception as error:  # an attack or a model may fail in any way; the run goes on and says so
+        return [_failed(head, _reason(error)) for some in heads for head in some]
+    rows: list[Row] = []
+    for target, some in zip(bench.plan.scored(source), heads, strict=True):
+        try:
+            scores = _target_scores(bench.scorers[target], batch, made)
+        except Exception as error:
+            rows += [_failed(head, _reason(error)) for head in some]
+            continue
+        for i, head in enumerate(some):
+            mine = {name: float(values[i]) for name, values in scores.items()}
+            if not made.crafted.finite[i]:
+                rows.append(_failed(head, f"{attack.name} gave NaN or infinite pixels"))
+            elif not np.isfinite(list(mine.values())).all():
+                rows.append(_failed(head, f"{target!r} gave a score that is not finite"))
+            else:
+                rows.append({**head, "status": "ok", **mine, **made.columns[i]})
+    return rows
+
+
+def _make(bench: Bench, attack: Attack, source: SourceSpec, batch: Batch, repeat: int) -> Made:
+    members = [bench.scorers[model] for model in source.models]
+    clean = _source_scores(members, batch, batch.pixels, batch.sha256)
+    if not np.isfinite(clean).all():
+        raise AttackError(f"{source.spec} gave a score that is not finite")
+    direction = _directions(bench.plan.suite.direction, clean)
     streams = Streams([item.id for item in batch.items], repr(attack), bench.plan.suite.seed, repeat)
-    members = [bench.scorers[m] for m in source.models]
     view = Source(members, batch.x, streams, access=attack.access, memo=batch.gradients)
     started = time.perf_counter()
     crafted = craft(attack, batch.pixels, batch.x, torch.from_numpy(direction), view, streams)
     seconds = (time.perf_counter() - started) / len(batch.items)
-    adversarial = _to_pictures(crafted.adversarial)
-    shas = [hashlib.sha256(p.tobytes()).hexdigest() for p in adversarial]
-    own_gain = direction * (_source_scores(bench, source, batch, crafted.adversarial, shas) - source_clean)
-    save_example(bench.store.folder, bench.plan, attack, source, batch.items, batch.pictures, adversarial)
-    rows: list[dict[str, Any]] = []
-    for target, per_target in zip(bench.plan.scored(source), heads, strict=True):
-        scores = _target_scores(bench, target, batch, crafted, shas)
-        for i, head in enumerate(per_target):
-            if not crafted.finite[i]:
-                rows.append({**head, "status": "error", "message": f"{attack.name} gave NaN or infinite pixels"})
-                continue
-            rows.append(
-                head
-                | {name: float(values[i]) for name, values in scores.items()}
-                | _distances(batch, i, shas[i], adversarial[i])
-                | {
-                    "status": "ok",
-                    "message": "",
-                    "direction": int(direction[i]),
-                    "own_gain": float(own_gain[i]),
-                    "zero_gradient": float("nan") if view.zero_gradient is None else float(view.zero_gradient[i]),
-                    "forwards": view.forwards,
-                    "backwards": view.backwards,
-                    "queries": view.queries,
-                    "seconds": seconds,
-                    "sha256": shas[i],
-                }
-            )
-    return rows
+    pictures = to_pictures(crafted.adversarial)
+    shas = hashes(pictures)
+    own_gain = direction * (_source_scores(members, batch, crafted.adversarial, shas) - clean)
+    if repeat == 0:
+        bench.gallery.save(attack, source, batch.items, batch.pictures, pictures)
+    columns = [
+        {
+            **batch.distance(i, shas[i], picture),
+            "direction": direction[i],
+            "own_gain": own_gain[i],
+            "zero_gradient": float("nan") if view.zero_gradient is None else float(view.zero_gradient[i]),
+            "forwards": view.forwards,
+            "backwards": view.backwards,
+            "queries": view.queries,
+            "seconds": seconds,
+            "sha256": shas[i],
+        }
+        for i, picture in enumerate(pictures)
+    ]
+    return Made(crafted, shas, hashes(to_pictures(crafted.control)), columns)
 
 
-def _target_scores(
-    bench: Bench, target: Model, batch: Batch, crafted: Crafted, shas: list[str]
-) -> dict[str, np.ndarray]:
-    control_shas = [hashlib.sha256(p.tobytes()).hexdigest() for p in _to_pictures(crafted.control)]
-    adversarial = _scores(bench, target, batch, crafted.adversarial, shas)
-    unrounded = bench.scorers[target].score(crafted.unrounded).cpu().numpy() if crafted.changed else adversarial
+def _target_scores(scorer: Scorer, batch: Batch, made: Made) -> dict[str, np.ndarray]:
+    adversarial = batch.score(scorer, made.crafted.adversarial, made.sha256)
+    unrounded = adversarial.copy()
+    if len(changed := made.crafted.changed.nonzero()[:, 0]):
+        unrounded[changed.cpu().numpy()] = scorer.score(made.crafted.unrounded[changed]).cpu().numpy()
     return {
-        "score_clean": _scores(bench, target, batch, batch.pixels, batch.sha256),
+        "score_clean": batch.score(scorer, batch.pixels, batch.sha256),
         "score_adv": adversarial,
-        "score_control": _scores(bench, target, batch, crafted.control, control_shas),
+        "score_control": batch.score(scorer, made.crafted.control, made.control_sha256),
         "score_float": unrounded,
     }
 
 
-def _source_scores(bench: Bench, source: SourceSpec, batch: Batch, pixels: Tensor, shas: list[str]) -> np.ndarray:
-    return np.mean([_scores(bench, m, batch, pixels, shas) for m in source.models], axis=0)
-
-
-def _scores(bench: Bench, model: Model, batch: Batch, pixels: Tensor, shas: list[str]) -> np.ndarray:
-    """Scores of uint8 pictures ``(N, 3, H, W)``; none is scored twice by one model."""
-    missing = [i for i, sha in enumerate(shas) if (model, i, sha) not in batch.scores]
-    if missing:
-        values = bench.scorers[model].score(pixels[missing].to(batch.x) / 255)
-        for i, value in zip(missing, values.tolist(), strict=True):
-            batch.scores[model, i, shas[i]] = value
-    return np.array([batch.scores[model, i, sha] for i, sha in enumerate(shas)])
+def _source_scores(members: Sequence[Scorer], batch: Batch, pixels: Tensor, shas: list[str]) -> np.ndarray:
+    return np.mean([batch.score(scorer, pixels, shas) for scorer in members], axis=0)
 
 
 def _directions(policy: str, source_clean: np.ndarray) -> np.ndarray:
@@ -189,15 +194,9 @@ def _directions(policy: str, source_clean: np.ndarray) -> np.ndarray:
     return np.full_like(source_clean, 1.0 if policy == "raise" else -1.0)
 
 
-def _distances(batch: Batch, i: int, sha: str, adversarial: np.ndarray) -> dict[str, float]:
-    if (i, sha) not in batch.distances:
-        batch.distances[i, sha] = distortion(batch.references[i], adversarial)
-    return batch.distances[i, sha]
-
-
 def _head(
     bench: Bench, attack: Attack, source: SourceSpec, target: Model, item: ImageItem, sha256: str, repeat: int
-) -> dict[str, Any]:
+) -> Row:
     """The columns that name a row."""
     return {
         "key": row_key(bench.plan.suite, attack, source, target, item, sha256, repeat, bench.setting),
@@ -214,20 +213,22 @@ def _head(
     }
 
 
-def _store_failure(bench: Bench, source: SourceSpec, item: ImageItem, message: str) -> None:
+def _failed(head: Row, message: str) -> Row:
+    return {**head, "status": "error", "message": " ".join(message.split())[:500]}
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, IqarenaError) else f"{type(error).__name__}: {error}"
+
+
+def _store_unreadable(bench: Bench, item: ImageItem, message: str) -> None:
+    """Error rows in place of everything there might be of this picture."""
     rows = [
-        _head(bench, attack, source, target, item, "", repeat) | {"status": "error", "message": _one_line(message)}
+        _failed(_head(bench, attack, source, target, item, "", repeat), message)
+        for source in bench.plan.sources
         for attack in bench.plan.attacks
         for target in bench.plan.scored(source)
         for repeat in range(bench.plan.suite.repeats)
     ]
-    bench.store.write(rows)
-    bench.tick(1)
-
-
-def _to_pictures(pixels: Tensor) -> list[np.ndarray]:
-    return list(np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy()))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:500]
+    bench.store.write(item.id, rows)
+    bench.tick(len(bench.plan.sources) * bench.plan.suite.repeats)

@@ -24,7 +24,7 @@ class Crafted:
     control: Tensor
     unrounded: Tensor
     finite: Tensor  # (N,) bool: False where the attack gave NaN or infinity (the picture is then left clean)
-    changed: bool  # whether rounding changed anything
+    changed: Tensor  # (N,) bool: whether rounding changed anything
 
 
 def craft(attack: Attack, pictures: Tensor, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Crafted:
@@ -33,8 +33,12 @@ def craft(attack: Attack, pictures: Tensor, x: Tensor, direction: Tensor, model:
     ``direction`` is ``(N,)`` of ±1. Raises :class:`AttackError` when the attack breaks its contract.
     """
     before = x._version
-    out = attack.perturb(x, direction.view(-1, 1, 1, 1).to(x), model, streams)
-    if x._version != before:
+    try:
+        out = attack.perturb(x, direction.view(-1, 1, 1, 1).to(x), model, streams)
+    finally:
+        if touched := x._version != before:
+            x.copy_(pictures.to(x) / 255)  # the next attack is given the same tensor
+    if touched:
         raise AttackError(f"{attack.name}: changed its input in place; work on a copy")
     if not isinstance(out, Tensor) or out.shape != x.shape:
         found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
@@ -49,7 +53,7 @@ def craft(attack: Attack, pictures: Tensor, x: Tensor, direction: Tensor, model:
         control=_round8(pictures, _project(x, -delta, attack.eps), attack.eps),
         unrounded=unrounded,
         finite=finite.cpu(),
-        changed=bool((unrounded - adversarial.to(x) / 255).abs().max() > 1e-6),
+        changed=(unrounded - adversarial.to(x) / 255).abs().flatten(1).amax(1) > 1e-6,
     )
 
 

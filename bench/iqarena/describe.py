@@ -9,6 +9,7 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+from iqarena.api import Model, Plugin
 from iqarena.errors import SpecError, nearest
 from iqarena.plan import suites
 from iqarena.registry import KINDS, names, origin, plugin_class
@@ -43,18 +44,23 @@ def bibtex(name: str) -> str:
     return text
 
 
-def _describe(kind: str, name: str) -> str:
+def default(kind: str, name: str) -> Plugin:
+    """The plugin with default parameters, and ``…`` for those that must be given."""
     cls = plugin_class(kind, name)
-    default = cls()
-    parts = [f"{kind} {name}", inspect.getdoc(inspect.getmodule(cls)) or ""]
-    if dataclasses.fields(cls):
-        parts.append("parameters (defaults): " + repr(default))
-    if cls.reconstructed:
-        parts.append("reconstructed: " + cls.reconstructed)
-    if facts := getattr(default, "facts", None):
-        parts.append("facts: " + json.dumps(facts, indent=1, ensure_ascii=False))
-    if cls.bibtex:
-        parts.append(cls.bibtex)
+    return cls(**{f.name: "…" for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING})
+
+
+def _describe(kind: str, name: str) -> str:
+    plugin = default(kind, name)
+    parts = [f"{kind} {name}", inspect.getdoc(inspect.getmodule(type(plugin))) or ""]
+    if dataclasses.fields(plugin):
+        parts.append(f"parameters (defaults): {plugin!r}")
+    if plugin.reconstructed:
+        parts.append("reconstructed: " + plugin.reconstructed)
+    if isinstance(plugin, Model) and plugin.facts:
+        parts.append("facts: " + json.dumps(plugin.facts, indent=1, ensure_ascii=False))
+    if plugin.bibtex:
+        parts.append(plugin.bibtex)
     return "\n\n".join(parts)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from iqarena.plan import load_suite, resolve
-from iqarena.registry import KINDS, names, plugin_class
+from iqarena.api import ImageSet, Model
+from iqarena.plan import load_suite
+from iqarena.registry import KINDS, build, build_model, names, plugin_class
 
 
 def examine() -> Iterator[tuple[bool, str]]:
@@ -22,10 +23,9 @@ def examine() -> Iterator[tuple[bool, str]]:
     yield _try(_device)
     for kind in KINDS:
         yield _try(lambda kind=kind: f"{kind}s: {', '.join(_importable(kind))}")
-    plan = resolve(load_suite("pocket"))
-    for model in plan.targets:
-        yield _try(lambda model=model: f"{model!r}: weights match sha256 {model.weights_sha256[:12]}…, {_gradient(model)}")
-    yield _try(lambda: f"{sum(1 for item in plan.images.items() if plan.images.read(item).size)} embedded pictures decode")
+    for name in load_suite("pocket").targets:
+        yield _try(lambda name=name: f"{name}: weights match their hash, {_gradient(build_model(name))}")
+    yield _try(_pictures)
 
 
 def _try(check: Callable[[], str]) -> tuple[bool, str]:
@@ -49,7 +49,13 @@ def _device() -> str:
     return f"no GPU; CPU with {torch.get_num_threads()} threads"
 
 
-def _gradient(model) -> str:
+def _pictures() -> str:
+    images = build("imageset", "pocket")
+    assert isinstance(images, ImageSet)
+    return f"{sum(images.read(item).size > 0 for item in images.items())} embedded pictures decode"
+
+
+def _gradient(model: Model) -> str:
     import torch
 
     from iqarena.scorer import Scorer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,64 +11,59 @@ import numpy as np
 
 from iqarena.api import Attack, ImageItem
 from iqarena.plan import Plan, SourceSpec
+from iqarena.store import plain_errors, slug, write_atomically
 
 EXAMPLES = 3
 
 
-def save_example(
-    folder: Path,
-    plan: Plan,
-    attack: Attack,
-    source: SourceSpec,
-    items: Sequence[ImageItem],
-    clean: Sequence[np.ndarray],
-    adversarial: Sequence[np.ndarray],
-) -> None:
-    """Save the pictures among ``items`` that :func:`examples` names; does nothing for the others."""
-    wanted = {(e["image"], e["attack"], e["source"]): e for e in examples(plan)}
-    for item, before, after in zip(items, clean, adversarial, strict=True):
-        example = wanted.get((item.id, repr(attack), source.spec))
-        if example:
-            (folder / "gallery").mkdir(exist_ok=True)
-            for key, picture in (("clean", before), ("adversarial", after)):
-                path = folder / "gallery" / example[key]
-                if key == "adversarial" or not path.exists():
-                    _write_png(path, picture)
+class Gallery:
+    """``folder/gallery``: ``gallery.json`` names the examples, with the attack, source and picture of each."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.folder = folder / "gallery"
+        self._examples = _examples(plan)
+        self._wanted = {(e["image"], e["attack"], e["source"]): e for e in self._examples}
+
+    def save(
+        self,
+        attack: Attack,
+        source: SourceSpec,
+        items: Sequence[ImageItem],
+        clean: Sequence[np.ndarray],
+        adversarial: Sequence[np.ndarray],
+    ) -> None:
+        """Save the pictures (uint8 RGB) that are examples; does nothing for the others."""
+        for item, before, after in zip(items, clean, adversarial, strict=True):
+            if example := self._wanted.get((item.id, repr(attack), source.spec)):
+                with plain_errors(f"cannot create {self.folder}"):
+                    self.folder.mkdir(exist_ok=True)
+                for key, picture in (("clean", before), ("adversarial", after)):
+                    data = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+                    write_atomically(self.folder / example[key], lambda part, data=data: part.write_bytes(data))
+
+    def write_index(self) -> None:
+        """``gallery.json``: the examples whose pictures are there."""
+        there = [e for e in self._examples if (self.folder / e["adversarial"]).exists()]
+        if there:
+            text = json.dumps(there, indent=1, ensure_ascii=False) + "\n"
+            write_atomically(self.folder / "gallery.json", lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def write_index(folder: Path, plan: Plan) -> None:
-    """``gallery/gallery.json``: the examples whose pictures are there."""
-    there = [e for e in examples(plan) if (folder / "gallery" / e["adversarial"]).exists()]
-    if there:
-        (folder / "gallery" / "gallery.json").write_text(json.dumps(there, indent=1) + "\n", encoding="utf-8")
-
-
-def examples(plan: Plan) -> list[dict[str, str]]:
+def _examples(plan: Plan) -> list[dict[str, str]]:
     """Evenly spaced pictures of the suite under the last source's perturbing attacks."""
     items = plan.images.items()[: plan.suite.limit]
-    chosen = [items[i] for i in sorted({round(k * (len(items) - 1) / max(1, EXAMPLES - 1)) for k in range(EXAMPLES)})]
+    places = sorted({round(k * (len(items) - 1) / (EXAMPLES - 1)) for k in range(EXAMPLES)})
     source = plan.sources[-1]
     return [
         {
-            "image": item.id,
+            "image": items[place].id,
             "attack": repr(attack),
             "attack_label": attack.label,
             "source": source.spec,
-            "clean": f"{_slug(item.id)}__clean.png",
-            "adversarial": f"{_slug(item.id)}__{_slug(attack.label)}__adv.png",
+            "clean": f"{place + 1}-{slug(items[place].id)[:40]}__clean.png",
+            "adversarial": f"{place + 1}-{slug(items[place].id)[:40]}__{n}-{slug(attack.label)[:40]}.png",
         }
-        for item in chosen
-        for attack in plan.attacks
+        for place in places
+        for n, attack in enumerate(plan.attacks, start=1)
         if attack.eps > 0
     ]
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    """Atomically, since several workers may save the same clean picture."""
-    part = path.with_name(path.stem + ".part.png")
-    cv2.imwrite(str(part), picture[..., ::-1])
-    part.replace(path)

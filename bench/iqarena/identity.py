@@ -29,7 +29,7 @@ def row_key(
             "attack": _versions(attack),
             "source": [_model(m) for m in source.models],
             "target": _model(target),
-            "image": [item.id, image_sha256, item.mos],
+            "image": [item.id, item.cluster, image_sha256, item.mos],
             "direction": suite.direction,
             "seed": suite.seed,
             "repeat": repeat,

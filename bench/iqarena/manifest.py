@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from iqarena.errors import StoreError
@@ -18,7 +20,7 @@ from iqarena.runner import Options, shard_items
 from iqarena.store import Store
 
 _PACKAGES = ("iqarena", "torch", "timm", "numpy", "scipy", "pandas", "pyarrow", "opencv-python-headless", "safetensors")
-_MUST_MATCH = ("suite", "settings", "attacks", "sources", "targets", "precision")
+_MUST_MATCH = ("settings", "device", "precision")  # versions, weights and pictures are in the rows' keys
 
 
 def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]:
@@ -50,35 +52,48 @@ def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]
         ],
         "sources": [s.spec for s in plan.sources],
         "targets": [repr(t) for t in plan.targets],
-        "baselines": plan.suite.baselines,
+        "baselines": list(plan.baselines),
         "models": {repr(m): {"weights_sha256": m.weights_sha256, "facts": m.facts} for m in plan.models},
         "planned": len(items) * len(plan.attacks) * pairs * plan.suite.repeats,
     }  # fmt: skip
 
 
-def check_same_run(store: Store, manifest: dict[str, Any]) -> str | None:
-    """Start time of the run that ``store`` already holds; raises when it is another run than ``manifest``'s."""
-    if not (store.folder / "manifest.json").exists():
+def earlier_manifest(store: Store, manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """Manifest of the run that ``store`` already holds, if any; raises when that is another run than ``manifest``'s."""
+    if not store.has_manifest():
         return None
     old = store.manifest()
-    for key in _MUST_MATCH:
-        if old.get(key) != manifest[key]:
-            raise StoreError(
-                f"{store.folder} holds a run with another {key}; choose another --out, or --overwrite always to replace it"
-            )
-    return old["started"]
+    differences = _differences({k: old.get(k) for k in _MUST_MATCH}, {k: manifest[k] for k in _MUST_MATCH})
+    if differences:
+        raise StoreError(
+            f"{store.folder} holds another run ({'; '.join(differences)});"
+            " choose another folder with --out, or replace it with --overwrite always"
+        )
+    return old
 
 
-def finish(manifest: dict[str, Any], store: Store) -> dict[str, Any]:
+def finish(manifest: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
     """The manifest with the end time, the picture hashes and the row counts."""
-    rows = store.rows()
-    hashes = {} if rows.empty else dict(zip(rows["image"], rows["image_sha256"], strict=True))
-    counts = {} if rows.empty else rows["status"].value_counts().to_dict()
+    hashes = dict(zip(rows["image"], rows["image_sha256"], strict=True))
+    ok = int(rows["status"].eq("ok").sum())
     return manifest | {
         "finished": _now(),
-        "images": [image | {"sha256": hashes.get(image["id"], "")} for image in manifest["images"]],
-        "rows": {"ok": int(counts.get("ok", 0)), "error": int(counts.get("error", 0))},
+        "images": [image | {"sha256": hashes[image["id"]]} for image in manifest["images"]],
+        "rows": {"ok": ok, "error": len(rows) - ok},
     }
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """``name: old → new`` for all that differs between two JSON values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = dict.fromkeys([*old, *new])
+        return [line for key in keys for line in _differences(old.get(key), new.get(key), key)]
+    return [] if old == new else [f"{name}: {_short(old)} there, {_short(new)} asked for"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _now() -> str:
@@ -99,12 +114,14 @@ def _processor() -> str:
 
 def _commit() -> str | None:
     """Commit of the checkout that is running, ``+`` when it has uncommitted changes; None outside a checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__)
 
     def git(*args: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *args], capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", str(here.parent), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", here.name)  # an installed copy may lie inside a checkout of something else
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_type_hints
 
 from iqarena.api import Attack, ImageSet, Model
 from iqarena.errors import IqarenaError, SpecError, nearest
-from iqarena.registry import build, build_attack, build_model
+from iqarena.registry import build, build_attack, build_model, plugin_class
 from iqarena.spec import Chain, Number, parse
 
 Relation = Literal["whitebox", "transfer", "ensemble_holdout", "ensemble_member"]
@@ -37,7 +39,7 @@ class SourceSpec:
 
 @dataclass(frozen=True)
 class Suite:
-    """The keys of a suite file. ``sources`` may use ``each`` (every target alone) and ``leave_one_out``."""
+    """The keys of a suite file; ``bench/README.md`` says what each means."""
 
     name: str
     images: str | dict[str, Any]
@@ -60,12 +62,12 @@ class Plan:
     sources: tuple[SourceSpec, ...]
     targets: tuple[Model, ...]
     images: ImageSet
+    baselines: tuple[str, ...]  # labels of those attacks that the others are compared with
 
     @property
     def models(self) -> tuple[Model, ...]:
         """Every model the run loads, each once."""
         return tuple(dict.fromkeys([*self.targets, *(m for s in self.sources for m in s.models)]))
-
 
     def scored(self, source: SourceSpec) -> tuple[Model, ...]:
         """The targets that pictures crafted on ``source`` are scored with: all but an ensemble's own members."""
@@ -100,11 +102,15 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
     known = suites()
     path = known.get(name, Path(name))
     if not path.is_file():
-        raise IqarenaError(f"expected a suite name or a .toml file, found {name!r}{nearest(name, known)}; see: iqarena list suites")
+        raise IqarenaError(
+            f"expected a suite name or a .toml file, found {name!r}{nearest(name, known)}; see: iqarena list suites"
+        )
     try:
         keys = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise IqarenaError(f"{path}: not a TOML file: {error}") from None
+        raise IqarenaError(f"{path}: expected a TOML file: {error}") from None
+    except OSError as error:
+        raise IqarenaError(f"{path}: cannot be read: {error.strerror}") from None
     keys = {"name": path.stem, **keys, **(overrides or {})}
     valid = Suite.__dataclass_fields__
     for key in keys:
@@ -129,7 +135,9 @@ def resolve(suite: Suite) -> Plan:
     for text in suite.sources:
         for source in _sources(text, targets):
             sources.setdefault(source.spec, source)
-    plan = Plan(suite, attacks, tuple(sources.values()), targets, _image_set(suite.images))
+    named = {repr(build_attack(spec)) for spec in suite.baselines}
+    baselines = tuple(a.label for a in attacks if repr(a) in named)
+    plan = Plan(suite, attacks, tuple(sources.values()), targets, _image_set(suite.images), baselines)
     if not any(plan.scored(source) for source in plan.sources):
         raise SpecError(f"suite {suite.name}: no source has a target that is not its own ensemble member; add a target")
     return plan
@@ -146,11 +154,6 @@ def parse_source(text: str) -> SourceSpec:
     if len(set(models)) != len(models):
         raise SpecError(f"{text!r} names a model twice")
     return SourceSpec(models)
-
-
-def with_overrides(suite: Suite, **changes: Any) -> Suite:
-    """The suite with the command line's ``--seed`` and ``--limit``; ``None`` changes nothing."""
-    return _checked(replace(suite, **{k: v for k, v in changes.items() if v is not None}), suite.name)
 
 
 def _sources(text: str, targets: tuple[Model, ...]) -> list[SourceSpec]:
@@ -170,29 +173,38 @@ def _sources(text: str, targets: tuple[Model, ...]) -> list[SourceSpec]:
 def _image_set(value: str | dict[str, Any]) -> ImageSet:
     """A spec string, or a table ``{set = "folder", path = "…"}`` for values a spec cannot hold."""
     if isinstance(value, str):
-        made = build("imageset", value)
-    else:
-        from iqarena.registry import plugin_class
-
-        options = dict(value)
-        cls = plugin_class("imageset", str(options.pop("set", "folder")))
-        for key in options:
-            if key not in cls.__dataclass_fields__:
-                raise SpecError(f"image set {cls.name!r} has no parameter {key!r}{nearest(key, cls.__dataclass_fields__)}")
-        made = cls(**options)
-    assert isinstance(made, ImageSet)
-    return made
+        return cast(ImageSet, build("imageset", value))
+    options = dict(value)
+    cls = plugin_class("imageset", str(options.pop("set", "folder")))
+    hints = get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key, found in options.items():
+        if key not in fields:
+            raise SpecError(f"image set {cls.name!r} has no parameter {key!r}{nearest(key, fields)}")
+        if not isinstance(found, hints[key]):
+            raise SpecError(f"image set {cls.name!r}: expected {key} of type {fields[key].type}, found {found!r}")
+    for key, one in fields.items():
+        if key not in options and one.default is dataclasses.MISSING:
+            raise SpecError(
+                f"image set {cls.name!r} needs {key}; for example images = {{set = {cls.name!r}, {key} = …}}"
+            )
+    return cast(ImageSet, cls(**options))
 
 
 def _checked(suite: Suite, where: str) -> Suite:
+    def expect(valid: bool, key: str, what: str) -> None:
+        if not valid:
+            raise IqarenaError(f"suite {where}: expected {what} for {key!r}, found {getattr(suite, key)!r}")
+
+    expect(re.fullmatch(r"[\w.+-]*\w", str(suite.name)) is not None, "name", "a word that can name a folder")
+    expect(isinstance(suite.images, (str, dict)), "images", "a name or a table such as {path = 'photos'}")
     for key in ("attacks", "targets", "sources", "baselines"):
         value = getattr(suite, key)
-        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            raise IqarenaError(f"suite {where}: expected a list of spec strings for {key!r}, found {value!r}")
-    if suite.direction not in ("mid", "raise", "lower"):
-        raise IqarenaError(f"suite {where}: direction must be mid, raise or lower, found {suite.direction!r}")
+        words = isinstance(value, list) and all(isinstance(v, str) for v in value)
+        expect(words, key, "a list of specs such as ['a', 'b']")
+    expect(suite.direction in ("mid", "raise", "lower"), "direction", "mid, raise or lower")
     for key, least in (("seed", 0), ("repeats", 1), ("limit", 1)):
         value = getattr(suite, key)
-        if not (key == "limit" and value is None) and not (type(value) is int and value >= least):
-            raise IqarenaError(f"suite {where}: expected a whole number ≥ {least} for {key!r}, found {value!r}")
+        absent = key == "limit" and value is None
+        expect(absent or (type(value) is int and value >= least), key, f"a whole number ≥ {least}")
     return suite

@@ -11,7 +11,7 @@ import importlib.util
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -51,8 +51,8 @@ def plugin_class(kind: str, name: str) -> type[Plugin]:
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         step = f"pip install 'iqarena[{extra}]'" if extra else f"mend or remove it ({source})"
-        raise IqarenaError(f"{kind} {name!r} needs the package {error.name!r}, which is not installed; {step}") from None
-    except (ImportError, AttributeError, SyntaxError) as error:
+        raise IqarenaError(f"{kind} {name!r} needs the package {error.name!r}, not installed here; {step}") from None
+    except Exception as error:  # a plugin's module may fail in any way
         raise IqarenaError(f"{kind} {name!r} from {source} cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, KINDS[kind]) and found.name == name):
         raise IqarenaError(f"{kind} {name!r} from {source}: expected a {KINDS[kind].__name__} with name = {name!r}")
@@ -93,6 +93,9 @@ def add_file(path: Path) -> None:
     if not path.is_file():
         raise IqarenaError(f"--plugin: expected a Python file, found no {path}")
     name = f"iqarena_plugin_{path.stem}"
+    for reference, where in (entry for table in _from_files.values() for entry in table.values()):
+        if reference.startswith(f"{name}:") and where != str(path):
+            raise IqarenaError(f"--plugin: both {where} and {path} would be {name}; rename one of the files")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise IqarenaError(f"--plugin: expected a Python file ending in .py, found {path}")
@@ -101,19 +104,20 @@ def add_file(path: Path) -> None:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[name]
         raise IqarenaError(f"--plugin {path}: {type(error).__name__}: {error}") from error
     found = 0
     for thing in vars(module).values():
         for kind, base in KINDS.items():
             if isinstance(thing, type) and issubclass(thing, base) and thing.__module__ == name and thing.name:
-                if thing.name in _table(kind):
-                    raise IqarenaError(
-                        f"{kind} {thing.name!r} is defined by both {_table(kind)[thing.name][1]} and {path}; rename one"
-                    )
-                _from_files[kind][thing.name] = (f"{name}:{thing.__name__}", str(path))
+                entry = (f"{name}:{thing.__name__}", str(path))
+                known = _table(kind).get(thing.name, entry)
+                if known != entry:
+                    raise IqarenaError(f"{kind} {thing.name!r} is defined by both {known[1]} and {path}; rename one")
+                _from_files[kind][thing.name] = entry
                 found += 1
     if not found:
-        raise IqarenaError(f"--plugin {path}: expected a class with a name that extends Attack, Filter, Model or ImageSet")
+        raise IqarenaError(f"--plugin {path}: expected a class with a name, an Attack, Filter, Model or ImageSet")
 
 
 def _table(kind: str) -> dict[str, tuple[str, str]]:
@@ -124,15 +128,20 @@ def _table(kind: str) -> dict[str, tuple[str, str]]:
 @cache
 def _installed(kind: str) -> dict[str, tuple[str, str]]:
     table: dict[str, tuple[str, str]] = {}
+    for name, reference, where in _declared(kind):
+        if name in table:
+            raise IqarenaError(f"{kind} {name!r} is defined by both {table[name][1]} and {where}; remove one")
+        table[name] = (reference, where)
+    return table
+
+
+def _declared(kind: str) -> Iterator[tuple[str, str, str]]:
+    """(name, reference, where) of every installed plugin."""
     for package in _BUILT_IN:
         for name, reference in importlib.import_module(package).PLUGINS.get(kind, {}).items():
-            table[name] = (reference, package)
+            yield name, reference, package
     for point in entry_points(group=f"iqarena.{kind}s"):
-        where = point.dist.name if point.dist else point.value
-        if point.name in table:
-            raise IqarenaError(f"{kind} {point.name!r} is defined by both {table[point.name][1]} and {where}; remove one")
-        table[point.name] = (point.value, where)
-    return table
+        yield point.name, point.value, point.dist.name if point.dist else point.value
 
 
 def _construct(kind: str, call: Call) -> Plugin:
@@ -156,14 +165,14 @@ def _construct(kind: str, call: Call) -> Plugin:
 
 def _value(hint: Any, value: Number | Chain, where: str) -> Any:
     """Coerce a parsed argument to a field's type."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     if isinstance(value, Number):
         if float in options:
             return value.value
         if int in options and value.integer:
-            return int(value.value)
+            return int(value.text)
         raise SpecError(f"{where}: expected {_expected(options)}, found {value.text}")
-    bare = value.calls[0].name if len(value.calls) == 1 and not value.calls[0].args else ""
+    bare = value.calls[0].name if value.calls == (Call(value.calls[0].name),) else ""
     if bare == "none" and type(None) in options:
         return None
     if bool in options and bare in ("true", "false"):

@@ -31,7 +31,7 @@ class Options:
     precision: str = "fp32"
     batch_size: int | None = None  # pictures that travel together; none: 1 on the CPU, a micro-batch on a GPU
     shard: tuple[int, int] = (1, 1)
-    workers: int | None = None  # none: one per core on the CPU, one on a GPU
+    workers: int | None = None  # threads; none: one per core on the CPU, one on a GPU
 
     @property
     def on_cpu(self) -> bool:
@@ -44,9 +44,9 @@ def shard_items(plan: Plan, shard: tuple[int, int] = (1, 1)) -> list[ImageItem]:
 
 
 def run_plan(
-    plan: Plan, store: Store, options: Options, tick: Callable[[int], None] = lambda cells: None
+    plan: Plan, store: Store, options: Options, tick: Callable[[int], object] = lambda cells: None
 ) -> list[Scorer]:
-    """Fill ``store`` with every missing row; ``tick`` hears of every finished cell, one per source and picture.
+    """Fill ``store`` with every missing row; ``tick`` hears of finished cells, one per picture, source and repeat.
 
     Returns the scorers, which have counted their evaluations. Raises :class:`StoreError` when rows cannot be written
     and lets ``KeyboardInterrupt`` through, both after the workers have stopped.
@@ -55,19 +55,23 @@ def run_plan(
     items = shard_items(plan, options.shard)
     size = options.batch_size or (1 if options.on_cpu else CUDA_BATCH)
     batches = [items[i : i + size] for i in range(0, len(items), size)]
-    workers = options.workers or (len(os.sched_getaffinity(0)) if options.on_cpu else 1)
+    workers = options.workers or (cores() if options.on_cpu else 1)
     with single_threaded(options.on_cpu), ThreadPoolExecutor(workers) as pool:
         scorers = {model: Scorer(model, options.device, options.precision) for model in plan.models}
         bench = Bench(plan, store, scorers, (torch.device(options.device).type, options.precision), tick)
-        jobs = [pool.submit(run_batch, bench, batch) for batch in batches]
         try:
-            for job in as_completed(jobs):
+            for job in as_completed([pool.submit(run_batch, bench, batch) for batch in batches]):
                 job.result()
         except BaseException:
             bench.stop.set()
             pool.shutdown(cancel_futures=True)
             raise
     return list(scorers.values())
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

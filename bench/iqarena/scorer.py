@@ -53,11 +53,13 @@ class Scorer:
         values, grads = [], []
         for part, n in self._parts(x):
             leaf = part.detach().requires_grad_(True)
-            scores = self._forward(leaf)
+            with torch.enable_grad():  # an attack may ask from where gradients are off
+                scores = self._forward(leaf)
+                total = scores.sum()
             if not scores.requires_grad:
                 raise AttackError(f"{self.model!r} has no gradient; use it as a target only")
             values.append(scores.detach()[:n])
-            grads.append(torch.autograd.grad(scores.sum(), leaf)[0][:n])
+            grads.append(torch.autograd.grad(total, leaf)[0][:n])
         self._count("gradient", len(x))
         return torch.cat(values).double(), torch.cat(grads).contiguous()
 

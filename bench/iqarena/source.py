@@ -102,7 +102,7 @@ class Source:
         self.forwards += samples * len(evaluated)
         self.backwards += samples * len(evaluated)
         value = torch.stack([v for v, _ in evaluated]).mean(0)
-        gradient = evaluated[0][1] if len(evaluated) == 1 else torch.stack([g for _, g in evaluated]).mean(0)
+        gradient = torch.stack([g for _, g in evaluated]).mean(0)  # new even for one: the memo's is not given away
         if self.zero_gradient is None:
             self.zero_gradient = (gradient == 0).double().mean((1, 2, 3)).cpu()
         return value, gradient

@@ -11,12 +11,15 @@ A bare ``true``, ``false`` or ``none`` as an argument is read as a name; the plu
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 
 from iqarena.errors import SpecError
 
+MAX_NESTING = 20
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:/\d+)?)|(?P<name>[A-Za-z_][\w.+-]*)|(?P<mark>[(),=|]))"
 )
@@ -31,15 +34,17 @@ class Number:
     @property
     def value(self) -> float:
         numerator, _, denominator = self.text.partition("/")
-        if denominator:
-            if int(denominator) == 0:
-                raise SpecError(f"expected a number, found {self.text!r} with denominator 0")
-            return float(numerator) / int(denominator)
-        return float(numerator)
+        below = float(denominator or 1)
+        if below == 0:
+            raise SpecError(f"expected a number, found {self.text!r} with denominator 0")
+        if not math.isfinite(value := float(numerator) / below):
+            raise SpecError(f"expected a finite number, found {self.text!r}")
+        return value
 
     @property
     def integer(self) -> bool:
-        return re.fullmatch(r"[+-]?\d+", self.text) is not None
+        """Whether it is written as a whole number that fits 64 bits."""
+        return re.fullmatch(r"[+-]?\d{1,18}", self.text) is not None
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,9 @@ class Chain:
 def parse(text: str) -> Chain:
     """Parse a spec string; raises :class:`SpecError` naming the place of the first surprise."""
     tokens = _tokens(text)
+    nesting = itertools.accumulate((token[1] == "(") - (token[1] == ")") for token in tokens)
+    if max(nesting, default=0) > MAX_NESTING:
+        raise SpecError(f"expected at most {MAX_NESTING} nested parentheses, found more in spec {text[:40]!r}…")
     chain, at = _chain(tokens, 0, text)
     if at != len(tokens):
         raise _surprise(tokens, at, text, "the end")
@@ -74,13 +82,16 @@ def parse(text: str) -> Chain:
 
 
 def format_number(value: float) -> str:
-    """Canonical text of a number: integers plain, multiples of 1/255 as ``8/255``, else shortest repr."""
+    """Canonical text of a number, which reads back as the very same: integers plain, else ``8/255`` or decimal."""
     if isinstance(value, int) or float(value).is_integer():
         return str(int(value))
+    decimal = repr(float(value))
+    if not math.isfinite(value):
+        return decimal
     scaled = Fraction(value * 255).limit_denominator(4)
-    if abs(float(scaled) / 255 - value) < 1e-12 and value <= 1:
-        return f"{scaled.numerator}/{255 * scaled.denominator}"
-    return repr(float(value))
+    numerator, denominator = scaled.numerator, 255 * scaled.denominator
+    fraction = f"{numerator}/{denominator}"
+    return fraction if numerator / denominator == value and len(fraction) < len(decimal) else decimal
 
 
 def _tokens(text: str) -> list[tuple[str, str, int]]:
@@ -90,7 +101,8 @@ def _tokens(text: str) -> list[tuple[str, str, int]]:
         match = _TOKEN.match(stripped, at)
         if match is None or match.lastgroup is None:
             raise SpecError(
-                f"expected a name, number or one of ( ) , = | in spec {text!r}, found {stripped[at:].strip()[:1]!r} at {at}"
+                f"expected a name, number or one of ( ) , = | in spec {text!r},"
+                f" found {stripped[at:].strip()[:1]!r} at {at}"
             )
         tokens.append((match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
         at = match.end()
@@ -142,4 +154,4 @@ def _call(tokens: list[tuple[str, str, int]], at: int, text: str) -> tuple[Call,
 
 def _surprise(tokens: list[tuple[str, str, int]], at: int, text: str, expected: str) -> SpecError:
     found = f"{tokens[at][1]!r} at {tokens[at][2]}" if at < len(tokens) else "the end"
-    return SpecError(f"expected {expected} in spec {text!r}, found {found}; write for example 'pgd(eps=4/255, steps=10)'")
+    return SpecError(f"expected {expected} in spec {text!r}, found {found}; write for example 'pgd(steps=10)'")

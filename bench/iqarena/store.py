@@ -1,7 +1,8 @@
-"""A run on disk: a manifest and row files that are either whole or not there.
+"""A run on disk: a manifest, and one row file per picture that is either whole or not there.
 
-Every row has a ``key``: the hash of all that decides its numbers. A file is written under a temporary name, synced and
-renamed; what a killed run left half-written is never read.
+A row has names (picture, repeat, attack, source, target) and a ``key``, the hash of all that decides its numbers. A row
+replaces the one of the same names, so that a picture, weights file or plugin that has changed leaves nothing behind.
+A file is written under a temporary name, synced and renamed; what a killed run left half-written is never read.
 """
 
 from __future__ import annotations
@@ -9,12 +10,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from iqarena.errors import StoreError
+
+NAMES = ["image", "repeat", "attack", "source", "target"]
+_TEXT = ["key", *NAMES, "attack_label", "relation", "cluster", "image_sha256", "status", "message", "sha256"]
+_NUMBERS = [
+    "mos", "direction", "score_clean", "score_adv", "score_control", "score_float", "own_gain", "linf", "l2", "psnr",
+    "ssim", "changed", "above_jnd", "zero_gradient", "forwards", "backwards", "queries", "seconds",
+]  # fmt: skip
+COLUMNS: dict[str, type] = {**dict.fromkeys(_TEXT, str), "repeat": int, **dict.fromkeys(_NUMBERS, float)}
+_ABANDONED = 3600  # seconds after which a temporary file is nobody's
 
 
 def digest(identity: Any) -> str:
@@ -24,66 +37,85 @@ def digest(identity: Any) -> str:
 
 
 class Store:
-    """Rows and manifest of one run folder."""
+    """Rows and manifest of one run folder. ``written`` counts the row files written through this object."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows_folder = folder / "rows"
+        self.written = 0
 
     def create(self) -> None:
-        with _plain_errors(f"cannot create {self.folder}"):
+        """Make the folders; what a killed writer left is removed once it cannot be a living one's."""
+        with plain_errors(f"cannot create {self.folder}"):
             self.rows_folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.rows_folder.glob("*.part"):
-                leftover.unlink()
+                if time.time() - leftover.stat().st_mtime > _ABANDONED:
+                    leftover.unlink(missing_ok=True)
 
-    def write(self, rows: list[dict[str, Any]]) -> None:
-        """Store one cell's rows atomically; the same keys go to the same file."""
-        path = self.rows_folder / f"{digest([r['key'] for r in rows])}.parquet"
-        frame = pd.DataFrame(rows)
-        _write_atomically(path, lambda part: frame.to_parquet(part, index=False))
+    def write(self, image: str, rows: list[dict[str, Any]]) -> None:
+        """Add rows of one picture to its file, atomically; columns that a row lacks are NaN, or empty for text."""
+        path = self._path(image)
+        frame = _frame(rows)
+        if path.exists():
+            frame = pd.concat([_read(path), frame], ignore_index=True).drop_duplicates(NAMES, keep="last")
+        frame = frame.sort_values(NAMES, ignore_index=True)
+        write_atomically(path, lambda part: frame.to_parquet(part, index=False))
+        self.written += 1
 
     def rows(self) -> pd.DataFrame:
-        """All rows, one per key; where a key was retried, the row that is ``ok`` counts."""
-        paths = sorted(self.rows_folder.glob("*.parquet"))
-        if not paths:
-            return pd.DataFrame()
-        frames = []
-        for path in paths:
-            try:
-                frames.append(pd.read_parquet(path))
-            except Exception as error:
-                raise StoreError(f"{path}: not a readable row file ({error}); delete it and run again") from None
-        frame = pd.concat(frames, ignore_index=True)
-        order = frame["status"].eq("ok").to_numpy().argsort(kind="stable")
-        return frame.iloc[order].drop_duplicates("key", keep="last").sort_values("key", ignore_index=True)
+        """All rows of the pictures that the manifest names (of every picture, when there is no manifest)."""
+        if self.has_manifest():
+            paths = [path for image in self.manifest()["images"] if (path := self._path(image["id"])).exists()]
+        else:
+            paths = sorted(self.rows_folder.glob("*.parquet"))
+        frames = [_read(path) for path in paths] or [_frame([])]
+        return pd.concat(frames, ignore_index=True).sort_values(NAMES, ignore_index=True)
 
     def done(self) -> set[str]:
         """Keys with an ``ok`` row; what failed is tried again by the next run."""
-        frame = self.rows()
-        return set() if frame.empty else set(frame.loc[frame["status"] == "ok", "key"])
+        frames = [_read(path, ["key", "status"]) for path in self.rows_folder.glob("*.parquet")]
+        return {key for frame in frames for key in frame.loc[frame["status"] == "ok", "key"]}
+
+    def has_manifest(self) -> bool:
+        return (self.folder / "manifest.json").is_file()
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-        _write_atomically(self.folder / "manifest.json", lambda part: part.write_text(text, encoding="utf-8"))
+        write_atomically(self.folder / "manifest.json", lambda part: part.write_text(text, encoding="utf-8"))
 
     def manifest(self) -> dict[str, Any]:
         path = self.folder / "manifest.json"
-        if not path.is_file():
-            raise StoreError(f"expected a run folder with manifest.json, found none in {self.folder}; see: iqarena run pocket")
+        if not self.has_manifest():
+            raise StoreError(
+                f"{self.folder}: expected a run folder, found no manifest.json in it; see: iqarena run pocket"
+            )
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise StoreError(f"{path}: damaged ({error}); run again with --overwrite always") from None
+            found = json.loads(path.read_text(encoding="utf-8"))
+            found["images"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{path}: damaged ({error}); remove it and run again") from None
+        return found
 
     def clear(self) -> None:
-        """Forget all rows (``--overwrite always``)."""
-        for path in self.rows_folder.glob("*.parquet"):
-            path.unlink()
+        """Forget rows, example pictures and plots of a run (``--overwrite always``); touches no other folder."""
+        if self.has_manifest():
+            for pattern in ("rows/*", "gallery/*", "plots/*", "manifest.json"):
+                for path in self.folder.glob(pattern):
+                    path.unlink()
+
+    def _path(self, image: str) -> Path:
+        return self.rows_folder / f"{slug(image)[:60]}-{digest(image)[:8]}.parquet"
 
 
-def _write_atomically(path: Path, write: Any) -> None:
-    part = path.with_name(path.name + ".part")
-    with _plain_errors(f"cannot write {path}"):
+def slug(text: str) -> str:
+    """``text`` as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file, then sync and rename it; raises :class:`StoreError`, leaving nothing."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with plain_errors(f"cannot write {path}"):
         try:
             write(part)
             with part.open("rb") as handle:
@@ -94,7 +126,7 @@ def _write_atomically(path: Path, write: Any) -> None:
             raise
 
 
-class _plain_errors:
+class plain_errors:
     """Turn an operating-system error (disk full, no permission) into one line for the user."""
 
     def __init__(self, what: str) -> None:
@@ -105,5 +137,18 @@ class _plain_errors:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            raise StoreError(f"{self.what}: {reason}; nothing already stored is lost, free the cause and run again") from error
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise StoreError(f"{self.what}: {reason}; what is stored stays, mend that and run again") from error
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    empty = {str: "", float: float("nan")}
+    columns = {name: [row.get(name, empty.get(kind)) for row in rows] for name, kind in COLUMNS.items()}
+    return pd.DataFrame({name: pd.Series(values, dtype=COLUMNS[name]) for name, values in columns.items()})
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, columns=columns)
+    except Exception as error:  # whatever a reader says of damaged bytes
+        raise StoreError(f"{path}: not a readable row file ({error}); remove it and run again") from None

@@ -1,6 +1,8 @@
 """``fourier_topk`` — keep the strongest Fourier coefficients, per channel (SEGA's M^F, our reconstruction).
 
-    F⁻¹( F(t) ⊙ [|F(t)| ≥ q] ),   q such that the share ``keep`` of the coefficients stays
+    F⁻¹( F(t) ⊙ [|F(t)| ≥ q] )
+
+``q`` is such that the share ``keep`` of the coefficients of the half spectrum (of a real ``t``) stays.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """``jnd`` — perturb only where the just-noticeable difference is large (SEGA's M^JND).
 
-    t ⊙ [JND(x) ≥ threshold],   JND in grey levels (Liu et al. 2010), one map for the three channels
+    t ⊙ [JND(x) ≥ threshold]
+
+JND is in grey levels (Liu et al. 2010), one map for the three channels.
 """
 
 from __future__ import annotations

@@ -13,13 +13,16 @@ from iqarena.seeding import Streams
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Random(Filter):
     name = "random"
-    stochastic = True
 
     keep: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
             raise SpecError(f"{self.name}: expected keep in (0, 1], found {self.keep}")
+
+    @property
+    def stochastic(self) -> bool:
+        return self.keep < 1
 
     def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
         return t * (streams.shared("random filter").uniform(t[:, :1]) < self.keep)

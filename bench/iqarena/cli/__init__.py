@@ -12,18 +12,28 @@ from iqarena import __version__
 from iqarena.cli.look import cite, describe, doctor, list_
 from iqarena.cli.run import plan, report, run, speed
 from iqarena.cli.train import train
-from iqarena.errors import IqarenaError
+from iqarena.errors import IqarenaError, nearest
 
 DONE, USER_MISTAKE, UNFINISHED = 0, 2, 3
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Names the nearest command when there is none of that name."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            raise click.UsageError(f"unknown command {args[0]!r}{nearest(args[0], self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Python file with plugins of your own.")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Python file with plugins.")
 def main(plugins: tuple[Path, ...]) -> None:
     """Compare adversarial attacks on no-reference image quality models.
 
-    Exit codes: 0 all good, 2 a mistake in what was asked (one line says which), 3 finished with failed or missing cells.
+    Exit codes: 0 all good, 2 a mistake in what was asked (one line says which), 3 stopped, or finished with failed
+    rows.
     """
     if plugins:
         from iqarena.registry import add_file
@@ -42,11 +52,26 @@ def entry(arguments: Sequence[str] | None = None) -> None:
         sys.exit(main(args=arguments, prog_name="iqarena", standalone_mode=False) or DONE)
     except IqarenaError as error:
         _fail(str(error))
-    except click.ClickException as error:
-        _fail(error.format_message())
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(USER_MISTAKE)
+    except click.UsageError as error:
+        _fail(_usage(error))
+    except OSError as error:  # a disk that is full, a place that may not be written
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}; what is stored stays, mend that and run again")
     except (KeyboardInterrupt, click.Abort):
         click.echo("iqarena: stopped; what is stored stays, the same command goes on from there", err=True)
         sys.exit(UNFINISHED)
+
+
+def _usage(error: click.UsageError) -> str:
+    """click's message, with the nearest flag and where to read on."""
+    message = error.format_message().rstrip(".")
+    if isinstance(error, click.NoSuchOption) and error.ctx:
+        flags = [flag for one in error.ctx.command.get_params(error.ctx) for flag in one.opts if flag.startswith("--")]
+        message = f"unknown option {error.option_name!r}{nearest(error.option_name, flags)}"
+    return f"{message}; see: {error.ctx.command_path if error.ctx else 'iqarena'} --help"
 
 
 def _fail(message: str) -> None:

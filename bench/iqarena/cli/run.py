@@ -14,13 +14,19 @@ import click
 from iqarena.errors import IqarenaError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from iqarena.plan import Plan
     from iqarena.runner import Options
+    from iqarena.store import Store
 
 _SET = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a suite key (TOML value).")
 _LIMIT = click.option("--limit", type=click.IntRange(1), help="Only the first N pictures.")
 _SEED = click.option("--seed", type=click.IntRange(0), help="Seed of all random streams.")
-_IMAGES = click.option("--images", type=click.Path(path_type=Path), help="A folder of pictures instead of the suite's set.")
+_IMAGES = click.option("--images", type=click.Path(path_type=Path), help="A folder of pictures to use instead.")
+
+
+_PLACES = "In {}: index.html (start here), leaderboard.md, leaderboard_*.csv, pairs.csv, plots/, gallery/, rows/"
 
 
 @click.command()
@@ -30,13 +36,13 @@ _IMAGES = click.option("--images", type=click.Path(path_type=Path), help="A fold
 @_SEED
 @_IMAGES
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder [results/runs/SUITE].")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 …; auto takes a GPU if there is one.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 …; auto: a GPU if there is one.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), help="Pictures that travel together; never changes a number.")
-@click.option("--workers", type=click.IntRange(1), help="Worker threads on the CPU [one per core].")
-@click.option("--shard", default="1/1", show_default=True, metavar="I/N", help="Only every N-th picture, from the I-th.")
+@click.option("--workers", type=click.IntRange(1), help="Worker threads [one per CPU core].")
+@click.option("--shard", default="1/1", show_default=True, metavar="I/N", help="Every N-th picture, from the I-th.")
 @click.option("--overwrite", type=click.Choice(["missing", "always", "never"]), default="missing", show_default=True,
-              help="Add what is missing, start afresh, or refuse a folder that has rows.")  # fmt: skip
+              help="Add what is missing, start afresh, or refuse a folder that holds a run.")  # fmt: skip
 def run(
     suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: Path | None, out: Path | None,
     device: str, precision: str, batch_size: int | None, workers: int | None, shard: str, overwrite: str,
@@ -51,13 +57,17 @@ def run(
     plan = _resolve(suite, settings, limit, seed, images)
     options = _options(device, precision, batch_size, shard, workers)
     store = Store(out or Path("results") / "runs" / plan.suite.name)
-    manifest = _execute(plan, store, options, overwrite)
-    click.echo(derive(store.rows(), manifest, store.folder, store.folder / "gallery"))
-    failed = manifest["planned"] - manifest["rows"]["ok"]
-    if failed:
-        first = store.rows().query("status == 'error'")["message"].head(1).tolist()
-        click.echo(f"{failed} of {manifest['planned']} rows are missing or failed" + (f"; first: {first[0]}" if first else ""))
-    return 3 if failed else 0
+    manifest, rows = _execute(plan, store, options, overwrite)
+    if manifest["finished"]:
+        click.echo(derive(rows, manifest, store.folder, store.folder / "gallery"))
+        click.echo(_PLACES.format(store.folder))
+    else:
+        click.echo(f"{len(rows)} of {manifest['planned']} rows are in {store.folder}; the other shards make it whole")
+    failed = rows[rows["status"] == "error"]
+    if len(failed):
+        first = failed.iloc[0]
+        click.echo(f"{len(failed)} of {len(rows)} rows failed; the first, of {first['image']}: {first['message']}")
+    return 3 if len(failed) else 0
 
 
 @click.command("plan")
@@ -66,9 +76,7 @@ def run(
 @_LIMIT
 @_SEED
 @_IMAGES
-def plan(
-    suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: Path | None
-) -> None:
+def plan(suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: Path | None) -> None:
     """Say what SUITE would do: pairs, model evaluations, time on this machine. Runs nothing but a short timing."""
     from iqarena.cost import describe_plan
 
@@ -88,7 +96,7 @@ def report(run_folder: Path, out: Path | None) -> None:
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), default=4, show_default=True, help="Pictures of the pocket suite to run.")
+@click.option("--limit", type=click.IntRange(1), default=4, show_default=True, help="Pictures to run.")
 def speed(limit: int) -> None:
     """Share of `pocket`'s wall time that is not model evaluation, and our attacks against torchattacks'."""
     from iqarena.cost import speed_report
@@ -96,35 +104,40 @@ def speed(limit: int) -> None:
     click.echo(speed_report(_resolve("pocket", (), limit, None, None)))
 
 
-def _execute(plan: Plan, store: Any, options: Options, overwrite: str) -> dict[str, Any]:
-    """Run with a progress bar; returns the finished manifest."""
+def _execute(plan: Plan, store: Store, options: Options, overwrite: str) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Run with a progress bar; returns manifest and rows. The manifest is finished when no shard's rows are missing."""
     from tqdm import tqdm
 
-    from iqarena.gallery import write_index
-    from iqarena.manifest import build_manifest, check_same_run, finish
+    from iqarena.gallery import Gallery
+    from iqarena.manifest import build_manifest, earlier_manifest, finish
     from iqarena.runner import run_plan, shard_items
 
+    manifest = build_manifest(plan, options, shlex.join(["iqarena", *sys.argv[1:]]))
     store.create()
+    if overwrite == "never" and store.has_manifest():
+        raise IqarenaError(f"{store.folder} already holds a run; choose another --out, or --overwrite missing to go on")
     if overwrite == "always":
         store.clear()
-    if overwrite == "never" and any(store.rows_folder.glob("*.parquet")):
-        raise IqarenaError(f"{store.folder} already holds rows; choose another --out, or --overwrite missing to go on")
-    manifest = build_manifest(plan, options, shlex.join(["iqarena", *sys.argv[1:]]))
-    if overwrite != "always":
-        manifest["started"] = check_same_run(store, manifest) or manifest["started"]
-    store.write_manifest(manifest)
-    cells = len(shard_items(plan, options.shard)) * len(plan.sources)
+    earlier = earlier_manifest(store, manifest)
+    if earlier:
+        manifest["started"] = earlier["started"]
+    else:
+        store.write_manifest(manifest)
+    cells = len(shard_items(plan, options.shard)) * len(plan.sources) * plan.suite.repeats
     with tqdm(total=cells, desc=plan.suite.name, unit="cell", smoothing=0.02) as bar:
         run_plan(plan, store, options, tick=bar.update)
-    write_index(store.folder, plan)
-    manifest = finish(manifest, store)
+    if earlier and earlier["finished"] and not store.written and earlier["planned"] == manifest["planned"]:
+        return earlier, store.rows()
     store.write_manifest(manifest)
-    return manifest
+    rows = store.rows()
+    if len(rows) == manifest["planned"]:
+        Gallery(store.folder, plan).write_index()
+        manifest = finish(manifest, rows)
+        store.write_manifest(manifest)
+    return manifest, rows
 
 
-def _resolve(
-    suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: Path | None
-) -> Plan:
+def _resolve(suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: Path | None) -> Plan:
     from iqarena.plan import load_suite, resolve
 
     overrides = dict(_setting(text) for text in settings)
@@ -144,19 +157,25 @@ def _setting(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
 
 
-def _options(device: str, precision: str, batch_size: int | None, shard: str, workers: int | None) -> Options:
+def checked_device(name: str) -> str:
+    """``--device`` as torch takes it."""
     import torch
 
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise IqarenaError(f"--device: expected auto, cpu, cuda or cuda:N, found {name!r}")
+    there = torch.cuda.device_count()
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= there:
+        raise IqarenaError(f"--device {name}: torch sees {there} GPUs here; use --device cpu or auto")
+    return name
+
+
+def _options(device: str, precision: str, batch_size: int | None, shard: str, workers: int | None) -> Options:
     from iqarena.runner import Options
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise IqarenaError(f"--device: expected cpu, cuda or cuda:N, found {device!r}")
-    if device != "cpu" and not torch.cuda.is_available():
-        raise IqarenaError(f"--device {device}: torch sees no GPU here; use --device cpu")
     match = re.fullmatch(r"(\d+)/(\d+)", shard)
     part = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= part[0] <= part[1]:
         raise IqarenaError(f"--shard: expected I/N with 1 ≤ I ≤ N, found {shard!r}; for example 1/2")
-    return Options(device, precision, batch_size, cast("tuple[int, int]", part), workers)
+    return Options(checked_device(device), precision, batch_size, cast("tuple[int, int]", part), workers)

@@ -19,8 +19,10 @@ class BilinearNet(PocketNet):
     def __init__(self, *, imagenet: bool = False) -> None:
         super().__init__()
         self.stem, self.tail = build_trunk("lite0", imagenet=imagenet)
-        self.content = nn.Conv2d(CHANNELS[3], 64, 1)
-        self.distortion = nn.Sequential(conv(3, 16, 2), conv(16, 32, 2), conv(32, 48, 2), conv(48, 48, 2), conv(48, 32, 2))
+        self.content = nn.Conv2d(CHANNELS[2], 64, 1)
+        self.distortion = nn.Sequential(
+            conv(3, 16, 2), conv(16, 32, 2), conv(32, 48, 2), conv(48, 48, 2), conv(48, 32, 2)
+        )
         self.head = nn.Linear(64 * 32, 1)
 
     def rate(self, half: Tensor, z: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class HyperNet(PocketNet):
         super().__init__()
         self.stem, self.tail = build_trunk("lite1", imagenet=imagenet)
         self.content = nn.Sequential(nn.Linear(2 * sum(CHANNELS), CONTENT), nn.LayerNorm(CONTENT), nn.ReLU())
-        self.semantic = nn.Sequential(nn.Linear(CHANNELS[3], 96), nn.ReLU(), nn.Dropout(0.2))
+        self.semantic = nn.Sequential(nn.Linear(CHANNELS[2], 96), nn.ReLU(), nn.Dropout(0.2))
         self.weights = nn.Linear(96, HIDDEN * CONTENT + HIDDEN + HIDDEN + 1)
         nn.init.normal_(self.weights.weight, std=0.01)
         nn.init.normal_(self.weights.bias, std=0.1)

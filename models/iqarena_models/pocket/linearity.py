@@ -19,14 +19,13 @@ class LinearityNet(PocketNet):
     def __init__(self, *, imagenet: bool = False) -> None:
         super().__init__()
         self.stem, self.tail = build_trunk("lite0", imagenet=imagenet)
-        self.reduce1, self.reduce2 = _reduce(CHANNELS[1]), _reduce(CHANNELS[3])
+        self.reduce1, self.reduce2 = _reduce(CHANNELS[0]), _reduce(CHANNELS[2])
         self.rate1, self.rate2, self.regression = nn.Linear(64, 1), nn.Linear(64, 1), nn.Linear(128, 1)
 
     def ratings(self, z: Tensor) -> Tensor:
         """``(N, 3)``: the two taps' ratings and the final one."""
-        first = self.tail[0](z)
-        last = self.tail[2](self.tail[1](first))
-        a, b = self.reduce1(mean_std(first)), self.reduce2(mean_std(last))
+        last = self.tail[1](self.tail[0](z))
+        a, b = self.reduce1(mean_std(z)), self.reduce2(mean_std(last))
         return torch.cat([self.rate1(a), self.rate2(b), self.regression(torch.cat([a, b], 1))], 1)
 
     def rate(self, half: Tensor, z: Tensor) -> Tensor:

@@ -16,9 +16,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class PocketNet(nn.Module):
-    """Images ``(N, 3, H, W)`` in [0, 1], both sides ≥ 64 → scores ``(N,)``, nominally 0–100, higher = better.
+    """Images ``(N, 3, H, W)`` in [0, 1], both sides ≥ 64 → scores ``(N,)`` in 0–100, higher = better.
 
-    The output is linear and may leave 0–100 slightly: a clipped one would lose its gradient there.
+    A rating ``r`` becomes ``y = shift + scale · r`` by a straight line fitted to opinion scores, and the score is
+    ``100 / (1 + exp(−(y − 50) / 25))``: nearly ``y`` over the middle of the scale (slope 1 at 50), never outside
+    0–100, and never without a gradient as a clipped one would be.
     """
 
     scale: Tensor
@@ -36,7 +38,10 @@ class PocketNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         half = F.avg_pool2d(x, 2)
-        return self.shift + self.scale * self.rate(half, half if self.stem is None else self.stem(half))
+        return self.score(self.rate(half, half if self.stem is None else self.stem(half)))
+
+    def score(self, ratings: Tensor) -> Tensor:
+        return 100 * torch.sigmoid((self.shift + self.scale * ratings - 50) / 25)
 
 
 def conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:

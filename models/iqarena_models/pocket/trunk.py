@@ -19,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from iqarena.api import WeightsError
 
-CHANNELS = (80, 112, 192, 320)  # of the stem and of the three tail stages, for lite0 and lite1 alike
+CHANNELS = (112, 192, 320)  # of the stem and of the two tail stages, for lite0 and lite1 alike
 IMAGENET = {
     "lite0": ("efficientnet-lite0-57934424.pth", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
     "lite1": ("efficientnet-lite1-77cc7160.pth", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
@@ -27,20 +27,20 @@ IMAGENET = {
 
 
 class Stem(nn.Sequential):
-    """Half-size pictures in [0, 1] → features ``(N, 80, h/16, w/16)``; input coded as ``(255x - 127) / 128``."""
+    """Half-size pictures in [0, 1] → features ``(N, 112, h/16, w/16)``; input coded as ``(255x - 127) / 128``."""
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward((255 * input - 127) / 128)
 
 
 def build_trunk(variant: str, *, imagenet: bool = False) -> tuple[Stem, nn.ModuleList]:
-    """The trunk as (stem, three tail stages), folded; ``imagenet`` starts it from the pretrained weights."""
+    """The trunk as (stem, two tail stages), folded; ``imagenet`` starts it from the pretrained weights."""
     net = create_model(f"tf_efficientnet_{variant}", pretrained=False, num_classes=0).eval()
     if imagenet:
         _load_imagenet(net, variant)
     _fold(net)
     blocks: nn.Sequential = net.blocks  # pyright: ignore[reportAssignmentType]
-    return Stem(net.conv_stem, net.bn1, *blocks[:4]), nn.ModuleList(blocks[4:])  # pyright: ignore[reportArgumentType]
+    return Stem(net.conv_stem, net.bn1, *blocks[:5]), nn.ModuleList(blocks[5:])  # pyright: ignore[reportArgumentType]
 
 
 def _load_imagenet(net: nn.Module, variant: str) -> None:
@@ -59,7 +59,7 @@ def _load_imagenet(net: nn.Module, variant: str) -> None:
     ours = net.state_dict()
     for (key, tensor), value in zip(ours.items(), theirs, strict=False):
         if tensor.shape != value.shape:
-            raise WeightsError(f"{path}: tensor for {key} has shape {tuple(value.shape)}, expected {tuple(tensor.shape)}")
+            raise WeightsError(f"{path}: {key} has shape {tuple(value.shape)}, expected {tuple(tensor.shape)}")
     net.load_state_dict(dict(zip(ours, theirs, strict=False)))
 
 
@@ -69,7 +69,8 @@ def _fold(module: nn.Module) -> None:
     for parent in module.modules():
         for name, child in list(parent.named_children()):
             if isinstance(child, BatchNormAct2d):
-                assert previous is not None and previous[0] is parent
+                assert previous is not None
+                assert previous[0] is parent
                 setattr(parent, previous[1], fuse_conv_bn_eval(previous[2], child))
                 setattr(parent, name, child.act)
                 previous = None

@@ -84,7 +84,7 @@ def _table(folder: Path) -> pd.DataFrame:
         raise ImageError(f"{path}: {len(unscored)} pictures without an opinion score, the first is {unscored.iloc[0]}")
     absent = [name for name in table["image"] if not (folder / "images" / name).is_file()]
     if absent:
-        raise ImageError(f"{folder / 'images'}: {len(absent)} pictures of mos.csv are missing, the first is {absent[0]}")
+        raise ImageError(f"{folder}/images: {len(absent)} pictures of mos.csv are missing, the first is {absent[0]}")
     if not {"train", "val"} <= set(table["split"]):
         raise ImageError(f"{path}: expected both 'train' and 'val' in the column split")
     return table

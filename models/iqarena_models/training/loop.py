@@ -1,6 +1,6 @@
 """The one training loop of the pocket scorers: seeded, resumable, with progress.
 
-AdamW under a one-cycle schedule, bfloat16 autocast; the weights kept are an exponential moving average (decay 0.99 per step). Each
+AdamW under a one-cycle schedule; the weights kept are an exponential moving average (decay 0.99 per step). Each
 batch holds ``batch`` pictures with opinion scores, and for ``ranked`` of them a weak and a strong degradation that
 must be rated in that order (RankIQA). Nothing is selected on the validation split: it is measured after each epoch
 for the log and reported for the last.
@@ -8,7 +8,6 @@ for the log and reported for the last.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -18,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.stats import pearsonr, spearmanr
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from iqarena_models.pocket.net import PocketNet
+from iqarena_models.training.batches import draw_batch, half_size, stem_features, to_features
 from iqarena_models.training.data import TrainingData
 from iqarena_models.training.losses import rank_hinge
 from iqarena_models.training.recipes import Recipe
@@ -33,9 +33,12 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class Trained:
-    """The averaged network in evaluation mode and its log: one dict per epoch (loss, srocc, plcc, seconds)."""
+    """The averaged network in evaluation mode, its weights rounded to fp16 as they are stored; the correlations of
+    its scores with the validation pictures' opinion scores; one log entry per epoch (loss, srocc, plcc, seconds)."""
 
     net: PocketNet
+    srocc: float
+    plcc: float
     log: list[dict[str, float]]
 
 
@@ -55,7 +58,9 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     net = recipe.start().to(device)
-    features = _stem_features(net, data, out.parent / "cache", progress)
+    if net.stem is not None:
+        net.tail.to(memory_format=torch.channels_last)  # pyright: ignore
+    features = stem_features(net, data, out.parent / "cache", progress)
     mean, std = data.mos[data.train].mean(), data.mos[data.train].std()
     net.shift.fill_(float(mean))
     net.scale.fill_(float(std))
@@ -76,8 +81,8 @@ def train(
         _freeze(net)
         losses = []
         for rows in tqdm(np.split(order, steps), desc=f"epoch {epoch + 1}/{total}", leave=False, disable=not progress):
-            half, z, y = _batch(data, features, rows, recipe, device)
-            with torch.autocast(device, torch.bfloat16):
+            half, z, y = draw_batch(data, features, rows, recipe, device)
+            with torch.autocast(device, torch.bfloat16, enabled=recipe.autocast):
                 ratings = recipe.ratings(net, half, z)
             loss, r = recipe.loss(ratings.float(), (y - float(mean)) / float(std))
             weak, strong = r[len(y) :].chunk(2)
@@ -99,55 +104,8 @@ def train(
             f"  {seconds:.0f} s  fit {fit:.2f}")  # fmt: skip
         _save(out / CHECKPOINT, state, log, seed, total, data.digest)
     (out / "log.json").write_text(json.dumps(log, indent=1))
-    return Trained(average.module.eval().cpu(), log)  # pyright: ignore[reportArgumentType]
-
-
-def _stem_features(net: PocketNet, data: TrainingData, cache: Path, progress: bool) -> np.ndarray | None:
-    """fp16 stem features of every view, ``(4, n, C, h, w)``, kept in ``cache`` for all scorers with the same stem."""
-    if net.stem is None:
-        return None
-    stem = net.stem.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyright: ignore
-    weights = hashlib.sha256(b"".join(p.cpu().contiguous().numpy().tobytes() for p in stem.state_dict().values()))
-    path = cache / f"features-{data.digest}-{weights.hexdigest()[:16]}.npy"
-    cache.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        part = path.with_suffix(".part.npy")
-        device = next(net.parameters()).device
-        views, n = data.views.shape[:2]
-        made: np.ndarray | None = None
-        with torch.inference_mode():
-            for start in tqdm(range(0, n, 16), desc="stem features", leave=False, disable=not progress):
-                for view in range(views):
-                    half = _half(data.views[view, start : start + 16], device)
-                    z = stem(half).half().cpu().numpy()
-                    if made is None:
-                        made = np.lib.format.open_memmap(part, "w+", np.float16, (views, n, *z.shape[1:]))
-                    made[view, start : start + 16] = z
-        part.rename(path)
-    return np.load(path, mmap_mode="r")
-
-
-def _half(pictures: np.ndarray, device: str | torch.device) -> Tensor:
-    """uint8 half-size pictures → float in [0, 1]."""
-    half = torch.from_numpy(np.array(pictures)).to(device).float() / 255
-    return half.contiguous(memory_format=torch.channels_last)
-
-
-def _batch(
-    data: TrainingData, features: np.ndarray | None, rows: np.ndarray, recipe: Recipe, device: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Half-size pictures, stem features and opinion scores: the rows (mirrored at random), then weak, then strong."""
-    mirror = torch.randint(0, 2, (len(rows),)).numpy()
-    ranked = rows[: recipe.ranked]
-    view = np.concatenate([mirror, np.full(len(ranked), 2), np.full(len(ranked), 3)])
-    row = np.concatenate([rows, ranked, ranked])
-    half = _half(data.views[view, row], device)
-    y = torch.from_numpy(data.mos[rows]).to(device)
-    if features is not None:
-        return half, torch.from_numpy(features[view, row]).to(device).float(), y
-    top, left = torch.randint(0, half.shape[-1] - recipe.crop + 1, (2,)).tolist()
-    half = half[..., top : top + recipe.crop, left : left + recipe.crop].contiguous(memory_format=torch.channels_last)
-    return half, half, y
+    final: PocketNet = average.module.half().float()  # pyright: ignore[reportAssignmentType]
+    return Trained(final.eval().cpu(), *_validate(final, data, features, device), log)
 
 
 def _freeze(net: PocketNet) -> None:
@@ -166,12 +124,12 @@ def _groups(net: PocketNet, recipe: Recipe) -> list[dict[str, object]]:
 
 
 @torch.inference_mode()
-def _ratings(net: PocketNet, data: TrainingData, features: np.ndarray | None, rows: np.ndarray, device: str) -> np.ndarray:
+def _rate(net: PocketNet, data: TrainingData, features: np.ndarray | None, rows: np.ndarray, device: str) -> np.ndarray:
     net.eval()
     parts = []
     for some in np.array_split(rows, max(1, len(rows) // 32)):
-        half = _half(data.views[0, some], device)
-        z = half if features is None else torch.from_numpy(features[0, some]).to(device).float()
+        half = half_size(data.views[0, some], device)
+        z = half if features is None else to_features(features[0, some], device)
         parts.append(net.rate(half, z).cpu().numpy())
     return np.concatenate(parts).astype(np.float64)
 
@@ -179,15 +137,16 @@ def _ratings(net: PocketNet, data: TrainingData, features: np.ndarray | None, ro
 def _calibrate(net: PocketNet, data: TrainingData, features: np.ndarray | None, device: str) -> float:
     """Fit the straight line from ratings to opinion scores on 512 training pictures; returns its slope."""
     rows = data.train[:512]
-    slope, intercept = np.polyfit(_ratings(net, data, features, rows, device), data.mos[rows], 1)
+    slope, intercept = np.polyfit(_rate(net, data, features, rows, device), data.mos[rows], 1)
     net.scale.fill_(float(slope))
     net.shift.fill_(float(intercept))
     return float(slope)
 
 
 def _validate(net: PocketNet, data: TrainingData, features: np.ndarray | None, device: str) -> tuple[float, float]:
-    ratings, mos = _ratings(net, data, features, data.val, device), data.mos[data.val]
-    return float(spearmanr(ratings, mos).statistic), float(pearsonr(ratings, mos).statistic)
+    ratings = torch.from_numpy(_rate(net, data, features, data.val, device)).to(device)
+    scores, mos = net.score(ratings).cpu().numpy(), data.mos[data.val]
+    return float(spearmanr(scores, mos).statistic), float(pearsonr(scores, mos).statistic)
 
 
 def _save(path: Path, state: dict, log: list, seed: int, total: int, digest: str) -> None:

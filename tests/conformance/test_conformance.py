@@ -1,0 +1,52 @@
+"""Every registered attack, filter and scorer does what it declares: a new one is covered by being in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from iqarena.registry import build_attack, build_filter, build_model, names
+from iqarena.testing import Check, check_attack, check_filter, check_model
+
+# Beside the defaults: parameters that change what is declared.
+VARIANTS = {
+    "attack": [
+        "noise(mask=jnd|random(keep=0.3))",
+        "pgd(random_start=true)",
+        "pgd(eps=4/255, steps=3, alpha=none)",
+        "sega(samples=4, gradient_filter=none, mask=none)",
+        "sega(samples=5, sigma=0, gradient_filter=random)",
+        *(f"torchattacks(method={method}, steps=3)" for method in ("FGSM", "BIM", "MIFGSM")),
+    ],
+    "filter": [
+        "jnd|fourier_topk(keep=0.1)",
+        "random(keep=0.2)|jnd(threshold=0)",
+        "random(keep=1)",
+        "fourier_topk(keep=1)",
+    ],
+    "model": ["toy_linear(seed=3)"],
+}
+
+
+def _checks(kind: str, spec: str) -> Iterator[Check]:
+    if kind == "attack":
+        return check_attack(build_attack(spec))
+    return check_filter(build_filter(spec)) if kind == "filter" else check_model(build_model(spec))
+
+
+SPECS = [(kind, spec) for kind, variants in VARIANTS.items() for spec in [*names(kind), *variants]]
+CASES = [pytest.param(check, id=f"{spec}-{name}") for kind, spec in SPECS for name, check in _checks(kind, spec)]
+
+
+@pytest.mark.parametrize("check", CASES)
+def test_it_does_what_it_declares(check: Callable[[], None]) -> None:
+    check()
+
+
+@pytest.mark.parametrize(("kind", "spec"), SPECS)
+def test_no_plugin_gets_away_without_checks(kind: str, spec: str) -> None:
+    """Nothing is skipped, and nothing is checked by only what holds for every plugin."""
+    found = [name for name, _ in _checks(kind, spec)]
+    assert len(found) >= 8
+    assert len(set(found)) == len(found)
