@@ -20,8 +20,11 @@ test: setup      ## all tests but the slow ones
 slow: setup      ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
-check: setup     ## style, types, import directions, generated documents
+check: setup     ## style, types, import directions
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports
+
+docs: setup      ## the generated tables in the READMEs
+	$(BIN)/python -m iqarena.docs attacks/README.md models/README.md
 
 speed: setup     ## wall time against bare model evaluations and against torchattacks
 	$(BIN)/iqarena speed
@@ -32,4 +35,4 @@ reference: setup ## run pocket afresh into results/reference/pocket
 clean:           ## remove what make and runs have made
 	rm -rf .venv results/runs results/training .pytest_cache .ruff_cache build
 
-.PHONY: help setup bench test slow check speed reference clean
+.PHONY: help setup bench test slow check docs speed reference clean

@@ -48,6 +48,6 @@ class Iterative(Attack):
         z, d = self.start(x, streams), torch.zeros_like(x)
         for _ in range(self.steps):
             d = self.direction(model.gradient(z), d)
-            z = z + alpha * direction * d.sign()
-            z = (x + (z - x).clamp(-self.eps, self.eps)).clamp(0, 1)
+            z = d.sign().mul_(alpha * direction).add_(z)
+            z = z.sub_(x).clamp_(-self.eps, self.eps).add_(x).clamp_(0, 1)
         return z

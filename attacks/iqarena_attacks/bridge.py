@@ -21,8 +21,6 @@ from iqarena.source import Source
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class TorchAttacks(Attack):
-    """``alpha`` ``none`` means ``eps / steps``; FGSM uses neither ``steps`` nor ``alpha``."""
-
     name = "torchattacks"
     bibtex = """@misc{kim2020torchattacks,
   title = {Torchattacks: A PyTorch Repository for Adversarial Attacks},
@@ -31,7 +29,7 @@ class TorchAttacks(Attack):
 
     method: Literal["FGSM", "BIM", "PGD", "MIFGSM"] = "PGD"
     steps: int = 10
-    alpha: float | None = None
+    alpha: float | None = None  # none: eps / steps; FGSM uses neither
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -46,21 +46,26 @@ class Bench:
 
 
 def run_batch(bench: Bench, items: Sequence[ImageItem]) -> None:
-    """Every missing row of these pictures. A picture that cannot be read costs error rows, not the run."""
-    for batch in _batches(bench, items):
-        for repeat in range(bench.plan.suite.repeats):
-            batch.gradients.clear()
-            for source in bench.plan.sources:
-                if bench.stop.is_set():
-                    return
-                _run_cell(bench, source, batch, repeat)
-                bench.tick(len(batch.items))
+    """Every missing row of these pictures. A picture that cannot be read costs error rows, not the run; what goes
+    through here (a disk that is full) stops all workers."""
+    try:
+        for batch in _batches(bench, items):
+            for repeat in range(bench.plan.suite.repeats):
+                batch.gradients.clear()
+                for source in bench.plan.sources:
+                    if bench.stop.is_set():
+                        return
+                    _run_cell(bench, source, batch, repeat)
+                    bench.tick(len(batch.items))
+    except BaseException:
+        bench.stop.set()
+        raise
 
 
 def _batches(bench: Bench, items: Sequence[ImageItem]) -> list[Batch]:
     """The readable pictures, those of equal size together; rows for the others are stored here."""
     by_size: dict[tuple[int, ...], Batch] = {}
-    for item in items:
+    for item in items if not bench.stop.is_set() else ():
         try:
             picture = bench.plan.images.read(item)
             reference = Reference.of(picture)

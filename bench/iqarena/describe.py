@@ -20,11 +20,7 @@ def summaries(kind: str) -> list[tuple[str, str, str]]:
     if kind == "suites":
         return [(name, _first_comment(path), path.name) for name, path in suites().items()]
     single = kind.removesuffix("s")
-    found = []
-    for name in names(single):
-        module, _, class_name = origin(single, name).partition(":")
-        found.append((name, _summary(module, class_name), module))
-    return found
+    return [(name, summary(single, name), origin(single, name).partition(":")[0]) for name in names(single)]
 
 
 def description(name: str) -> str:
@@ -64,15 +60,16 @@ def _describe(kind: str, name: str) -> str:
     return "\n\n".join(parts)
 
 
-def _summary(module: str, class_name: str) -> str:
+def summary(kind: str, name: str) -> str:
     """First line of the class's docstring, or of the module's, read from the source file without importing it."""
+    module, _, class_name = origin(kind, name).partition(":")
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         return "(cannot be found)"
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     named = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name]
     text = (ast.get_docstring(named[0]) if named else None) or ast.get_docstring(tree) or ""
-    return text.split("\n", 1)[0].strip()
+    return text.split("\n", 1)[0].strip().removeprefix(f"``{name}`` — ")
 
 
 def _first_comment(path: Path) -> str:

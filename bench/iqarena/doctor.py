@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from iqarena.api import ImageSet, Model
+from iqarena.errors import IqarenaError
 from iqarena.plan import load_suite
 from iqarena.registry import KINDS, build, build_model, names, plugin_class
 
@@ -37,8 +38,14 @@ def _try(check: Callable[[], str]) -> tuple[bool, str]:
         return False, f"{type(error).__name__}: {error}"
 
 
-def _importable(kind: str) -> list[str]:
-    return [name for name in names(kind) if plugin_class(kind, name)]
+def _importable(kind: str) -> Iterator[str]:
+    for name in names(kind):
+        try:
+            yield plugin_class(kind, name).name
+        except IqarenaError as error:
+            if not isinstance(error.__context__, ModuleNotFoundError):
+                raise
+            yield f"{name} (needs {error.__context__.name})"  # an extra that is not installed is no fault
 
 
 def _device() -> str:

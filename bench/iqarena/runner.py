@@ -56,16 +56,16 @@ def run_plan(
     size = options.batch_size or (1 if options.on_cpu else CUDA_BATCH)
     batches = [items[i : i + size] for i in range(0, len(items), size)]
     workers = options.workers or (cores() if options.on_cpu else 1)
-    with single_threaded(options.on_cpu), ThreadPoolExecutor(workers) as pool:
+    threads = (1,) if options.on_cpu else (torch.get_num_threads(),)  # OpenMP keeps this number per thread
+    with single_threaded(options.on_cpu), ThreadPoolExecutor(workers, "cell", torch.set_num_threads, threads) as pool:
         scorers = {model: Scorer(model, options.device, options.precision) for model in plan.models}
         bench = Bench(plan, store, scorers, (torch.device(options.device).type, options.precision), tick)
         try:
             for job in as_completed([pool.submit(run_batch, bench, batch) for batch in batches]):
                 job.result()
-        except BaseException:
+        finally:
             bench.stop.set()
             pool.shutdown(cancel_futures=True)
-            raise
     return list(scorers.values())
 
 

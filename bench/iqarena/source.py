@@ -102,7 +102,9 @@ class Source:
         self.forwards += samples * len(evaluated)
         self.backwards += samples * len(evaluated)
         value = torch.stack([v for v, _ in evaluated]).mean(0)
-        gradient = torch.stack([g for _, g in evaluated]).mean(0)  # new even for one: the memo's is not given away
+        gradients = [g for _, g in evaluated]
+        # new even for one: what the memo holds is not given away
+        gradient = gradients[0].clone() if len(gradients) == 1 else torch.stack(gradients).mean(0)
         if self.zero_gradient is None:
             self.zero_gradient = (gradient == 0).double().mean((1, 2, 3)).cpu()
         return value, gradient

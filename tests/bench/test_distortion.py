@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy.signal import convolve2d
+
 from iqarena.imagesets.degrade import degrade
 from iqarena.imagesets.pocket import PocketImages
 from iqarena.metrics.distortion import Reference, distortion
 from iqarena.perception import grey, jnd_map
-from scipy.signal import convolve2d
 
 IMAGES = PocketImages()
 KEYS = {"linf", "l2", "psnr", "ssim", "changed", "above_jnd"}

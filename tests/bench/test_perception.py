@@ -7,6 +7,7 @@ import math
 import cv2
 import numpy as np
 import pytest
+
 from iqarena.imagesets.pocket import PocketImages
 from iqarena.perception import grey, jnd_map
 

@@ -92,7 +92,8 @@ def report(run_folder: Path, out: Path | None) -> None:
     from iqarena.store import Store
 
     store = Store(run_folder)
-    click.echo(derive(store.rows(), store.manifest(), out or store.folder, store.folder / "gallery"))
+    click.echo(derive(store.rows(), store.manifest(), out or run_folder, run_folder / "gallery"))
+    click.echo(_PLACES.format(out or run_folder))
 
 
 @click.command()

@@ -1,6 +1,6 @@
-"""``pocket`` — 24 pictures of 512×384 that come with the package: no download, nothing to accept.
+"""``pocket`` — 24 pictures of 384×288 that come with the package: no download, nothing to accept.
 
-Thirteen free photographs (``pocket_images/ATTRIBUTION.md``), eleven of them shown as they are, and each of the
+The middle of thirteen free photographs (``pocket_images/ATTRIBUTION.md``), eleven of them shown as they are, and each of the
 thirteen once with a degradation of known kind and strength, computed when it is read, so that the set spans the
 scale of a scorer. The id says which: ``china+jpeg10`` is JPEG of quality 10, ``coffee+blur2`` a Gaussian of σ = 2
 pixels, ``dogs+noise30`` noise of σ = 30 grey levels, ``hills+dark40`` 40 % of the light taken away. There are no
@@ -23,6 +23,7 @@ from iqarena.errors import nearest
 from iqarena.imagesets.decode import decode
 from iqarena.imagesets.degrade import degrade
 
+WIDTH, HEIGHT = 384, 288  # small enough for the main job's five minutes on two cores
 FOLDER = Path(__file__).parent / "pocket_images"
 
 # id → kind and strength in the units of `degrade` (JPEG: 100 − quality); the cluster is what stands before the "+"
@@ -78,7 +79,9 @@ def _photograph(name: str) -> np.ndarray:
     found = hashlib.sha256(data).hexdigest()
     if found != _sha256s()[path.name]:
         raise ImageError(f"{path}: expected sha256 {_sha256s()[path.name]}, found {found}; install iqarena again")
-    return decode(data, str(path))
+    picture = decode(data, str(path))
+    top, left = (picture.shape[0] - HEIGHT) // 2, (picture.shape[1] - WIDTH) // 2
+    return np.ascontiguousarray(picture[top : top + HEIGHT, left : left + WIDTH])
 
 
 @cache

@@ -30,5 +30,5 @@ class BilinearNet(PocketNet):
             z = stage(z)
         content, distortion = self.content(z), self.distortion((half - 0.45) / 0.25)
         pooled = torch.einsum("nchw,ndhw->ncd", content, distortion).flatten(1) / content[0, 0].numel()
-        rooted = pooled.sign() * (pooled.abs() + 1e-6).sqrt()
+        rooted = pooled / (pooled.abs() + 1e-6).sqrt()  # signed square root, smooth at 0
         return 8 * self.head(F.normalize(rooted, dim=1))[:, 0]

@@ -71,7 +71,8 @@ def _fold(module: nn.Module) -> None:
             if isinstance(child, BatchNormAct2d):
                 assert previous is not None
                 assert previous[0] is parent
-                setattr(parent, previous[1], fuse_conv_bn_eval(previous[2], child))
+                folded = fuse_conv_bn_eval(previous[2], child)  # pyright: ignore[reportArgumentType]
+                setattr(parent, previous[1], folded)
                 setattr(parent, name, child.act)
                 previous = None
             elif isinstance(child, nn.Conv2d):

@@ -36,6 +36,7 @@ class PocketModel(Model):
 
     def load(self) -> PocketNet:
         import torch
+        from safetensors import SafetensorError
         from safetensors.torch import load
 
         from iqarena_models.pocket.net import fold
@@ -52,36 +53,49 @@ class PocketModel(Model):
         module, _, name = self.network.partition(":")
         with torch.random.fork_rng(devices=[]):  # building draws initial weights; the caller's stream stays as it was
             net: PocketNet = getattr(importlib.import_module(module), name)()
-        net.load_state_dict({key: value.float() for key, value in load(data).items()})
+        try:
+            net.load_state_dict({key: value.float() for key, value in load(data).items()})
+        except (SafetensorError, RuntimeError) as error:
+            raise WeightsError(f"{path}: expected safetensors of {name}: {error}; install iqarena again") from None
         return fold(net.eval())
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Cnn(PocketModel):
+    """Plain convolutions on local contrast, trained from scratch (CNNIQA's idea)."""
+
     name = "cnn"
     network = "iqarena_models.pocket.cnn:CnnNet"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Bilinear(PocketModel):
+    """Two streams, content and distortion, joined by an outer product (DBCNN's idea)."""
+
     name = "bilinear"
     network = "iqarena_models.pocket.bilinear:BilinearNet"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Hyper(PocketModel):
+    """A network that writes the weights of the one that rates (HyperIQA's idea)."""
+
     name = "hyper"
     network = "iqarena_models.pocket.hyper:HyperNet"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Linearity(PocketModel):
+    """Two depths of one trunk, trained with the norm-in-norm loss (LinearityIQA's idea)."""
+
     name = "linearity"
     network = "iqarena_models.pocket.linearity:LinearityNet"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Vit(PocketModel):
+    """A small vision transformer that compares with five quality levels (LIQE's idea), trained from scratch."""
+
     name = "vit"
     network = "iqarena_models.pocket.vit:VitNet"
 
@@ -91,4 +105,7 @@ def _facts(name: str) -> dict[str, Any]:
     path = WEIGHTS / f"{name}.json"
     if not path.is_file():
         raise WeightsError(f"expected the facts {path}, found no such file; install iqarena again")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{path}: expected JSON: {error}; install iqarena again") from None

@@ -22,6 +22,7 @@ from iqarena.api import ImageError
 from iqarena.imagesets.degrade import degrade
 
 SIDE = 256
+LEAST = {"train": 8, "val": 4}  # pictures, for the statistics to be defined
 VIEWS = ("plain", "mirror", "weak", "strong")
 _RANGES = {"blur": (0.4, 6.0), "noise": (3.0, 60.0), "jpeg": (30.0, 96.0)}
 
@@ -75,18 +76,26 @@ def _table(folder: Path) -> pd.DataFrame:
     path = folder / "mos.csv"
     if not path.is_file():
         raise ImageError(f"expected {path} with columns image, mos, split; found no such file")
-    table = pd.read_csv(path)
+    try:
+        table = pd.read_csv(path, dtype={"image": str})
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: expected a csv with columns image, mos, split; cannot be read: {error}") from None
     missing = {"image", "mos", "split"} - set(table.columns)
     if missing:
         raise ImageError(f"{path}: expected columns image, mos, split; missing {', '.join(sorted(missing))}")
+    table["mos"] = pd.to_numeric(table["mos"], errors="coerce")
     unscored = table.loc[~np.isfinite(table["mos"]), "image"]
     if len(unscored):
         raise ImageError(f"{path}: {len(unscored)} pictures without an opinion score, the first is {unscored.iloc[0]}")
     absent = [name for name in table["image"] if not (folder / "images" / name).is_file()]
     if absent:
         raise ImageError(f"{folder}/images: {len(absent)} pictures of mos.csv are missing, the first is {absent[0]}")
-    if not {"train", "val"} <= set(table["split"]):
-        raise ImageError(f"{path}: expected both 'train' and 'val' in the column split")
+    for split, least in LEAST.items():
+        scores = table.loc[table["split"] == split, "mos"]
+        if len(scores) < least or scores.nunique() < 2:
+            raise ImageError(
+                f"{path}: expected at least {least} pictures of split {split!r} and unequal scores, found {len(scores)}"
+            )
     return table
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import pearsonr, spearmanr
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from iqarena.metrics.correlation import agreement
 from iqarena_models.pocket.net import PocketNet
 from iqarena_models.training.batches import draw_batch, half_size, stem_features, to_features
 from iqarena_models.training.data import TrainingData
@@ -64,7 +64,8 @@ def train(
     mean, std = data.mos[data.train].mean(), data.mos[data.train].std()
     net.shift.fill_(float(mean))
     net.scale.fill_(float(std))
-    steps = len(data.train) // recipe.batch
+    batch = min(recipe.batch, len(data.train))
+    steps = len(data.train) // batch
     optimizer = torch.optim.AdamW(_groups(net, recipe), weight_decay=0.02)
     peaks = [float(g["lr"]) for g in optimizer.param_groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=max(2, total * steps), pct_start=0.15)
@@ -76,13 +77,13 @@ def train(
     for epoch in range(len(log), total):
         started = time.perf_counter()
         torch.manual_seed(seed * 100_003 + epoch)
-        order = np.random.default_rng([seed, epoch]).permutation(data.train)[: steps * recipe.batch]
+        order = np.random.default_rng([seed, epoch]).permutation(data.train)[: steps * batch]
         net.train()
         _freeze(net)
         losses = []
         for rows in tqdm(np.split(order, steps), desc=f"epoch {epoch + 1}/{total}", leave=False, disable=not progress):
             half, z, y = draw_batch(data, features, rows, recipe, device)
-            with torch.autocast(device, torch.bfloat16, enabled=recipe.autocast):
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.autocast):
                 ratings = recipe.ratings(net, half, z)
             loss, r = recipe.loss(ratings.float(), (y - float(mean)) / float(std))
             weak, strong = r[len(y) :].chunk(2)
@@ -146,7 +147,8 @@ def _calibrate(net: PocketNet, data: TrainingData, features: np.ndarray | None, 
 def _validate(net: PocketNet, data: TrainingData, features: np.ndarray | None, device: str) -> tuple[float, float]:
     ratings = torch.from_numpy(_rate(net, data, features, data.val, device)).to(device)
     scores, mos = net.score(ratings).cpu().numpy(), data.mos[data.val]
-    return float(spearmanr(scores, mos).statistic), float(pearsonr(scores, mos).statistic)
+    found = agreement(mos.astype(np.float64), scores.astype(np.float64))
+    return found["srocc"], found["plcc"]
 
 
 def _save(path: Path, state: dict, log: list, seed: int, total: int, digest: str) -> None:

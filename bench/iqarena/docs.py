@@ -1,0 +1,82 @@
+"""The tables in READMEs that are made from the plugins themselves: ``python -m iqarena.docs FILE…`` writes them again.
+
+A table stands between ``<!-- make docs: KIND -->`` and ``<!-- end -->``; a test fails when one is stale.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from tabulate import tabulate
+
+from iqarena.describe import default, summary
+from iqarena.errors import SpecError, nearest
+from iqarena.registry import build_attack, build_model, names, origin
+
+_PLACE = re.compile(r"(<!-- make docs: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def refresh(text: str) -> str:
+    """``text`` with every generated table as it should be."""
+
+    def table(match: re.Match[str]) -> str:
+        kind = match[2]
+        if kind not in _TABLES:
+            raise SpecError(f"no table {kind!r} to generate{nearest(kind, _TABLES)}")
+        rows = _TABLES[kind]()
+        return f"{match[1]}\n{tabulate(rows, headers='keys', tablefmt='github', disable_numparse=True)}\n\n{match[3]}"
+
+    return _PLACE.sub(table, text)
+
+
+def _attacks() -> list[dict[str, object]]:
+    return [
+        {
+            "attack": f"`{default('attack', name)!r}`",
+            "what": _summary("attack", name),
+            "sees": build_attack(name).access,
+            "gradients": build_attack(name).cost,
+        }
+        for name in _shipped("attack")
+    ]
+
+
+def _filters() -> list[dict[str, object]]:
+    return [{"filter": f"`{default('filter', name)!r}`", "what": _summary("filter", name)} for name in _shipped("filter")]
+
+
+def _models() -> list[dict[str, object]]:
+    rows = []
+    for name in _shipped("model"):
+        facts = build_model(name).facts
+        falls = [f"{100 * facts['monotone'][kind]['steps_that_fall']:.0f}" for kind in ("blur", "noise", "jpeg")]
+        rows.append(
+            {
+                "model": f"`{name}`",
+                "what": _summary("model", name),
+                "trunk": facts["backbone"],
+                "parameters": f"{facts['parameters'] / 1e6:.1f} M",
+                "size": f"{facts['bytes'] / 1e6:.1f} MB",
+                "validation SROCC, PLCC": f"{facts['validation_srocc']:.3f}, {facts['validation_plcc']:.3f}",
+                "steps that fall: blur, noise, JPEG": f"{', '.join(falls)} %",
+            }
+        )
+    return rows
+
+
+def _shipped(kind: str) -> list[str]:
+    return [name for name in names(kind) if origin(kind, name).startswith(("iqarena_attacks.", "iqarena_models."))]
+
+
+def _summary(kind: str, name: str) -> str:
+    return summary(kind, name).replace("|", "\\|")
+
+
+_TABLES = {"attacks": _attacks, "filters": _filters, "models": _models}
+
+
+if __name__ == "__main__":
+    for path in map(Path, sys.argv[1:]):
+        path.write_text(refresh(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,65 @@
+"""What the tests of runs share: a folder of small pictures, a suite of toy scorers, the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from toyruns import SUITE, Answer, numbers, paint
+
+from iqarena.cli import entry
+from iqarena.plan import Plan, load_suite, resolve
+from iqarena.runner import Options, run_plan
+from iqarena.store import Store
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Five pictures of two sizes."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(5):
+        paint(folder / f"p{i}.png", i, (40, 32) if i % 2 else (33, 47))
+    return folder
+
+
+@pytest.fixture
+def suite(tmp_path: Path, photos: Path) -> Path:
+    path = tmp_path / "toy.toml"
+    path.write_text(SUITE.format(photos=photos.as_posix()))
+    return path
+
+
+@pytest.fixture
+def plan(suite: Path) -> Plan:
+    return resolve(load_suite(str(suite)))
+
+
+@pytest.fixture
+def iqarena(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """The command line in this process; plots are not drawn, because they take longer than everything else."""
+    monkeypatch.setattr("iqarena.report.plots.save", lambda *args, **options: None)
+
+    def call(*arguments: object) -> Answer:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            entry([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return Answer(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Callable[..., pd.DataFrame]:
+    """Rows of a plan run with some options into a new folder."""
+    made = iter(range(1000))
+
+    def run(plan: Plan, **options: object) -> pd.DataFrame:
+        store = Store(tmp_path / f"run{next(made)}")
+        run_plan(plan, store, Options(**options))  # pyright: ignore[reportArgumentType]
+        return numbers(store)
+
+    return run

@@ -1,0 +1,227 @@
+"""Mistakes: one line each, saying what was expected, what was found and the nearest valid value; exit code 2."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from toyruns import Answer, files
+
+from iqarena.store import Store
+from iqarena_models.pocket import zoo
+
+Cli = Callable[..., Answer]
+
+
+def refused(answer: Answer, *words: str) -> None:
+    assert answer.code == 2, answer
+    assert answer.out == ""
+    lines = answer.err.strip().splitlines()
+    assert len(lines) == 1, answer.err
+    assert lines[0].startswith("iqarena: ")
+    assert [word for word in words if word not in lines[0]] == [], lines[0]
+
+
+SETTINGS = [
+    ('attacks=["fgms"]', "unknown attack 'fgms'; nearest: 'fgsm'"),
+    ('attacks=["pgd(step=3)"]', "attack 'pgd' has no parameter 'step'; nearest: 'steps'"),
+    ('attacks=["pgd(steps=3.5)"]', "expected a whole number, found 3.5"),
+    ('attacks=["pgd(steps=0)"]', "expected steps ≥ 1, found 0"),
+    ('attacks=["fgsm(eps=8)"]', "expected eps in [0, 1] (write 8/255), found 8"),
+    ('attacks=["fgsm(eps=8/0)"]', "denominator 0"),
+    ('attacks=["fgsm("]', "expected ')' in spec 'fgsm(', found the end"),
+    ('attacks=["sega(mask=jdn)"]', "unknown filter 'jdn'; nearest: 'jnd'"),
+    ('attacks=["fgsm", "fgsm(eps=8/255)"]', "attack fgsm(eps=8/255) is listed twice"),
+    ("attacks=fgsm", "expected a list of specs such as ['a', 'b'] for 'attacks', found 'fgsm'"),
+    ("attacks=[]", "expected the key 'attacks', found none"),
+    ('targets=["toy_curvd"]', "unknown model 'toy_curvd'; nearest: 'toy_curved'"),
+    ('sources=["ensemble(toy_curved)"]', "expected ensemble(a, b, …) of at least two models"),
+    ('sources=["ensemble(toy_curved, toy_curved(seed=0))"]', "names a model twice"),
+    ('sources=["toy_step"]', "toy_step has no gradient; use it as a target only"),
+    ('sources=["leave_one_out"]', None),
+    ("sources=[]", "no source has a target"),
+    ('baselines=["nose"]', "unknown attack 'nose'; nearest: 'noise'"),
+    ("direction=up", "expected mid, raise or lower for 'direction', found 'up'"),
+    ("seed=-1", "expected a whole number ≥ 0 for 'seed', found -1"),
+    ("repeats=1.5", "expected a whole number ≥ 1 for 'repeats', found 1.5"),
+    ("repeats=true", "expected a whole number ≥ 1 for 'repeats', found True"),
+    ('name="../up"', "expected a word that can name a folder for 'name'"),
+    ("targts=[]", "unknown key 'targts'; nearest: 'targets'"),
+    ("seed", "--set: expected key=value, found 'seed'"),
+    ('images="pockt"', "unknown imageset 'pockt'; nearest: 'pocket'"),
+    ("images=3", "expected a name or a table such as {path = 'photos'} for 'images', found 3"),
+    ('images={pth="x"}', "image set 'folder' has no parameter 'pth'; nearest: 'path'"),
+    ("images={path=3}", "image set 'folder': expected path of type str, found 3"),
+    ('images={csv="x"}', "image set 'folder' needs path"),
+    ('images={set="foldr", path="x"}', "unknown imageset 'foldr'; nearest: 'folder'"),
+]
+
+
+@pytest.mark.parametrize(("setting", "words"), [s for s in SETTINGS if s[1]], ids=[s[0] for s in SETTINGS if s[1]])
+def test_a_suite_key_that_is_wrong(iqarena: Cli, suite: Path, tmp_path: Path, setting: str, words: str) -> None:
+    refused(iqarena("run", suite, "--out", tmp_path / "run", "--set", setting), words)
+    assert not (tmp_path / "run").exists(), "nothing is made before all is understood"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("run", "Missing argument 'SUITE'; see: iqarena run --help"),
+        ("rnu pocket", "unknown command 'rnu'; nearest: 'run'"),
+        ("run pockett", "expected a suite name or a .toml file, found 'pockett'; nearest: 'pocket'; see: iqarena list"),
+        ("run pocket --sed 1", "unknown option '--sed'; nearest: '--seed'"),
+        ("run pocket -x", "unknown option '-x'; valid: "),
+        ("run pocket extra", "unexpected extra argument"),
+        ("run pocket --limit 0", "Invalid value for '--limit'"),
+        ("run pocket --limit all", "'all' is not a valid integer"),
+        ("run pocket --overwrite yes", "'missing', 'always', 'never'"),
+        ("run pocket --shard 3/2", "--shard: expected I/N with 1 ≤ I ≤ N, found '3/2'"),
+        ("run pocket --shard half", "--shard: expected I/N with 1 ≤ I ≤ N, found 'half'"),
+        ("run pocket --device gpu", "--device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
+        ("run pocket --device cuda:99", "--device cuda:99: torch sees "),
+        ("list atacks", "unknown kind 'atacks'; nearest: 'attacks'"),
+        ("describe segaa", "unknown plugin 'segaa'; nearest: 'sega'"),
+        ("cite identity", "attack 'identity' has no paper to cite"),
+        ("cite pgdd", "unknown attack 'pgdd'; nearest: 'pgd'"),
+        ("train pocket/cn --data .", "no training for scorer 'cn'; nearest: 'cnn'"),
+        ("train pocket/cnn --data nowhere", "--data: expected a folder with images/ and mos.csv, found no folder nowhere"),
+        ("train pocket/cnn", "Missing option '--data'"),
+        ("report nowhere", "nowhere: expected a run folder, found no manifest.json in it; see: iqarena run pocket"),
+        ("--plugin nowhere.py list", "--plugin: expected a Python file, found no nowhere.py"),
+    ],
+)
+def test_an_argument_that_is_wrong(iqarena: Cli, arguments: str, words: str) -> None:
+    refused(iqarena(*arguments.split()), words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("attacks = [", "expected a TOML file"),
+        ("\xff", "expected a TOML file"),
+        ("", "expected the key 'images', found none"),
+    ],
+)
+def test_a_suite_file_that_cannot_be_read(iqarena: Cli, tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(text, encoding="latin-1")
+    refused(iqarena("run", path), words)
+
+
+def test_a_folder_that_is_not_there_or_holds_no_pictures(iqarena: Cli, suite: Path, photos: Path) -> None:
+    refused(iqarena("run", suite, "--images", photos.with_name("photo")), "found nothing there", "nearest: 'photos'")
+    (photos / "inside").mkdir()
+    refused(iqarena("run", suite, "--images", photos / "inside"), "expected pictures (.png, ", "found none")
+
+
+def test_a_place_that_may_not_be_written(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    refused(iqarena("run", suite, "--out", tmp_path / "file" / "run"), "cannot create", "Not a directory")
+    refused(iqarena("run", suite, "--out", tmp_path / "file"), "cannot create", "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_damage_in_a_run_folder_is_named_and_left_alone(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert iqarena("run", suite, "--out", out).code == 0
+    path = sorted((out / "rows").iterdir())[2]
+    path.write_bytes(b"PAR1 and then nothing")
+    before = files(out)
+    refused(iqarena("report", out), f"{path}: not a readable row file", "remove it and run again")
+    refused(iqarena("run", suite, "--out", out), f"{path}: not a readable row file")
+    assert files(out) == before
+    path.unlink()
+    assert iqarena("run", suite, "--out", out).code == 0
+    assert len(Store(out).rows()) == len(Store(out).done())
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the zoo's weights that a test may spoil."""
+    folder = tmp_path / "weights"
+    shutil.copytree(zoo.WEIGHTS, folder)
+    monkeypatch.setattr(zoo, "WEIGHTS", folder)
+    zoo._facts.cache_clear()
+    yield folder
+    zoo._facts.cache_clear()
+
+
+class Trap:
+    """Unpickling this leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("hash_fits", [False, True], ids=["wrong hash", "hash made to fit"])
+def test_weights_that_are_a_pickle_are_never_unpickled(
+    iqarena: Cli, suite: Path, weights: Path, tmp_path: Path, hash_fits: bool
+) -> None:
+    data = pickle.dumps(Trap(tmp_path / "sprung"))
+    (weights / "cnn.safetensors").write_bytes(data)
+    if hash_fits:
+        facts = json.loads((weights / "cnn.json").read_text())
+        (weights / "cnn.json").write_text(json.dumps(facts | {"sha256": hashlib.sha256(data).hexdigest()}))
+    answer = iqarena("run", suite, "--set", 'targets=["cnn", "toy_step"]', "--out", tmp_path / "run")
+    assert answer.code == 2
+    words = "expected safetensors of CnnNet" if hash_fits else "cnn.safetensors: expected sha256"
+    said = answer.err.strip().splitlines()[-1]
+    assert words in said
+    assert said.endswith("install iqarena again")
+    assert "Traceback" not in answer.err
+    assert not (tmp_path / "sprung").exists()
+    pickle.loads(data)
+    assert (tmp_path / "sprung").exists(), "the trap works"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "cnn.safetensors").unlink(), "cnn.safetensors, found no such file"),
+        (lambda folder: (folder / "cnn.json").unlink(), "cnn.json, found no such file"),
+        (lambda folder: (folder / "cnn.json").write_text("{"), "cnn.json: expected JSON"),
+        (lambda folder: shutil.copy(folder / "vit.safetensors", folder / "cnn.safetensors"), "expected sha256"),
+    ],
+)
+def test_weights_that_are_missing_or_others(
+    iqarena: Cli, suite: Path, weights: Path, tmp_path: Path, spoil: Callable[[Path], object], words: str
+) -> None:
+    spoil(weights)
+    answer = iqarena("run", suite, "--set", 'targets=["cnn", "toy_step"]', "--out", tmp_path / "run")
+    assert (answer.code, answer.out) == (2, "")
+    said = answer.err.strip().splitlines()[-1]
+    assert words in said
+    assert said.startswith("iqarena: ")
+    assert "Traceback" not in answer.err
+
+
+def test_training_data_that_is_wrong(iqarena: Cli, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    train = ["train", "pocket/cnn", "--data", data, "--out", tmp_path / "out" / "cnn"]
+    refused(iqarena(*train), f"expected {data / 'mos.csv'} with columns image, mos, split; found no such file")
+    (data / "mos.csv").write_text("")
+    refused(iqarena(*train), "mos.csv: expected a csv with columns image, mos, split")
+    (data / "mos.csv").write_text("image,mos,split\na.png,,train\n")
+    refused(iqarena(*train), "1 pictures without an opinion score, the first is a.png")
+    (data / "mos.csv").write_text("image,mos,split\na.png,0.5,train\n")
+    refused(iqarena(*train), "1 pictures of mos.csv are missing, the first is a.png")
+    rows = [f"{i}.png,{i},{'train' if i < 8 else 'val'}" for i in range(12)]
+    (data / "mos.csv").write_text("\n".join(["image,mos,split", *rows]))
+    for i in range(12):
+        cv2.imwrite(str(data / "images" / f"{i}.png"), np.full((64, 64, 3), 20 * i, np.uint8))
+    (data / "images" / "7.png").write_bytes(b"no picture")
+    answer = iqarena(*train)
+    assert answer.code == 2
+    assert "7.png: expected a picture, found something that cannot be decoded" in answer.err.strip().splitlines()[-1]
+    assert not (tmp_path / "out" / "cnn" / "cnn.safetensors").exists()

@@ -1,0 +1,183 @@
+"""The command line: what it shows, what it writes, and that a report needs no torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from toyruns import ROWS, Answer, files
+
+from iqarena import registry
+from iqarena.store import Store
+
+Cli = Callable[..., Answer]
+
+
+@pytest.mark.parametrize("kind", ["attacks", "filters", "models", "imagesets", "suites"])
+def test_list_has_a_line_for_every_plugin(iqarena: Cli, kind: str) -> None:
+    answer = iqarena("list", kind)
+    assert answer.code == 0
+    lines = answer.out.splitlines()[2:]
+    assert kind == "suites" or {line.split()[0] for line in lines if line} >= set(registry.names(kind[:-1]))
+    assert all(len(line.split()) > 3 for line in lines if line), "each says what it is"
+    assert answer.out in iqarena("list").out
+
+
+def test_the_zoo_has_five_descriptions(iqarena: Cli) -> None:
+    lines = [line for line in iqarena("list", "models").out.splitlines() if "pocket.zoo" in line]
+    assert len({line.partition("  ")[2] for line in lines}) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sega", ["attack sega", "sega(eps=8/255, samples=20, ", "reconstructed: ", "arXiv 2509.18546", "@article{sega"]),
+        ("folder", ["imageset folder", "folder(path=…, csv=none)"]),
+        ("jnd", ["filter jnd", "jnd(threshold=6)"]),
+        ("none", ["filter none"]),
+        ("cnn", ["model cnn", '"sha256": "', '"validation_srocc": ']),
+        ("pocket", ["imageset pocket"]),
+    ],
+)
+def test_describe(iqarena: Cli, name: str, words: list[str]) -> None:
+    answer = iqarena("describe", name)
+    assert answer.code == 0
+    assert [word for word in words if word not in answer.out] == []
+
+
+def test_every_plugin_can_be_described(iqarena: Cli) -> None:
+    shipped = {"cnn", "vit"} | set(registry.names("attack")) | set(registry.names("filter"))
+    assert [name for name in shipped if iqarena("describe", name).code] == []
+
+
+def test_cite(iqarena: Cli) -> None:
+    answer = iqarena("cite", "pgd", "fgsm")
+    assert answer.code == 0
+    assert answer.out.count("@inproceedings{") == 2
+
+
+def test_a_run_ends_with_tables_and_the_place_of_the_files(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    answer = iqarena("run", suite, "--out", out)
+    assert answer.code == 0
+    for words in ("Attacks: ", "Models: ", "sega(samples=2)", f"{5 * ROWS} of {5 * ROWS} planned rows", f"In {out}: "):
+        assert words in answer.out
+    assert answer.out.rstrip().splitlines()[-1].startswith(f"In {out}: index.html (start here), leaderboard.md")
+    assert "toy: 100%" in answer.err
+    there = set(files(out))
+    for name in ("index.html", "leaderboard.md", "leaderboard_attacks.csv", "leaderboard_models.csv", "pairs.csv"):
+        assert name in there
+    index = json.loads((out / "gallery" / "gallery.json").read_text())
+    assert len(index) == 3 * 4, "three pictures under the four attacks that change any"
+    assert {f"gallery/{e[k]}" for e in index for k in ("clean", "adversarial")} <= there
+
+
+def test_the_manifest_says_what_was_run(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
+    iqarena("run", suite, "--out", tmp_path / "run", "--seed", 3, "--limit", 4)
+    manifest = Store(tmp_path / "run").manifest()
+    assert (manifest["suite"], manifest["seed"], manifest["planned"]) == ("toy", 3, 4 * ROWS)
+    assert manifest["rows"] == {"ok": 4 * ROWS, "error": 0}
+    assert manifest["packages"]["torch"] == torch.__version__.partition("+")[0]
+    assert [len(image["sha256"]) for image in manifest["images"]] == [64] * 4
+    assert manifest["started"] <= manifest["finished"]
+    assert (manifest["device"], manifest["precision"]) == ("cpu", "fp32")
+    assert manifest["baselines"] == ["noise", "fgsm"]
+
+
+def test_images_of_a_folder_replace_those_of_the_suite(iqarena: Cli, photos: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "s.toml"
+    suite.write_text('images = "pocket"\ntargets = ["toy_linear", "toy_step"]\nattacks = ["fgsm"]\n')
+    assert iqarena("run", suite, "--images", photos, "--out", tmp_path / "run").code == 0
+    assert set(Store(tmp_path / "run").rows()["image"]) == {f"p{i}.png" for i in range(5)}
+
+
+def test_set_overrides_a_key(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
+    settings = ["--set", 'attacks=["noise(eps=4/255)"]', "--set", "direction=raise", "--set", "repeats=2"]
+    assert iqarena("run", suite, *settings, "--out", tmp_path / "run").code == 0
+    rows = Store(tmp_path / "run").rows()
+    assert set(rows["attack_label"]) == {"noise(eps=4/255)"}
+    assert set(rows["direction"]) == {1.0}
+    assert set(rows["repeat"]) == {0, 1}
+
+
+def test_plan_says_what_a_run_would_be(iqarena: Cli, suite: Path) -> None:
+    answer = iqarena("plan", suite, "--limit", 2)
+    assert answer.code == 0
+    assert f"2 pictures × 5 attacks × 7 pairs × 1 repeats = {2 * ROWS} rows" in answer.out
+    assert "minutes on" in answer.out
+
+
+def test_a_report_is_rebuilt_byte_for_byte_without_torch(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
+    assert iqarena("run", suite, "--out", tmp_path / "run").code == 0
+    code = """
+import sys
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "timm", "torchvision"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Without())
+import iqarena.report.plots as plots
+plots.save = lambda *a, **k: None
+from iqarena.cli import entry
+entry(sys.argv[1:])
+"""
+    command = [sys.executable, "-c", code, "report", str(tmp_path / "run"), "--out", str(tmp_path / "again")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = files(tmp_path / "again")
+    assert set(made) >= {"pairs.csv", "leaderboard_attacks.csv", "leaderboard_models.csv", "leaderboard.md", "index.html"}
+    assert {name: data for name, data in files(tmp_path / "run").items() if name in made} == made
+
+
+def test_a_plugin_file_runs_beside_the_others(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+    mine = tmp_path / "my_attack.py"
+    mine.write_text('''
+from dataclasses import dataclass
+from iqarena.api import Attack
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Brighter(Attack):
+    """One step towards white."""
+    name = "brighter"
+    access = "none"
+
+    def perturb(self, x, direction, model, streams):
+        return x + self.eps
+''')
+    arguments = ["--plugin", mine, "run", suite, "--set", 'attacks=["brighter", "noise"]', "--out", tmp_path / "run"]
+    assert iqarena(*arguments).code == 0
+    assert set(Store(tmp_path / "run").rows()["attack_label"]) == {"brighter", "noise"}
+
+
+def test_doctor_names_what_is_wrong_and_goes_on(iqarena: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from iqarena_models.pocket import zoo
+
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    zoo._facts.cache_clear()
+    answer = iqarena("doctor")
+    zoo._facts.cache_clear()
+    assert answer.code == 3
+    wrong = [line for line in answer.out.splitlines() if line.startswith("FAIL")]
+    assert len(wrong) == 5
+    assert all("found no such file; install iqarena again" in line for line in wrong)
+    assert "ok    24 embedded pictures decode" in answer.out
+
+
+@pytest.mark.parametrize("command", ["--help", "-h", "run --help", "train --help", "--version"])
+def test_help_and_version(iqarena: Cli, command: str) -> None:
+    answer = iqarena(*command.split())
+    assert (answer.code, bool(answer.out), answer.err) == (0, True, "")
+
+
+def test_no_command_shows_the_commands(iqarena: Cli) -> None:
+    answer = iqarena()
+    assert answer.code == 2
+    assert "Usage: iqarena" in answer.err + answer.out
+    assert "doctor" in answer.err + answer.out

@@ -1,0 +1,103 @@
+"""Suites resolved: sources, relations, baselines, the count of gradients."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from toyruns import ATTACKS, PAIRS, ROWS, SOURCES
+
+from iqarena.cost import describe_plan
+from iqarena.plan import Plan, Suite, load_suite, resolve, suites
+from iqarena.registry import build_attack, build_model
+from iqarena.runner import Options, run_plan, shard_items
+from iqarena.store import Store
+
+HERE = Path(__file__).parents[2]
+
+
+def test_each_and_leave_one_out_leave_no_target_that_the_source_has_seen(plan: Plan) -> None:
+    assert [s.spec for s in plan.sources] == [
+        "toy_curved(seed=0)", "toy_curved(seed=1)", "ensemble(toy_curved(seed=0), toy_curved(seed=1))"
+    ]  # fmt: skip
+    relations = [(s.spec, repr(t), s.relation(t)) for s in plan.sources for t in plan.scored(s)]
+    assert [r for _, _, r in relations] == [
+        "whitebox", "transfer", "transfer", "transfer", "whitebox", "transfer", "ensemble_holdout"
+    ]  # fmt: skip
+    assert (len(plan.sources), len(relations), len(plan.attacks)) == (SOURCES, PAIRS, ATTACKS)
+    assert ROWS == PAIRS * ATTACKS
+
+
+def test_leave_one_out_of_three_leaves_two(suite: Path) -> None:
+    targets = ["toy_curved", "toy_linear", "toy_curved(seed=1)"]
+    plan = resolve(load_suite(str(suite), {"targets": targets, "sources": ["leave_one_out"]}))
+    assert [[repr(t) for t in plan.scored(s)] for s in plan.sources] == [[repr(t)] for t in plan.targets]
+
+
+def test_a_source_may_be_named_and_need_not_be_a_target(suite: Path) -> None:
+    sources = ["ensemble(toy_curved, toy_linear)", "toy_linear", "toy_linear(seed=0)"]
+    plan = resolve(load_suite(str(suite), {"sources": sources, "targets": ["toy_step"]}))
+    assert [s.spec for s in plan.sources] == ["ensemble(toy_curved(seed=0), toy_linear(seed=0))", "toy_linear(seed=0)"]
+    assert [repr(m) for m in plan.models] == ["toy_step", "toy_curved(seed=0)", "toy_linear(seed=0)"]
+
+
+def test_baselines_are_kept_by_label_and_only_where_they_run(suite: Path) -> None:
+    keys = {"attacks": ["fgsm", "pgd(steps=10)"], "baselines": ["pgd", "noise", "fgsm(eps=8/255)"]}
+    assert resolve(load_suite(str(suite), keys)).baselines == ("fgsm", "pgd")
+
+
+def test_overrides_beat_the_file(suite: Path) -> None:
+    loaded = load_suite(str(suite), {"seed": 7, "name": "other"})
+    assert (loaded.seed, loaded.name, loaded.direction) == (7, "other", "mid")
+    assert load_suite(str(suite)).name == "toy"
+
+
+@pytest.mark.parametrize("name", suites())
+def test_suites_that_come_with_iqarena_resolve(name: str) -> None:
+    plan = resolve(load_suite(name))
+    assert plan.suite.name == name
+    assert set(plan.baselines) <= {a.label for a in plan.attacks}
+    assert len(plan.baselines) == len(plan.suite.baselines)
+
+
+def test_gradients_are_foretold_exactly_when_none_is_taken_at_the_clean_image_in_passing(
+    plan: Plan, tmp_path: Path
+) -> None:
+    specs = ["identity", "fgsm", "fgsm(eps=4/255)", "sega(samples=3)", "sega(samples=3, mask=none)", "sega(samples=2)"]
+    plan = dataclasses.replace(plan, attacks=tuple(map(build_attack, specs)))
+    foretold = plan.gradients()
+    assert foretold == {"toy_curved(seed=0)": 1 + 3 + 2, "toy_curved(seed=1)": 1 + 3 + 2}
+    scorers = run_plan(plan, Store(tmp_path / "run"), Options())
+    n = len(plan.images.items())
+    counted = {repr(s.model): s.evaluated["gradient"] for s in scorers}
+    assert counted == {"toy_step": 0, **{name: n * gradients for name, gradients in foretold.items()}}
+
+
+def test_what_a_run_costs_is_never_more_than_was_foretold(plan: Plan, tmp_path: Path) -> None:
+    scorers = run_plan(plan, Store(tmp_path / "run"), Options())
+    n = len(plan.images.items())
+    for scorer in scorers:
+        assert scorer.evaluated["gradient"] <= n * plan.gradients().get(repr(scorer.model), 0)
+    text = describe_plan(plan)
+    assert f"{n} pictures × {ATTACKS} attacks × {PAIRS} pairs × 1 repeats = {n * ROWS} rows" in text
+    assert "toy_step" in text
+
+
+def test_limit_and_shards_share_out_every_picture_once(suite: Path) -> None:
+    plan = resolve(load_suite(str(suite), {"limit": 4}))
+    parts = [shard_items(plan, (i, 3)) for i in (1, 2, 3)]
+    assert [len(p) for p in parts] == [2, 1, 1]
+    assert sorted(item.id for part in parts for item in part) == [f"p{i}.png" for i in range(4)]
+
+
+def test_a_scorer_without_gradient_is_not_a_source(suite: Path) -> None:
+    plan = resolve(load_suite(str(suite)))
+    assert build_model("toy_step") in plan.targets
+    assert all(m.differentiable for s in plan.sources for m in s.models)
+
+
+def test_the_readme_explains_every_suite_key() -> None:
+    text = (HERE / "bench" / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("## Suite keys") : text.index("## Words")]
+    assert [f.name for f in dataclasses.fields(Suite) if f"`{f.name}`" not in section] == []

@@ -1,0 +1,232 @@
+"""Runs that were stopped, killed, started again or changed: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+from torch import Tensor
+from toyruns import ROWS, Answer, files, numbers, paint, pairs, start
+
+from iqarena.api import Attack
+from iqarena.plan import Plan, load_suite, resolve
+from iqarena.registry import build_attack
+from iqarena.runner import Options, run_plan
+from iqarena.seeding import Streams
+from iqarena.source import Source
+from iqarena.store import Store
+
+Cli = Callable[..., Answer]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "^C"])
+def test_a_run_stopped_in_the_middle_goes_on_to_the_same_end(
+    suite: Path, photos: Path, tmp_path: Path, iqarena: Cli, how: signal.Signals
+) -> None:
+    for i in range(5, 36):
+        paint(photos / f"p{i:02}.png", i)
+    cut, whole = Store(tmp_path / "cut"), Store(tmp_path / "whole")
+    process = start("run", suite, "--workers", "2", "--out", cut.folder)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline and len(files(cut.folder, "rows/*.parquet")) < 5:
+        time.sleep(0.005)
+    process.send_signal(how)
+    out, err = process.communicate(timeout=120)
+    before = {p: p.stat().st_mtime_ns for p in cut.rows_folder.glob("*.parquet")}
+    kept = cut.rows()
+    assert 5 <= len(before) < 36, f"stopped too late or too early: {out} {err}"
+    if how == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 3
+        assert err.strip().splitlines()[-1].startswith("iqarena: stopped; what is stored stays")
+        assert "Traceback" not in err
+    assert cut.manifest()["finished"] is None
+
+    assert iqarena("run", suite, "--out", cut.folder, "--workers", 1).code == 0
+    assert iqarena("run", suite, "--out", whole.folder).code == 0
+    assert_frame_equal(numbers(cut), numbers(whole), check_exact=True)
+    assert pairs(cut) == pairs(whole)
+    assert sorted(files(cut.folder, "rows/*.parquet")) == sorted(files(whole.folder, "rows/*.parquet"))
+    again = cut.rows().set_index("key").loc[kept["key"]]
+    assert (again["seconds"].to_numpy() == kept["seconds"].to_numpy()).all(), "what was stored was not done again"
+    finished = [p for p, image in zip(before, map(_image, before), strict=True) if sum(kept["image"] == image) == ROWS]
+    assert len(finished) >= 1
+    assert [p for p in finished if p.stat().st_mtime_ns != before[p]] == []
+
+
+def _image(path: Path) -> str:
+    return str(pd.read_parquet(path, columns=["image"])["image"].iloc[0])
+
+
+def test_a_run_started_again_adds_nothing(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+    first = iqarena("run", suite, "--out", tmp_path / "run")
+    before = files(tmp_path / "run")
+    second = iqarena("run", suite, "--out", tmp_path / "run", "--batch-size", 3)
+    assert (first.code, second.code) == (0, 0)
+    assert first.out == second.out
+    assert files(tmp_path / "run") == before, "manifest and derived files included"
+
+
+def test_nothing_is_evaluated_again(plan: Plan, tmp_path: Path) -> None:
+    store = Store(tmp_path / "run")
+    run_plan(plan, store, Options())
+    store = Store(store.folder)
+    scorers = run_plan(plan, store, Options(batch_size=2))
+    assert store.written == 0
+    assert [s.evaluated for s in scorers] == [{"forward": 0, "gradient": 0}] * 3
+
+
+def test_a_changed_picture_is_run_again_alone(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
+    store = Store(tmp_path / "run")
+    assert iqarena("run", suite, "--out", store.folder).code == 0
+    before, rows = files(store.rows_folder), numbers(store)
+    paint(photos / "p3.png", seed=99)
+    assert iqarena("run", suite, "--out", store.folder).code == 0
+    changed = [name for name, data in files(store.rows_folder).items() if before[name] != data]
+    assert [name.startswith("p3-png") for name in changed] == [True]
+    after = numbers(store)
+    same = rows["image"] != "p3.png"
+    assert_frame_equal(after[same], rows[same], check_exact=True)
+    assert not (after.loc[~same, "image_sha256"] == rows.loc[~same, "image_sha256"]).any()
+    assert len(after) == 5 * ROWS, "the old picture's rows are gone"
+    fresh = Store(tmp_path / "fresh")
+    assert iqarena("run", suite, "--out", fresh.folder).code == 0
+    assert pairs(store) == pairs(fresh)
+
+
+def test_pictures_may_come_and_go(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
+    store = Store(tmp_path / "run")
+    assert iqarena("run", suite, "--out", store.folder).code == 0
+    (photos / "p0.png").rename(tmp_path / "kept.png")
+    paint(photos / "new.png", seed=7)
+    assert iqarena("run", suite, "--out", store.folder).code == 0
+    assert set(store.rows()["image"]) == {"new.png", "p1.png", "p2.png", "p3.png", "p4.png"}
+    assert store.manifest()["rows"] == {"ok": 5 * ROWS, "error": 0}
+    assert [i["id"] for i in store.manifest()["images"]] == ["new.png", "p1.png", "p2.png", "p3.png", "p4.png"]
+
+
+def test_a_picture_that_was_broken_is_tried_again(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
+    good = (photos / "p2.png").read_bytes()
+    (photos / "p2.png").write_bytes(good[:100])
+    store = Store(tmp_path / "run")
+    assert iqarena("run", suite, "--out", store.folder).code == 3
+    once = files(store.rows_folder)
+    assert iqarena("run", suite, "--out", store.folder).code == 3
+    assert files(store.rows_folder) == once, "failing again leaves the same rows"
+    (photos / "p2.png").write_bytes(good)
+    assert iqarena("run", suite, "--out", store.folder).code == 0
+    assert store.manifest()["rows"] == {"ok": 5 * ROWS, "error": 0}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Lazy(Attack):
+    """The identity, raised to another version or failing, as a test wants it."""
+
+    name = "lazy"
+
+    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
+        return x.clone()
+
+
+def test_a_new_version_of_an_attack_is_run_again_alone(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = replace(plan, attacks=(build_attack("fgsm"), Lazy()))
+    store = Store(tmp_path / "run")
+    run_plan(mixed, store, Options())
+    before = store.rows()
+    monkeypatch.setattr(Lazy, "version", 2)
+    run_plan(mixed, store, Options())
+    after = store.rows()
+    assert len(after) == len(before)
+    kept = after["key"] == before["key"]
+    assert set(after.loc[kept, "attack_label"]) == {"fgsm"}
+    assert set(after.loc[~kept, "attack_label"]) == {"lazy"}
+    assert (after.loc[kept, "seconds"] == before.loc[kept, "seconds"]).all()
+
+
+def test_an_attack_that_failed_is_tried_again_alone(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> Tensor:
+        raise RuntimeError("not today")
+
+    mixed = replace(plan, attacks=(build_attack("fgsm"), Lazy()))
+    store = Store(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Lazy, "perturb", fail)
+        run_plan(mixed, store, Options())
+    before = store.rows()
+    assert set(before.loc[before["status"] == "error", "message"]) == {"RuntimeError: not today"}
+    run_plan(mixed, store, Options())
+    after = store.rows()
+    assert (after["status"] == "ok").all()
+    assert len(after) == len(before)
+    fgsm = after["attack_label"] == "fgsm"
+    assert (after.loc[fgsm, "seconds"] == before.loc[fgsm, "seconds"]).all()
+
+
+def test_new_weights_are_run_again(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "run")
+    run_plan(plan, store, Options())
+    before = store.rows()
+    target = next(t for t in plan.targets if t.name == "toy_step")
+    monkeypatch.setattr(type(target), "weights_sha256", "another")
+    run_plan(plan, store, Options())
+    changed = before["key"] != store.rows()["key"]
+    assert changed.equals(before["target"] == "toy_step")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--seed", 1], "seed: 0 there, 1 asked for"),
+        (["--limit", 2], "limit: null there, 2 asked for"),
+        (["--set", 'attacks=["fgsm"]'], 'attacks: ["identity", '),
+        (["--precision", "bf16"], 'precision: "fp32" there, "bf16" asked for'),
+    ],
+)
+def test_another_suite_in_the_same_folder_is_refused(
+    suite: Path, tmp_path: Path, iqarena: Cli, more: list[object], words: str
+) -> None:
+    out = tmp_path / "run"
+    assert iqarena("run", suite, "--out", out).code == 0
+    before = files(out)
+    answer = iqarena("run", suite, "--out", out, *more)
+    assert answer.code == 2
+    assert len(answer.err.strip().splitlines()) == 1
+    for part in (f"iqarena: {out} holds another run (", words, "--out", "--overwrite always"):
+        assert part in answer.err
+    assert files(out) == before
+
+
+def test_overwrite_always_starts_afresh_and_never_refuses(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+    out = tmp_path / "run"
+    assert iqarena("run", suite, "--out", out, "--overwrite", "never").code == 0
+    answer = iqarena("run", suite, "--out", out, "--overwrite", "never")
+    assert (answer.code, "already holds a run; choose another --out" in answer.err) == (2, True)
+    assert iqarena("run", suite, "--out", out, "--limit", 2, "--overwrite", "always").code == 0
+    assert set(Store(out).rows()["image"]) == {"p0.png", "p1.png"}
+    assert len(files(out, "rows/*")) == 2
+    assert Store(out).manifest()["settings"]["limit"] == 2
+
+
+def test_the_suite_may_be_moved_but_not_changed(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+    out = tmp_path / "run"
+    assert iqarena("run", suite, "--out", out).code == 0
+    moved = tmp_path / "elsewhere" / suite.name
+    moved.parent.mkdir()
+    os.rename(suite, moved)
+    assert iqarena("run", moved, "--out", out).code == 0
+    moved.write_text(moved.read_text().replace('"identity", ', ""))
+    assert iqarena("run", moved, "--out", out).code == 2
+    assert resolve(load_suite(str(moved))).attacks[0].name == "noise"

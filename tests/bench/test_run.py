@@ -1,0 +1,337 @@
+"""Runs: neither batches, workers, order nor shards change a number; counts are exact; what fails costs its own rows."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pandas.testing import assert_frame_equal
+from torch import Tensor, nn
+from toyruns import ROWS, Answer, files, numbers, pairs, start
+
+from iqarena.api import Attack, ImageError, ImageItem, ImageSet, Model
+from iqarena.errors import StoreError
+from iqarena.imagesets.folder import FolderImages
+from iqarena.plan import Plan, SourceSpec, load_suite, resolve
+from iqarena.registry import build_attack, build_model
+from iqarena.runner import Options, run_plan
+from iqarena.seeding import Streams
+from iqarena.source import Source
+from iqarena.store import Store
+
+Run = Callable[..., pd.DataFrame]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Backwards(FolderImages):
+    """The same pictures in the opposite order."""
+
+    def items(self) -> list[ImageItem]:
+        return super().items()[::-1]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Choosy(Attack):
+    """Fails on bright pictures."""
+
+    name = "choosy"
+    how: str = "raise"
+
+    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
+        bad = x.mean((1, 2, 3), keepdim=True) > 0.5
+        if self.how == "raise" and bad.any():
+            raise ValueError("too\nbright")
+        return torch.where(bad, torch.nan, x + self.eps * direction * model.gradient(x).sign())
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Broken(Model):
+    """A target without a score."""
+
+    name = "broken"
+    differentiable = False
+
+    def load(self) -> nn.Module:
+        class Nothing(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return torch.full((len(x),), torch.nan)
+
+        return Nothing()
+
+
+def test_every_row_is_there_and_says_what_it_is(plan: Plan, results: Run) -> None:
+    rows = results(plan)
+    assert len(rows) == 5 * ROWS
+    assert (rows["status"] == "ok").all()
+    assert set(rows["relation"]) == {"whitebox", "transfer", "ensemble_holdout"}
+    assert set(rows["direction"]) <= {-1.0, 1.0}
+    assert rows.loc[rows["attack_label"] == "identity", "score_adv"].equals(
+        rows.loc[rows["attack_label"] == "identity", "score_clean"]
+    )
+    fgsm = rows[(rows["attack_label"] == "fgsm") & (rows["relation"] == "whitebox")]
+    gain = fgsm["direction"] * (fgsm["score_adv"] - fgsm["score_clean"])
+    assert (gain > 0).all()
+    assert np.allclose(gain, fgsm["own_gain"])
+    assert (rows["linf"] <= 8 / 255 + 1e-9).all()
+    assert rows["seconds" if "seconds" in rows else "forwards"].notna().all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 3}, {"batch_size": 100}, {"workers": 1}, {"workers": 4, "batch_size": 2}], ids=str
+)
+def test_batches_and_workers_change_no_number(plan: Plan, results: Run, options: dict[str, int]) -> None:
+    assert_frame_equal(results(plan, **options), results(plan, batch_size=1), check_exact=True)
+
+
+def test_the_order_of_pictures_changes_no_number(plan: Plan, photos: Path, results: Run) -> None:
+    turned = replace(plan, images=Backwards(path=str(photos)))
+    assert_frame_equal(results(turned, batch_size=2), results(plan, batch_size=2), check_exact=True)
+
+
+def test_the_seed_and_the_repeat_change_what_is_random_and_nothing_else(suite: Path, results: Run) -> None:
+    plain, other, twice = (results(resolve(load_suite(str(suite), keys))) for keys in ({}, {"seed": 1}, {"repeats": 2}))
+    changed = plain["score_adv"] != other["score_adv"]
+    assert set(plain.loc[changed, "attack_label"]) == {"noise", "sega(samples=2)"}
+    first, second = (twice[twice["repeat"] == r].reset_index(drop=True) for r in (0, 1))
+    assert_frame_equal(first, plain, check_exact=True)
+    assert set(first.loc[first["score_adv"] != second["score_adv"], "attack_label"]) == {"noise", "sega(samples=2)"}
+
+
+def test_shards_one_after_the_other_are_the_whole(plan: Plan, tmp_path: Path, results: Run) -> None:
+    store = Store(tmp_path / "shards")
+    for shard in ((1, 2), (2, 2)):
+        run_plan(plan, store, Options(shard=shard))
+    assert_frame_equal(numbers(store), results(plan), check_exact=True)
+
+
+def test_shards_at_the_same_time_are_the_whole(suite: Path, tmp_path: Path, iqarena: Callable[..., Answer]) -> None:
+    both = [start("run", suite, "--workers", "1", "--out", tmp_path / "both", "--shard", f"{i}/2") for i in (1, 2)]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert any("index.html (start here)" in out for out, _ in said), "the last to end writes the boards"
+    assert iqarena("run", suite, "--out", tmp_path / "whole").code == 0
+    stores = [Store(tmp_path / name) for name in ("both", "whole")]
+    assert_frame_equal(numbers(stores[0]), numbers(stores[1]), check_exact=True)
+    assert pairs(stores[0]) == pairs(stores[1])
+    assert [s.manifest()["rows"] for s in stores] == [{"ok": 5 * ROWS, "error": 0}] * 2
+    assert sorted(files(stores[0].folder, "rows/*")) == sorted(files(stores[1].folder, "rows/*"))
+    assert files(stores[0].folder, "gallery/*") == files(stores[1].folder, "gallery/*")
+
+
+def test_one_shard_says_that_the_others_are_missing(
+    suite: Path, tmp_path: Path, iqarena: Callable[..., Answer]
+) -> None:
+    answer = iqarena("run", suite, "--out", tmp_path / "run", "--shard", "1/2")
+    assert answer.code == 0
+    assert f"{3 * ROWS} of {5 * ROWS} rows are in {tmp_path / 'run'}; the other shards make it whole" in answer.out
+    assert not (tmp_path / "run" / "pairs.csv").exists()
+    assert iqarena("run", suite, "--out", tmp_path / "run", "--shard", "2/2").code == 0
+    assert (tmp_path / "run" / "pairs.csv").exists()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_counts_are_what_was_evaluated_when_nothing_is_shared(plan: Plan, tmp_path: Path, batch_size: int) -> None:
+    source, target = build_model("toy_curved"), build_model("toy_step")
+    attacks, sources = (build_attack("mi_fgsm(steps=3)"),), (SourceSpec((source,)),)  # steps between grey levels
+    alone = replace(plan, attacks=attacks, sources=sources, targets=(target,))
+    store = Store(tmp_path / "run")
+    scorers = {s.model: s.evaluated for s in run_plan(alone, store, Options(batch_size=batch_size))}
+    rows = store.rows()
+    assert len(rows) == 5
+    assert rows["forwards"].tolist() == rows["backwards"].tolist() == [3.0] * 5
+    assert rows["queries"].tolist() == [0.0] * 5
+    assert scorers[source]["gradient"] == rows["backwards"].sum()
+    assert scorers[source]["forward"] == 2 * 5, "clean and adversarial picture, for direction and own gain"
+    assert scorers[target]["gradient"] == 0
+    assert scorers[target]["forward"] == 4 * 5, "clean, adversarial, control, unrounded"
+
+
+def test_costs_in_rows_are_those_of_an_attack_alone(plan: Plan, results: Run) -> None:
+    together = results(plan)
+    for attack in plan.attacks:
+        alone = results(replace(plan, attacks=(attack,)))
+        same = together[together["attack"] == repr(attack)].reset_index(drop=True)
+        assert_frame_equal(alone, same, check_exact=True)
+    costs = together[together["relation"] == "ensemble_holdout"].groupby("attack_label")["backwards"].first()
+    assert costs.to_dict() == {"identity": 0, "noise": 0, "fgsm": 2, "mi_fgsm(steps=2)": 4, "sega(samples=2)": 4}
+
+
+def test_crafting_happens_once_however_many_targets_there_are(plan: Plan, tmp_path: Path) -> None:
+    counted = []
+    source = (SourceSpec((build_model("toy_curved"),)),)
+    for targets in (["toy_step"], ["toy_step", "toy_curved", "toy_curved(seed=1)", "toy_linear"]):
+        some = replace(plan, sources=source, targets=tuple(map(build_model, targets)))
+        scorers = run_plan(some, Store(tmp_path / str(len(targets))), Options())
+        counted.append(next(s.evaluated["gradient"] for s in scorers if s.model == source[0].models[0]))
+    assert counted[0] == counted[1] > 0
+
+
+@pytest.mark.parametrize("how", ["raise", "nan"])
+def test_an_attack_that_fails_on_some_pictures_costs_their_rows(plan: Plan, results: Run, how: str) -> None:
+    mixed = replace(plan, attacks=(build_attack("fgsm"), Choosy(how=how)))
+    one, all_ = (results(mixed, batch_size=size) for size in (1, 100))
+    assert_frame_equal(one, all_, check_exact=True)
+    failed = one[one["status"] == "error"]
+    assert set(failed["attack_label"]) == {Choosy(how=how).label}
+    assert 0 < failed["image"].nunique() < 5
+    assert (
+        set(failed["message"])
+        == {
+            "raise": {"ValueError: too bright"},
+            "nan": {"choosy gave NaN or infinite pixels"},
+        }[how]
+    )
+    assert failed["score_adv"].isna().all()
+
+
+def test_a_target_that_fails_costs_its_own_rows(plan: Plan, results: Run) -> None:
+    rows = results(replace(plan, targets=(*plan.targets, Broken())), batch_size=3)
+    failed = rows["status"] == "error"
+    assert set(rows.loc[failed, "message"]) == {"broken gave a score that is not finite"}
+    assert failed.equals(rows["target"] == "broken")
+
+
+def test_pictures_that_cannot_be_used_cost_error_rows_that_say_why(
+    suite: Path, photos: Path, tmp_path: Path, iqarena: Callable[..., Answer]
+) -> None:
+    picture = cv2.imread(str(photos / "p1.png"))
+    assert picture is not None
+    (photos / "broken.png").write_bytes((photos / "p1.png").read_bytes()[:200])
+    (photos / "empty.png").write_bytes(b"")
+    cv2.imwrite(str(photos / "deep.png"), picture.astype(np.uint16) * 257)
+    cv2.imwrite(str(photos / "see-through.png"), np.dstack([picture, np.full(picture.shape[:2], 100, np.uint8)]))
+    cv2.imwrite(str(photos / "tiny.png"), picture[:8, :8])
+    cv2.imwrite(str(photos / "grey.png"), picture[..., 0])
+    cv2.imwrite(str(photos / "opaque.png"), np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)]))
+    answer = iqarena("run", suite, "--out", tmp_path / "run", "--batch-size", 3)
+    rows = Store(tmp_path / "run").rows()
+    failed = rows[rows["status"] == "error"]
+    why = {str(image): " / ".join(some["message"].unique()) for image, some in failed.groupby("image")}
+    assert answer.code == 3
+    assert sorted(why) == ["broken.png", "deep.png", "empty.png", "see-through.png", "tiny.png"]
+    for image, words in {
+        "broken.png": "damaged or truncated",
+        "empty.png": "an empty file",
+        "deep.png": "16 bits per channel",
+        "see-through.png": "transparency",
+        "tiny.png": "needs pictures of at least 16 pixels a side, found 8×8",
+    }.items():
+        assert words in why[image], why[image]
+    assert "Attacks: " in answer.out, "the table is there all the same"
+    assert f"{len(failed)} of {12 * ROWS} rows failed; the first, of broken.png: " in answer.out
+    tiny = rows[rows["image"] == "tiny.png"]
+    assert (tiny["status"] == "error").all(), "every source needs 16 pixels"
+    grey = rows[rows["image"] == "grey.png"]
+    assert (grey["status"] == "ok").all()
+    same = ["score_clean", "score_adv", "score_control", "score_float"]
+    opaque, plain = (rows[rows["image"] == n].reset_index(drop=True) for n in ("opaque.png", "p1.png"))
+    quiet = opaque["attack_label"].isin(["identity", "fgsm", "mi_fgsm(steps=2)"])
+    assert_frame_equal(opaque.loc[quiet, same], plain.loc[quiet, same], check_exact=True)
+
+
+def test_a_small_picture_is_still_scored_by_who_takes_it(suite: Path, photos: Path, results: Run) -> None:
+    picture = cv2.imread(str(photos / "p1.png"))
+    assert picture is not None
+    cv2.imwrite(str(photos / "tiny.png"), picture[:8, :8])
+    keys = {"targets": ["toy_linear", "toy_curved", "toy_step"], "sources": ["toy_linear"]}
+    rows = results(resolve(load_suite(str(suite), keys)), batch_size=100)
+    failed = rows[rows["status"] == "error"]
+    assert set(zip(failed["image"], failed["target"], strict=True)) == {("tiny.png", "toy_curved(seed=0)")}
+
+
+def test_when_everything_fails_there_is_still_a_table(
+    suite: Path, photos: Path, tmp_path: Path, iqarena: Callable[..., Answer]
+) -> None:
+    for path in photos.iterdir():
+        path.write_bytes(b"no picture")
+    answer = iqarena("run", suite, "--out", tmp_path / "run")
+    assert answer.code == 3
+    assert f"{5 * ROWS} of {5 * ROWS} rows failed; the first, of p0.png: " in answer.out
+    assert "fgsm" in answer.out
+    assert (tmp_path / "run" / "leaderboard_attacks.csv").exists()
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Strange(ImageSet):
+    """Somebody else's image set, which breaks its contract."""
+
+    name = "strange"
+
+    def items(self) -> list[ImageItem]:
+        return [ImageItem(id=name, cluster=name) for name in ("raises", "grey", "says so")]
+
+    def read(self, item: ImageItem) -> np.ndarray:
+        if item.id == "raises":
+            raise KeyError("what")
+        if item.id == "says so":
+            raise ImageError("says so: gone")
+        return np.zeros((32, 32), np.uint8)
+
+
+def test_an_image_set_may_fail_in_any_way(plan: Plan, results: Run) -> None:
+    rows = results(replace(plan, images=Strange()), batch_size=3)
+    assert rows.groupby("image")["message"].first().str[:24].to_dict() == {
+        "raises": "KeyError: 'what'",
+        "grey": "ValueError: expected a u",
+        "says so": "says so: gone",
+    }
+    assert len(rows) == 3 * ROWS
+
+
+def test_a_full_disk_stops_all_workers_and_keeps_what_is_stored(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results: Run
+) -> None:
+    store, sync, calls, lock = Store(tmp_path / "run"), os.fsync, iter(range(1000)), threading.Lock()
+    synced = 0
+
+    def full_after_a_while(handle: int) -> None:
+        nonlocal synced
+        with lock:
+            synced = next(calls)
+        if synced >= 8:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_after_a_while)
+        with pytest.raises(StoreError, match="No space left on device"):
+            run_plan(plan, store, Options(workers=3))
+    assert synced < 8 + 3, "each worker at most tried once more"
+    kept = numbers(store)
+    assert 0 < len(kept) < 5 * ROWS
+    assert not list(store.folder.glob("**/*.part"))
+    run_plan(plan, store, Options(workers=3))
+    whole = results(plan)
+    assert_frame_equal(numbers(store), whole, check_exact=True)
+    assert set(kept["key"]) < set(whole["key"])
+
+
+def test_a_full_disk_is_one_line_of_the_command(
+    suite: Path, tmp_path: Path, iqarena: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    answer = iqarena("run", suite, "--out", tmp_path / "run")
+    last = answer.err.strip().splitlines()[-1]
+    assert answer.code == 2
+    assert last.startswith("iqarena: cannot write ")
+    assert last.endswith("No space left on device; what is stored stays, mend that and run again")
+    assert "Traceback" not in answer.err
+    monkeypatch.undo()
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)  # full only when the boards are written
+    answer = iqarena("run", suite, "--out", tmp_path / "run")
+    assert (answer.code, answer.err.strip().splitlines()[-1]) == (
+        2, "iqarena: No space left on device; what is stored stays, mend that and run again"
+    )  # fmt: skip
+    assert len(Store(tmp_path / "run").rows()) == 5 * ROWS

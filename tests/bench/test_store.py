@@ -1,0 +1,154 @@
+"""Row files: whole or not there, one row per name, the same columns whatever happened."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from toyruns import files
+
+from iqarena.errors import StoreError
+from iqarena.store import COLUMNS, NAMES, Store
+
+HERE = Path(__file__).parents[2]
+
+
+def row(**columns: Any) -> dict[str, Any]:
+    names = {"image": "a.png", "repeat": 0, "attack": "fgsm(eps=8/255)", "source": "s", "target": "t"}
+    return {**names, "key": "k", "status": "ok", "score_adv": 1.5, "forwards": 1, **columns}
+
+
+def failed(**columns: Any) -> dict[str, Any]:
+    made = row(status="error", message="why", **columns)
+    return {k: v for k, v in made.items() if k not in ("score_adv", "forwards")}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "run")
+    store.create()
+    return store
+
+
+def test_every_column_has_its_type_also_where_a_row_failed(store: Store) -> None:
+    store.write("a.png", [failed()])
+    store.write("b.png", [row(image="b.png")])
+    rows = store.rows()  # warnings are errors: pandas would warn of columns without any value
+    assert list(rows.columns) == list(COLUMNS)
+    types = pd.api.types
+    is_kind = {str: types.is_string_dtype, int: types.is_integer_dtype, float: types.is_float_dtype}
+    assert [name for name, kind in COLUMNS.items() if not is_kind[kind](rows[name].dtype)] == []
+    first, second = rows.iloc[0], rows.iloc[1]
+    assert (first["message"], second["message"], second["score_adv"], second["forwards"]) == ("why", "", 1.5, 1.0)
+    assert np.isnan(first["score_adv"])
+
+
+def test_a_run_with_no_rows_has_all_columns(store: Store) -> None:
+    rows = store.rows()
+    assert (len(rows), list(rows.columns)) == (0, list(COLUMNS))
+    assert store.done() == set()
+
+
+def test_a_row_replaces_the_one_of_the_same_names_and_no_other(store: Store) -> None:
+    store.write("a.png", [row(key="old"), row(key="kept", target="u")])
+    store.write("b.png", [row(key="other", image="b.png")])
+    store.write("a.png", [row(key="new", score_adv=2.5), row(key="more", repeat=1)])
+    found = store.rows()
+    assert not found.duplicated(NAMES).any()
+    assert sorted(found["key"]) == ["kept", "more", "new", "other"]
+    assert store.done() == {"kept", "more", "new", "other"}
+    assert len(list(store.rows_folder.iterdir())) == 2
+
+
+def test_what_failed_is_not_done(store: Store) -> None:
+    store.write("a.png", [failed(key="bad"), row(key="good", target="u")])
+    assert store.done() == {"good"}
+
+
+def test_pictures_with_names_alike_have_files_of_their_own(store: Store) -> None:
+    images = ["a b.png", "a-b.png", "a_b.png", "ä.png", "ö.png", "x" * 300 + ".png"]
+    for image in images:
+        store.write(image, [row(image=image)])
+    assert sorted(store.rows()["image"]) == sorted(images)
+
+
+def test_the_manifest_says_which_pictures_count(store: Store) -> None:
+    for image in ("a.png", "b.png"):
+        store.write(image, [row(image=image)])
+    store.write_manifest({"images": [{"id": "b.png"}, {"id": "not yet"}]})
+    assert store.rows()["image"].tolist() == ["b.png"]
+
+
+@pytest.mark.parametrize("place", ["fsync", "to_parquet"])
+def test_a_full_disk_is_one_line_and_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    store.write("a.png", [row()])
+    before = files(store.folder)
+
+    def full(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(*((os, "fsync", full) if place == "fsync" else (pd.DataFrame, "to_parquet", full)))
+    with pytest.raises(StoreError, match="No space left on device; what is stored stays") as refused:
+        store.write("a.png", [row(key="new")])
+    assert "\n" not in str(refused.value)
+    assert files(store.folder) == before, "neither a half-written file nor a changed one"
+
+
+def test_a_half_written_file_is_never_read_and_removed_when_it_can_be_nobodys(store: Store) -> None:
+    store.write("a.png", [row()])
+    young, old = (store.rows_folder / f"{name}.parquet.123.part" for name in ("young", "old"))
+    for part in (young, old):
+        part.write_bytes(b"half")
+    os.utime(old, (0, time.time() - 7200))
+    store.create()
+    assert (young.exists(), old.exists()) == (True, False)
+    assert len(store.rows()) == 1
+
+
+def test_a_damaged_row_file_is_named(store: Store) -> None:
+    store.write("a.png", [row()])
+    path = next(store.rows_folder.iterdir())
+    path.write_bytes(path.read_bytes()[:-20])
+    for read in (store.rows, store.done, lambda: store.write("a.png", [row()])):
+        with pytest.raises(StoreError, match=rf"{path.name}: not a readable row file .* remove it and run again"):
+            read()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "null"])
+def test_a_damaged_manifest_is_named(store: Store, text: str) -> None:
+    (store.folder / "manifest.json").write_text(text)
+    with pytest.raises(StoreError, match=r"manifest.json: damaged .* run again"):
+        store.manifest()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"cannot create .*file/run: Not a directory"):
+        Store(tmp_path / "file" / "run").create()
+
+
+def test_clearing_touches_runs_only(tmp_path: Path) -> None:
+    mine = tmp_path / "gallery" / "mine.png"
+    mine.parent.mkdir()
+    mine.write_text("my picture")
+    store = Store(tmp_path)
+    store.create()
+    store.clear()
+    assert mine.exists(), "a folder without a manifest is no run"
+    store.write("a.png", [row()])
+    store.write_manifest({"images": [{"id": "a.png"}]})
+    store.clear()
+    assert store.rows().empty
+    assert not store.has_manifest()
+
+
+def test_the_readme_explains_every_column() -> None:
+    text = (HERE / "results" / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("## Rows") : text.index("## `pairs.csv`")]
+    assert [name for name in COLUMNS if f"`{name}`" not in section] == []

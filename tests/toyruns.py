@@ -1,0 +1,62 @@
+"""Runs of toy scorers on small pictures: what the tests of the harness share besides fixtures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from iqarena.store import NAMES, Store
+
+SUITE = """# Toy scorers on small pictures.
+images = {{ path = "{photos}" }}
+targets = ["toy_curved", "toy_curved(seed=1)", "toy_step"]
+attacks = ["identity", "noise", "fgsm", "mi_fgsm(steps=2)", "sega(samples=2)"]
+baselines = ["noise", "fgsm"]
+"""
+SOURCES, PAIRS, ATTACKS = 3, 7, 5  # of that suite: two sources with three targets each, their ensemble with the third
+ROWS = PAIRS * ATTACKS  # per picture
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the command line said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def paint(path: Path, seed: int, size: tuple[int, int] = (40, 32)) -> Path:
+    """A smooth random picture of ``size`` (width, height)."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    cv2.imwrite(str(path), cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC))
+    return path
+
+
+def numbers(store: Store) -> pd.DataFrame:
+    """Everything in a run that must be the same whenever it is run."""
+    return store.rows().drop(columns="seconds").sort_values(NAMES, ignore_index=True)
+
+
+def pairs(store: Store) -> str:
+    """``pairs.csv`` as it was written, without the times."""
+    return pd.read_csv(store.folder / "pairs.csv", dtype=str).drop(columns="seconds").to_csv(index=False)
+
+
+def files(folder: Path, pattern: str = "**/*") -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.glob(pattern)) if p.is_file()}
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """The command line in a process of its own, with the toys; plots are not drawn."""
+    code = "import iqarena.report.plots as p; p.save = lambda *a, **k: None; from iqarena.cli import entry; entry()"
+    toys = Path(__file__).with_name("toys.py")
+    command = [sys.executable, "-c", code, "--plugin", str(toys), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
