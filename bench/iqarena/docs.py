@@ -44,7 +44,9 @@ def _attacks() -> list[dict[str, object]]:
 
 
 def _filters() -> list[dict[str, object]]:
-    return [{"filter": f"`{default('filter', name)!r}`", "what": _summary("filter", name)} for name in _shipped("filter")]
+    return [
+        {"filter": f"`{default('filter', name)!r}`", "what": _summary("filter", name)} for name in _shipped("filter")
+    ]
 
 
 def _models() -> list[dict[str, object]]:

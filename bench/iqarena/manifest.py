@@ -113,8 +113,8 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """Commit of the checkout that is running, ``+`` when it has uncommitted changes; None outside a checkout."""
-    here = Path(__file__)
+    """Commit of the checkout that is running, ``+`` when its code is not committed; None outside a checkout."""
+    here, code = Path(__file__), (":/bench", ":/attacks", ":/models")
 
     def git(*args: str) -> str:
         command = ["git", "-C", str(here.parent), *args]
@@ -122,6 +122,6 @@ def _commit() -> str | None:
 
     try:
         git("ls-files", "--error-unmatch", here.name)  # an installed copy may lie inside a checkout of something else
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno", "--", *code) else "")
     except (OSError, subprocess.CalledProcessError):
         return None

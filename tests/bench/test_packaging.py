@@ -95,7 +95,7 @@ print(sorted({"torch", "timm"} & set(sys.modules)), "iqarena_attacks.pgd" in sys
 
 
 def test_imports_keep_their_directions() -> None:
-    assert "0 broken" in python("-c", "import sys; from importlinter.cli import lint_imports_command as c; c(sys.argv[1:])")
+    assert "0 broken" in python("-c", "from importlinter.cli import lint_imports_command as check; check([])")
 
 
 @pytest.mark.parametrize("path", ["attacks/README.md", "models/README.md"])
@@ -110,8 +110,8 @@ def test_a_table_that_nobody_makes_is_refused() -> None:
         refresh("<!-- make docs: attack -->\n<!-- end -->")
 
 
-def test_every_suite_and_make_verb_is_listed() -> None:
-    makefile = (HERE / "Makefile").read_text(encoding="utf-8")
-    verbs = [line.split(":")[0] for line in makefile.splitlines() if line[:1].islower() and ": " in line and "##" in line]
-    phony = next(line for line in makefile.splitlines() if line.startswith(".PHONY")).split()[1:]
+def test_every_make_verb_is_in_the_help() -> None:
+    lines = (HERE / "Makefile").read_text(encoding="utf-8").splitlines()
+    verbs = [line.partition(":")[0] for line in lines if line[:1].islower() and "##" in line]
+    (phony,) = (line.split()[1:] for line in lines if line.startswith(".PHONY"))
     assert sorted(verbs) == sorted(phony)

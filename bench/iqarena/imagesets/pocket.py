@@ -1,8 +1,8 @@
 """``pocket`` — 24 pictures of 384×288 that come with the package: no download, nothing to accept.
 
-The middle of thirteen free photographs (``pocket_images/ATTRIBUTION.md``), eleven of them shown as they are, and each of the
-thirteen once with a degradation of known kind and strength, computed when it is read, so that the set spans the
-scale of a scorer. The id says which: ``china+jpeg10`` is JPEG of quality 10, ``coffee+blur2`` a Gaussian of σ = 2
+The middle of thirteen free photographs (``pocket_images/ATTRIBUTION.md``), eleven of them shown as they are, and each
+of the thirteen once with a degradation of known kind and strength, computed when it is read, so that the set spans
+the scale of a scorer. The id says which: ``china+jpeg10`` is JPEG of quality 10, ``coffee+blur2`` a Gaussian of σ = 2
 pixels, ``dogs+noise30`` noise of σ = 30 grey levels, ``hills+dark40`` 40 % of the light taken away. There are no
 opinion scores, and none are made up.
 """

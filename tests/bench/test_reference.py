@@ -1,0 +1,53 @@
+"""The committed evidence: derived files come from the committed rows, and rows can be measured again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from iqarena.plan import load_suite, resolve
+from iqarena.report import derive
+from iqarena.runner import Options, run_plan
+from iqarena.store import NAMES, Store
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "pocket"
+
+
+def test_derived_files_are_what_the_rows_give(tmp_path: Path) -> None:
+    store = Store(REFERENCE)
+    derive(store.rows(), store.manifest(), tmp_path, REFERENCE / "gallery")
+    for name in ("pairs.csv", "leaderboard_attacks.csv", "leaderboard_models.csv"):
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / name), pd.read_csv(REFERENCE / name), rtol=1e-5)
+    for name in ("leaderboard.md", "index.html"):
+        assert (tmp_path / name).read_text("utf-8") == (REFERENCE / name).read_text("utf-8")
+    plots = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert plots == {path.name for path in (REFERENCE / "plots").iterdir()}
+
+
+def test_the_reference_is_whole_and_of_this_suite() -> None:
+    store, plan = Store(REFERENCE), resolve(load_suite("pocket"))
+    manifest, rows = store.manifest(), store.rows()
+    assert manifest["rows"] == {"ok": manifest["planned"], "error": 0}
+    assert len(rows) == manifest["planned"] == rows["key"].nunique()
+    assert [a["spec"] for a in manifest["attacks"]] == [repr(a) for a in plan.attacks]
+    assert {n: m["weights_sha256"] for n, m in manifest["models"].items()} == {
+        repr(m): m.weights_sha256 for m in plan.models
+    }
+    assert manifest["git_commit"]
+    assert manifest["packages"]["torch"]
+    assert not manifest["git_commit"].endswith("+"), "made from uncommitted code"
+
+
+def test_one_picture_measured_again_gives_the_committed_numbers(tmp_path: Path) -> None:
+    """Another processor may round differently, flipping single pixels of a sign: hence the tolerances."""
+    plan = resolve(load_suite("pocket", {"limit": 1, "sources": ["cnn"]}))
+    again = Store(tmp_path)
+    run_plan(plan, again, Options(workers=1))
+    made = again.rows().set_index(NAMES)
+    committed = Store(REFERENCE).rows().set_index(NAMES).loc[made.index]
+    assert len(made) == len(plan.attacks) * len(plan.targets)
+    for column, tolerance in (("score_clean", 0.02), ("score_adv", 0.5), ("score_control", 0.5), ("ssim", 1e-3)):
+        assert made[column].to_numpy() == pytest.approx(committed[column].to_numpy(), abs=tolerance)
+    assert (made[["forwards", "backwards", "queries"]] == committed[["forwards", "backwards", "queries"]]).all(None)
