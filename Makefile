@@ -21,7 +21,7 @@ slow: setup      ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
 check: setup     ## style, types, import directions
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && $(BIN)/lint-imports
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --project . && $(BIN)/lint-imports
 
 docs: setup      ## the generated tables in the READMEs
 	$(BIN)/python -m iqarena.docs attacks/README.md models/README.md
