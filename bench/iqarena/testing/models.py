@@ -107,7 +107,7 @@ def _model_gradient_is_right(model: Model) -> None:
     for what, u in _directions(gradient):
         expected = (gradient * u).double().sum((1, 2, 3))
         found = _slope(scorer, x, u, step)
-        tolerance = 0.04 * steepness + 1e-5 / step
+        tolerance = 0.02 * steepness + 1e-5 / step
         right = ((found - expected).abs() < tolerance).double().mean()
         assert right > 0.5, f"along {what}: slopes {found.tolist()}, the gradient says {expected.tolist()}"
 
