@@ -49,6 +49,7 @@ def describe_plan(plan: Plan) -> str:
 
 def speed_report(plan: Plan) -> str:
     """Run ``plan`` from nothing, then the same number of bare evaluations with the same threads, and compare."""
+    loading = _seconds(lambda: [Scorer(model) for model in plan.models], 1)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         started = time.perf_counter()
@@ -60,6 +61,7 @@ def speed_report(plan: Plan) -> str:
     x = _first_picture(plan)
     bare = _bare_loop(scorers, x)
     rows = [
+        ("loading models for the first time", loading),
         ("run: crafting, scoring, storing", run_seconds),
         ("the same evaluations in a bare loop", bare),
         ("tables, plots and page", report_seconds),
