@@ -1,4 +1,4 @@
-"""What an eye notices: grey levels and the just-noticeable difference (JND) of a picture.
+"""What an eye notices: grey levels, edges, saliency and the just-noticeable difference (JND) of a picture.
 
 The JND is the pixel-domain model of Liu, Lin, Paul, Deng and Zhang, "Just noticeable difference for images with
 decomposition model for separating edge and textured regions" (IEEE TCSVT 20(11), 2010), with a Canny map as the
@@ -10,6 +10,9 @@ structure part. With ``v`` the grey level and ``C(·)`` the largest minus the sm
 
 ``structure`` is 0 or 255; ``texture = grey − structure`` wraps around in 8 bits, as in the published form, so that
 an edge pixel holds ``grey + 1``. At the border a window is cut to the picture.
+
+Saliency is the spectral residual (Hou and Zhang, "Saliency detection: a spectral residual approach", CVPR 2007): the
+picture, 64 pixels on its short side, is rebuilt from its phase and from what its log amplitude has beyond a local mean.
 """
 
 from __future__ import annotations
@@ -37,6 +40,27 @@ def jnd_map(picture: np.ndarray) -> np.ndarray:
     adaptation = _ADAPTATION[level]
     masking = 0.117 * _contrast(structure) + 0.351 * _contrast(texture)
     return adaptation + masking - 0.3 * np.minimum(adaptation, masking)
+
+
+def edge_mask(picture: np.ndarray) -> np.ndarray:
+    """Pixels on or beside a Canny(50, 150) edge of a uint8 RGB picture ``(H, W, 3)``: bool ``(H, W)``."""
+    return cv2.dilate(cv2.Canny(grey(picture), 50, 150), np.ones((3, 3), np.uint8)) > 0
+
+
+def saliency_map(picture: np.ndarray) -> np.ndarray:
+    """Spectral-residual saliency of a uint8 RGB picture ``(H, W, 3)``: float32 ``(H, W)`` from 0 to 1."""
+    level = grey(picture)
+    height, width = level.shape
+    scale = 64 / min(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    spectrum = np.fft.fft2(cv2.resize(level, size, interpolation=cv2.INTER_AREA).astype(np.float64))
+    log_amplitude = np.log(np.abs(spectrum) + 1e-9)
+    residual = log_amplitude - cv2.blur(log_amplitude, (3, 3))
+    energy = np.abs(np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))) ** 2
+    smooth = cv2.GaussianBlur(energy, (0, 0), 2.5)
+    smooth = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
+    span = float(np.ptp(smooth))
+    return ((smooth - smooth.min()) / span if span > 0 else np.zeros_like(smooth)).astype(np.float32)
 
 
 def _contrast(plane: np.ndarray) -> np.ndarray:

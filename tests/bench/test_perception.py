@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from iqarena.imagesets.pocket import PocketImages
-from iqarena.perception import grey, jnd_map
+from iqarena.perception import edge_mask, grey, jnd_map, saliency_map
 
 
 def slow_jnd(picture: np.ndarray) -> np.ndarray:
@@ -77,3 +77,30 @@ def test_accepts_views_and_leaves_them_alone() -> None:
     view = whole.transpose(1, 2, 0)
     np.testing.assert_array_equal(jnd_map(view), jnd_map(np.ascontiguousarray(view)))
     np.testing.assert_array_equal(whole, before)
+
+
+def test_what_stands_out_is_salient() -> None:
+    picture = np.random.default_rng(0).integers(118, 138, (96, 128, 3)).astype(np.uint8)
+    picture[40:56, 90:106] = [250, 40, 40]
+    found = saliency_map(picture)
+    assert found.shape == (96, 128)
+    assert found.min() == 0
+    assert found.max() == 1
+    top, left = np.unravel_index(found.argmax(), found.shape)
+    assert 36 <= top < 60
+    assert 86 <= left < 110
+
+
+def test_nothing_is_salient_in_a_flat_picture() -> None:
+    flat = np.full((70, 80, 3), 90, np.uint8)
+    assert not edge_mask(flat).any()
+    assert np.isfinite(saliency_map(flat)).all()
+
+
+def test_edges_are_one_pixel_wider_than_the_canny_map() -> None:
+    picture = np.zeros((21, 21, 3), np.uint8)
+    picture[:, 10:] = 200
+    thin = cv2.Canny(grey(picture), 50, 150) > 0
+    found = edge_mask(picture)
+    assert found[10].sum() == thin[10].sum() + 2
+    assert found[thin].all()

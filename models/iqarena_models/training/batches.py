@@ -21,7 +21,7 @@ def stem_features(net: PocketNet, data: TrainingData, cache: Path, progress: boo
         return None
     stem = net.stem.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyright: ignore
     weights = hashlib.sha256(b"".join(p.cpu().contiguous().numpy().tobytes() for p in stem.state_dict().values()))
-    path = cache / f"features-{data.digest}-{weights.hexdigest()[:16]}.npy"
+    path = cache / f"features-{data.key}-{weights.hexdigest()[:16]}.npy"
     cache.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         part = path.with_suffix(".part.npy")

@@ -3,7 +3,8 @@
 A data folder holds ``images/`` and ``mos.csv`` with the columns ``image, mos, split`` (``train`` or ``val``).
 Pictures are brought to 512×512 (short side, centre crop), degraded at that size, then halved to 256×256, which is
 what the pocket scorers look at. Four views of each are kept as uint8 on disk: the picture, its mirror image, and a
-weak and a strong degradation of one kind, for the ranking term (Liu et al., RankIQA, ICCV 2017).
+weak and a strong degradation of one kind, for the ranking term (Liu et al., RankIQA, ICCV 2017). The kind is JPEG for
+the share ``jpeg`` of the pictures and blur or noise for the others.
 """
 
 from __future__ import annotations
@@ -35,17 +36,21 @@ class TrainingData:
     mos: np.ndarray
     train: np.ndarray
     val: np.ndarray
-    digest: str
+    digest: str  # of the table: names, scores and split
+    key: str  # of the stored views: the table and how they were degraded
 
 
-def load_training_data(folder: Path, cache: Path, *, limit: int | None = None, progress: bool = True) -> TrainingData:
+def load_training_data(
+    folder: Path, cache: Path, *, jpeg: float = 1 / 3, limit: int | None = None, progress: bool = True
+) -> TrainingData:
     """Read ``folder`` (see module docstring), keeping the views under ``cache``; ``limit`` takes the first pictures
     of each split. Opinion scores are mapped linearly from their range's natural ends (0–1, or 0–100) to 0–100."""
     table = _table(folder)
     if limit is not None:
         table = table.groupby("split", sort=False).head(limit).reset_index(drop=True)
     digest = hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16]
-    path = cache / f"views-{digest}.npy"
+    key = f"{digest}-jpeg{round(100 * jpeg)}"
+    path = cache / f"views-{key}.npy"
     shape = (len(VIEWS), len(table), 3, SIDE, SIDE)
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -53,7 +58,7 @@ def load_training_data(folder: Path, cache: Path, *, limit: int | None = None, p
         out = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
 
         def fill(i: int) -> None:
-            out[:, i] = _views(folder / "images" / table["image"][i], i)
+            out[:, i] = _views(folder / "images" / table["image"][i], i, jpeg)
 
         with ThreadPoolExecutor(2) as pool:
             jobs = pool.map(fill, range(len(table)))
@@ -69,6 +74,7 @@ def load_training_data(folder: Path, cache: Path, *, limit: int | None = None, p
         np.flatnonzero(split == "train"),
         np.flatnonzero(split == "val"),
         digest,
+        key,
     )
 
 
@@ -99,14 +105,15 @@ def _table(folder: Path) -> pd.DataFrame:
     return table
 
 
-def _views(path: Path, seed: int) -> np.ndarray:
+def _views(path: Path, seed: int, jpeg: float) -> np.ndarray:
     """uint8 ``(4, 3, 256, 256)``: see :data:`VIEWS`; kind and strengths are drawn from ``seed``."""
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
         raise ImageError(f"{path}: expected a picture, found something that cannot be decoded")
     picture = _square(np.ascontiguousarray(picture[..., ::-1]))
     rng = np.random.default_rng(seed)
-    kind = str(rng.choice(list(_RANGES)))
+    others = (1 - jpeg) / 2
+    kind = str(rng.choice(["blur", "noise", "jpeg"], p=[others, others, jpeg]))
     low, high = _RANGES[kind]
     weak, strong = sorted(rng.uniform(0, 1, 2))
     strengths = [low + (high - low) * u for u in (0.6 * weak, 0.4 + 0.6 * strong)]
