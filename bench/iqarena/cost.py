@@ -48,30 +48,37 @@ def describe_plan(plan: Plan) -> str:
 
 
 def speed_report(plan: Plan) -> str:
-    """Run ``plan`` from nothing, then the same number of bare evaluations with the same threads, and compare."""
+    """Run ``plan`` from nothing and the same number of bare evaluations with the same threads, and compare.
+
+    The two take turns, a third of the pictures at a time (when there are enough of them to keep every core busy), so
+    that a machine that slows down slows both.
+    """
+    blocks = max(1, min(3, len(shard_items(plan)) // (2 * cores())))
     loading = _seconds(lambda: [Scorer(model) for model in plan.models], 1)
+    x, run_seconds, bare, counts = _first_picture(plan), 0.0, 0.0, {"gradient": 0, "forward": 0}
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        started = time.perf_counter()
-        scorers = run_plan(plan, store, Options())
-        run_seconds = time.perf_counter() - started
+        for i in range(1, blocks + 1):
+            started = time.perf_counter()
+            scorers = run_plan(plan, store, Options(shard=(i, blocks)))
+            run_seconds += time.perf_counter() - started
+            counts = {kind: n + sum(s.evaluated[kind] for s in scorers) for kind, n in counts.items()}
+            bare += _bare_loop(scorers, x)
         rows = store.rows()
-        derive(rows, finish(build_manifest(plan, Options(), "iqarena speed"), rows), store.folder)
-        report_seconds = time.perf_counter() - started - run_seconds
-    x = _first_picture(plan)
-    bare = _bare_loop(scorers, x)
-    rows = [
+        report_seconds = _seconds(
+            lambda: derive(rows, finish(build_manifest(plan, Options(), "iqarena speed"), rows), store.folder), 1
+        )
+        against = _against_torchattacks(Scorer(plan.models[0]), x)
+    table = [
         ("loading models for the first time", loading),
-        ("run: crafting, scoring, storing", run_seconds),
+        ("run: loading, crafting, scoring, storing", run_seconds),
         ("the same evaluations in a bare loop", bare),
         ("tables, plots and page", report_seconds),
     ]
-    forwards, gradients = (sum(s.evaluated[kind] for s in scorers) for kind in ("forward", "gradient"))
-    what = f"{len(shard_items(plan))} pictures, {gradients} gradients, {forwards} scores"
-    against = _against_torchattacks(scorers[0], x)
+    what = f"{len(shard_items(plan))} pictures, {counts['gradient']} gradients, {counts['forward']} scores"
     return (
-        f"{tabulate(rows, headers=[what, 'seconds'], floatfmt='.2f')}\n"
-        f"share of the run that is not model evaluation: {100 * max(0.0, 1 - bare / run_seconds):.1f} %\n\n"
+        f"{tabulate(table, headers=[what, 'seconds'], floatfmt='.2f')}\n"
+        f"share of the run that is not model evaluation: {100 * (1 - bare / run_seconds):.1f} %\n\n"
         f"{tabulate(against, headers=['10 steps, one picture', 'ours s', 'torchattacks s', 'ratio'], floatfmt='.3f')}"
     )
 
