@@ -97,8 +97,8 @@ def report(run_folder: Path, out: Path | None) -> None:
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), default=4, show_default=True, help="Pictures to run.")
-def speed(limit: int) -> None:
+@click.option("--limit", type=click.IntRange(1), help="First pictures only; all of them take about ten minutes.")
+def speed(limit: int | None) -> None:
     """Share of `pocket`'s wall time that is not model evaluation, and our attacks against torchattacks'."""
     from iqarena.cost import speed_report
 
