@@ -37,7 +37,7 @@ class TrainingData:
     train: np.ndarray
     val: np.ndarray
     digest: str  # of the table: names, scores and split
-    key: str  # of the stored views: the table and how they were degraded
+    key: str  # of the stored views: the table, the pictures' sizes and how they were degraded
 
 
 def load_training_data(
@@ -49,7 +49,8 @@ def load_training_data(
     if limit is not None:
         table = table.groupby("split", sort=False).head(limit).reset_index(drop=True)
     digest = hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16]
-    key = f"{digest}-jpeg{round(100 * jpeg)}"
+    sizes = [(folder / "images" / name).stat().st_size for name in table["image"]]
+    key = hashlib.sha256(f"{digest} {sizes} {jpeg}".encode()).hexdigest()[:16]
     path = cache / f"views-{key}.npy"
     shape = (len(VIEWS), len(table), 3, SIDE, SIDE)
     if not path.exists():
