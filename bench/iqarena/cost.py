@@ -13,38 +13,79 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from iqarena.api import Attack, ImageError
+from iqarena.api import Attack, ImageError, IqarenaError, Model
+from iqarena.imagesets.database import Database
 from iqarena.manifest import build_manifest, finish
 from iqarena.plan import Plan
 from iqarena.registry import build_attack
 from iqarena.report import derive
 from iqarena.runner import Options, cores, run_plan, shard_items, single_threaded
-from iqarena.scorer import Scorer
+from iqarena.scorer import CUDA_BATCH, Scorer
 from iqarena.seeding import Streams
 from iqarena.source import Source
 from iqarena.store import Store
 
+USUAL = (500, 500)  # pixels, for timing a database whose pictures differ in size and are not here
 
-def describe_plan(plan: Plan) -> str:
-    """Pairs, model evaluations and the time they take, from a few timed ones per model."""
-    items = shard_items(plan)
-    times, x = len(items) * plan.suite.repeats, _first_picture(plan)
+
+def describe_plan(plan: Plan, device: str = "cpu") -> str:
+    """Pairs, model evaluations and the time they take on ``device``, from a few timed ones per model.
+
+    What is missing (a database, weights) is named; the pictures are then counted as published.
+    """
+    missing: list[str] = []
+    count, x = _pictures(plan, missing)
+    times = count * plan.suite.repeats
     gradients, table = plan.gradients(), []
-    with single_threaded(True):
+    with single_threaded(device == "cpu"):
         for model in plan.models:
-            scorer = Scorer(model)
-            each = [_seconds(_evaluation(scorer, x, gradient=kind), 3) for kind in (False, model.differentiable)]
             scored = sum(model in plan.scored(source) for source in plan.sources)
             counts = [3 * scored * len(plan.attacks) * times, gradients.get(repr(model), 0) * times]
-            table.append((repr(model), *counts, *(1000 * s for s in each), sum(map(mul, counts, each))))
+            try:
+                each = _timed(model, x, device)
+                table.append((repr(model), *counts, *(1000 * s for s in each), sum(map(mul, counts, each))))
+            except IqarenaError as error:
+                missing.append(f"{model!r}: {error}")
+                table.append((repr(model), *counts, None, None, None))
     pairs = sum(len(plan.scored(source)) for source in plan.sources)
     headers = ["model", "scores ≤", "gradients ≤", "ms a score", "ms a gradient", "seconds ≤"]
-    return (
-        f"suite {plan.suite.name}: {len(items)} pictures × {len(plan.attacks)} attacks × {pairs} pairs"
-        f" × {plan.suite.repeats} repeats = {times * len(plan.attacks) * pairs} rows\n\n"
-        f"{tabulate(table, headers=headers, floatfmt='.0f')}\n\n"
-        f"at most {sum(row[-1] for row in table) / 60 / cores():.1f} minutes on {cores()} cores of this machine"
-    )
+    seconds, at_once = [row[-1] for row in table if row[-1] is not None], cores() if device == "cpu" else 1
+    where = f"{at_once} cores of this machine" if device == "cpu" else torch.cuda.get_device_name(device)
+    timed = f" for {len(seconds)} of {len(table)} models" if len(seconds) < len(table) else ""
+    lines = [
+        f"suite {plan.suite.name}: {count} pictures × {len(plan.attacks)} attacks × {pairs} pairs"
+        f" × {plan.suite.repeats} repeats = {times * len(plan.attacks) * pairs} rows",
+        f"images {plan.images!r}, timed on one of {x.shape[-1]}×{x.shape[-2]}\n",
+        tabulate(table, headers=headers, floatfmt=".0f", missingval="?"),
+        f"\nat most {_duration(sum(seconds) / at_once)}{timed} on {where}",
+        *(f"missing: {line}" for line in missing),
+    ]
+    return "\n".join(lines)
+
+
+def _pictures(plan: Plan, missing: list[str]) -> tuple[int, Tensor]:
+    """How many pictures there are and the first one; grey ones, as published, for a database that is not here."""
+    try:
+        return len(shard_items(plan)), _first_picture(plan)
+    except ImageError as error:
+        if not isinstance(plan.images, Database):
+            raise
+        missing.append(str(error))
+    count = min(plan.images.published, plan.suite.limit or plan.images.published)
+    width, height = (plan.images.crop,) * 2 if plan.images.crop else plan.images.size or USUAL
+    return count, torch.full((1, 3, height, width), 0.5)
+
+
+def _timed(model: Model, x: Tensor, device: str) -> tuple[float, float]:
+    """Seconds that a score and a gradient take per picture; 0 for a gradient that there is not."""
+    scorer = Scorer(model, device)
+    batch = x if device == "cpu" else x.expand(CUDA_BATCH, -1, -1, -1)
+    score, gradient = (_seconds(_evaluation(scorer, batch, gradient=kind), 3) for kind in (False, model.differentiable))
+    return score / len(batch), gradient / len(batch)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} hours"
 
 
 def speed_report(plan: Plan) -> str:
@@ -128,7 +169,8 @@ def _craft(attack: Attack, scorer: Scorer, x: Tensor) -> Tensor:
 
 
 def _evaluation(scorer: Scorer, x: Tensor, *, gradient: bool) -> Callable[[], object]:
-    return (lambda: scorer.value_and_gradient(x)) if gradient else (lambda: scorer.score(x))
+    """A job that has ended when it returns, on a GPU too."""
+    return (lambda: scorer.value_and_gradient(x)[0].cpu()) if gradient else (lambda: scorer.score(x).cpu())
 
 
 def _seconds(job: Callable[[], object], times: int) -> float:

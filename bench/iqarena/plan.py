@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_type_hints
 
 from iqarena.api import Attack, ImageSet, Model
 from iqarena.errors import IqarenaError, SpecError, nearest
+from iqarena.imagesets.choice import instead
 from iqarena.registry import build, build_attack, build_model, plugin_class
 from iqarena.spec import Chain, Number, parse
 
@@ -97,8 +98,11 @@ def suites() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
-    """Read a built-in suite or a ``.toml`` file; ``overrides`` beat the file, unknown keys are errors."""
+def load_suite(name: str, overrides: Mapping[str, Any] | None = None, images: str | None = None) -> Suite:
+    """Read a built-in suite or a ``.toml`` file; ``overrides`` beat the file, unknown keys are errors.
+
+    ``images`` is ``--images``: see :func:`iqarena.imagesets.choice.instead`.
+    """
     known = suites()
     path = known.get(name, Path(name))
     if not path.is_file():
@@ -112,6 +116,8 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None) -> Suite:
     except OSError as error:
         raise IqarenaError(f"{path}: cannot be read: {error.strerror}") from None
     keys = {"name": path.stem, **keys, **(overrides or {})}
+    if images:
+        keys["images"] = instead(keys.get("images"), images)
     valid = Suite.__dataclass_fields__
     for key in keys:
         if key not in valid:

@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from iqarena import __version__
+from iqarena.cli.fetch import fetch
+from iqarena.cli.fetch_data import data
 from iqarena.cli.look import cite, describe, doctor, list_
 from iqarena.cli.run import plan, report, run, speed
 from iqarena.cli.train import train
@@ -42,8 +44,9 @@ def main(plugins: tuple[Path, ...]) -> None:
             add_file(path)
 
 
-for command in (run, plan, report, train, list_, describe, cite, doctor, speed):
+for command in (run, plan, report, train, list_, describe, cite, doctor, speed, fetch):
     main.add_command(command)
+fetch.add_command(data)
 
 
 def entry(arguments: Sequence[str] | None = None) -> None:

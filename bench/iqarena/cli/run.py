@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _SET = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a suite key (TOML value).")
 _LIMIT = click.option("--limit", type=click.IntRange(1), help="Only the first N pictures.")
 _SEED = click.option("--seed", type=click.IntRange(0), help="Seed of all random streams.")
-_IMAGES = click.option("--images", type=click.Path(path_type=Path), help="A folder of pictures to use instead.")
+_IMAGES = click.option("--images", metavar="PLACE|SET",
+                       help="Where the suite's database lies, else a folder of pictures, or another set (clive).")  # fmt: skip
 
 
 _PLACES = "In {}: index.html (start here), leaderboard.md, leaderboard_*.csv, pairs.csv, plots/, gallery/, rows/"
@@ -44,7 +45,7 @@ _PLACES = "In {}: index.html (start here), leaderboard.md, leaderboard_*.csv, pa
 @click.option("--overwrite", type=click.Choice(["missing", "always", "never"]), default="missing", show_default=True,
               help="Add what is missing, start afresh, or refuse a folder that holds a run.")  # fmt: skip
 def run(
-    suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: Path | None, out: Path | None,
+    suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: str | None, out: Path | None,
     device: str, precision: str, batch_size: int | None, workers: int | None, shard: str, overwrite: str,
 ) -> int:  # fmt: skip
     """Run SUITE (a name from `iqarena list suites`, or a .toml file) and write its leaderboards.
@@ -76,11 +77,17 @@ def run(
 @_LIMIT
 @_SEED
 @_IMAGES
-def plan(suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: Path | None) -> None:
-    """Say what SUITE would do: pairs, model evaluations, time on this machine. Runs nothing but a short timing."""
+@click.option("--device", default="auto", show_default=True, help="Where to time the models.")
+def plan(
+    suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: str | None, device: str
+) -> None:
+    """Say what SUITE would do: pairs, model evaluations, time on this machine. Runs nothing but a short timing.
+
+    Pictures or weights that are not there yet are named, and counted as published.
+    """
     from iqarena.cost import describe_plan
 
-    click.echo(describe_plan(_resolve(suite, settings, limit, seed, images)))
+    click.echo(describe_plan(_resolve(suite, settings, limit, seed, images), checked_device(device)))
 
 
 @click.command()
@@ -139,13 +146,13 @@ def _execute(plan: Plan, store: Store, options: Options, overwrite: str) -> tupl
     return manifest, rows
 
 
-def _resolve(suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: Path | None) -> Plan:
+def _resolve(suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: str | None) -> Plan:
     from iqarena.plan import load_suite, resolve
 
     overrides = dict(_setting(text) for text in settings)
-    flags = {"limit": limit, "seed": seed, "images": {"set": "folder", "path": str(images)} if images else None}
+    flags = {"limit": limit, "seed": seed}
     overrides |= {key: value for key, value in flags.items() if value is not None}
-    return resolve(load_suite(suite, overrides))
+    return resolve(load_suite(suite, overrides, images))
 
 
 def _setting(text: str) -> tuple[str, Any]:

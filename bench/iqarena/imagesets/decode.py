@@ -55,6 +55,20 @@ def decode(data: bytes, name: str) -> np.ndarray:
     raise ImageError(f"{name}: {_EXPECTED}, found {surprise}")
 
 
+def centre(picture: np.ndarray, crop: int | None, name: str) -> np.ndarray:
+    """The middle ``crop`` × ``crop`` pixels of a picture, or all of it; a smaller one is an :class:`ImageError`."""
+    if crop is None:
+        return picture
+    height, width = picture.shape[:2]
+    if min(height, width) < crop:
+        raise ImageError(
+            f"{name}: expected at least {crop}x{crop} pixels to crop, found {width}x{height};"
+            " take a smaller crop or whole pictures (crop = none)"
+        )
+    top, left = (height - crop) // 2, (width - crop) // 2
+    return np.ascontiguousarray(picture[top : top + crop, left : left + crop])
+
+
 def _surprise(image: Image.Image, data: bytes) -> str:
     """What speaks against decoding, seen before any pixel is unpacked; empty if nothing does."""
     mpo = image.format == "MPO"  # a camera's JPEG with previews behind it; the first frame is the picture

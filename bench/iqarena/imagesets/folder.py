@@ -2,22 +2,21 @@
 
 Pictures are the files directly in ``path`` with a picture's suffix, sorted by name; their id is the file name.
 With ``csv`` (columns ``image, mos`` and, where pictures share a reference photograph, ``cluster``) the set is exactly
-the pictures that the table names; without a cluster each picture is its own.
+the pictures that the table names; without a cluster each picture is its own. ``split`` keeps only the rows whose
+column of that name says so; ``crop`` takes the middle of every picture, ``crop`` pixels a side.
 """
 
 from __future__ import annotations
 
-import csv
-import difflib
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from iqarena.api import ImageError, ImageItem, ImageSet
-from iqarena.imagesets.decode import SUFFIXES, decode_file
+from iqarena.api import ImageError, ImageItem, ImageSet, SpecError
+from iqarena.errors import nearest
+from iqarena.imagesets.decode import SUFFIXES, centre, decode_file
+from iqarena.imagesets.table import close, finite, read_csv
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -26,15 +25,24 @@ class FolderImages(ImageSet):
 
     path: str
     csv: str | None = None
+    split: str | None = None
+    crop: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.split is not None and self.csv is None:
+            raise SpecError(f"folder: expected a csv with a column split beside split={self.split!r}, found none")
+        if self.crop is not None and self.crop < 1:
+            raise SpecError(f"folder: expected crop ≥ 1 pixel or none, found {self.crop}; write crop=224")
 
     def items(self) -> list[ImageItem]:
         names = _pictures(Path(self.path).expanduser())
         if self.csv is None:
             return [ImageItem(id=name, cluster=name) for name in names]
-        return _table(Path(self.csv).expanduser(), names)
+        return _table(Path(self.csv).expanduser(), names, self.split)
 
     def read(self, item: ImageItem) -> np.ndarray:
-        return decode_file(Path(self.path).expanduser() / item.id)
+        path = Path(self.path).expanduser() / item.id
+        return centre(decode_file(path), self.crop, str(path))
 
 
 def _pictures(folder: Path) -> list[str]:
@@ -42,7 +50,7 @@ def _pictures(folder: Path) -> list[str]:
         found = "a file" if folder.exists() else "nothing there"
         siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
         raise ImageError(
-            f"{folder}: expected a folder of pictures, found {found}{_close(folder.name, siblings)}; "
+            f"{folder}: expected a folder of pictures, found {found}{close(folder.name, siblings)}; "
             "set path to an existing folder"
         )
     try:
@@ -58,56 +66,24 @@ def _pictures(folder: Path) -> list[str]:
     return names
 
 
-def _table(path: Path, present: list[str]) -> list[ImageItem]:
-    expected = f"{path}: expected a csv with the columns image, mos"
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or [])
-            rows = list(reader)
-    except OSError as error:
-        siblings = [p.name for p in path.parent.glob("*.csv")]
-        close = _close(path.name, siblings)
-        raise ImageError(f"{expected}, cannot be read: {error.strerror}{close}; check csv") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ImageError(f"{expected}, found something else ({error}); save it as UTF-8 csv with commas") from None
-    missing = [column for column in ("image", "mos") if column not in columns]
-    if missing:
-        raise ImageError(
-            f"{expected}, found {', '.join(map(repr, columns)) or 'an empty file'}{_close(missing[0], columns)}; "
-            f"add or rename: {', '.join(missing)}"
-        )
-    if not rows:
-        raise ImageError(f"{expected}, found no rows; add a row per picture")
+def _table(path: Path, present: list[str], split: str | None) -> list[ImageItem]:
+    rows = read_csv(path, ["image", "mos"] + ["split"] * (split is not None))
     items: dict[str, ImageItem] = {}
     known = set(present)
     for number, row in enumerate(rows, start=1):
+        if split is not None and row["split"] != split:
+            continue
         name = row["image"] or ""
         where = f"{path} row {number}"
         if name not in known:
             raise ImageError(
-                f"{where}: expected a picture in the folder, found {name!r}{_close(name, present)}; "
+                f"{where}: expected a picture in the folder, found {name!r}{close(name, present)}; "
                 "mend or remove the row"
             )
         if name in items:
             raise ImageError(f"{where}: expected each picture once, found {name!r} again; keep one of its rows")
-        items[name] = ImageItem(id=name, cluster=row.get("cluster") or name, mos=_score(row["mos"], where, name))
+        items[name] = ImageItem(id=name, cluster=row.get("cluster") or name, mos=finite(row["mos"], where, name))
+    if not items:
+        named = sorted({row["split"] for row in rows})
+        raise ImageError(f"{path}: expected rows with split {split!r}, found none{nearest(str(split), named)}")
     return [items[name] for name in sorted(items)]
-
-
-def _score(text: str | None, where: str, name: str) -> float:
-    try:
-        score = float(text or "")
-    except ValueError:
-        score = math.nan
-    if not math.isfinite(score):
-        raise ImageError(
-            f"{where}: expected a finite mos for {name!r}, found {text or ''!r}; give a number or remove the row"
-        )
-    return score
-
-
-def _close(name: str, valid: Iterable[str]) -> str:
-    """The nearest names only: a folder has far too many to list them all."""
-    close = difflib.get_close_matches(name, sorted(valid), n=3, cutoff=0.5)
-    return f"; nearest: {', '.join(map(repr, close))}" if close else ""
