@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 _SET = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a suite key (TOML value).")
 _LIMIT = click.option("--limit", type=click.IntRange(1), help="Only the first N pictures.")
 _SEED = click.option("--seed", type=click.IntRange(0), help="Seed of all random streams.")
-_IMAGES = click.option("--images", metavar="PLACE|SET",
-                       help="Where the suite's database lies, else a folder of pictures, or another set (clive).")  # fmt: skip
+_IMAGES = click.option(
+    "--images",
+    metavar="PLACE|SET",
+    help="Where the suite's database lies, else a folder of pictures, or another set (clive).",
+)
 
 
 _PLACES = "In {}: index.html (start here), leaderboard.md, leaderboard_*.csv, pairs.csv, plots/, gallery/, rows/"
