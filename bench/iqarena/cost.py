@@ -44,7 +44,7 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
             try:
                 each = _timed(model, x, device)
                 table.append((repr(model), *counts, *(1000 * s for s in each), sum(map(mul, counts, each))))
-            except IqarenaError as error:
+            except (IqarenaError, ImportError) as error:
                 missing.append(f"{model!r}: {error}")
                 table.append((repr(model), *counts, None, None, None))
     pairs = sum(len(plan.scored(source)) for source in plan.sources)

@@ -68,15 +68,32 @@ def _models() -> list[dict[str, object]]:
     return rows
 
 
+def _imagesets() -> list[dict[str, object]]:
+    rows = []
+    for name in _shipped("imageset"):
+        images = default("imageset", name)
+        published = [f"{number} {split}" for split, number in getattr(images, "splits", {}).items()]
+        rows.append(
+            {
+                "set": f"`{images!r}`",
+                "what": _summary("imageset", name),
+                "pictures": ", ".join(published),
+                "in its folder": ", ".join(f"`{thing}`" for thing in getattr(images, "layout", ())),
+            }
+        )
+    return rows
+
+
 def _shipped(kind: str) -> list[str]:
-    return [name for name in names(kind) if origin(kind, name).startswith(("iqarena_attacks.", "iqarena_models."))]
+    packages = ("iqarena.", "iqarena_attacks.", "iqarena_models.")
+    return [name for name in names(kind) if origin(kind, name).startswith(packages)]
 
 
 def _summary(kind: str, name: str) -> str:
     return summary(kind, name).replace("|", "\\|")
 
 
-_TABLES = {"attacks": _attacks, "filters": _filters, "models": _models}
+_TABLES = {"attacks": _attacks, "filters": _filters, "imagesets": _imagesets, "models": _models}
 
 
 if __name__ == "__main__":

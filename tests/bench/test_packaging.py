@@ -98,7 +98,7 @@ def test_imports_keep_their_directions() -> None:
     assert "0 broken" in python("-c", "from importlinter.cli import lint_imports_command as check; check([])")
 
 
-@pytest.mark.parametrize("path", ["attacks/README.md", "models/README.md"])
+@pytest.mark.parametrize("path", ["attacks/README.md", "bench/README.md", "models/README.md"])
 def test_generated_tables_are_fresh(path: str) -> None:
     text = (HERE / path).read_text(encoding="utf-8")
     assert "<!-- make docs: " in text

@@ -66,7 +66,8 @@ def _column(path: Path) -> list[object]:
     """The one variable of a MATLAB file, which is called like the file, as a flat list."""
     expected = f"{path}: expected a MATLAB file with the variable {path.stem}"
     try:
-        content = scipy.io.loadmat(path, appendmat=False, variable_names=[path.stem])
+        with path.open("rb") as file:
+            content = scipy.io.loadmat(file, variable_names=[path.stem])
     except FileNotFoundError:
         raise ImageError(f"{expected}, found no such file; unpack the set again") from None
     except Exception as error:  # the reader raises nearly anything for damaged bytes
@@ -74,6 +75,5 @@ def _column(path: Path) -> list[object]:
         raise ImageError(f"{expected}, cannot be read ({reason}); unpack the set again") from None
     if path.stem not in content:
         raise ImageError(f"{expected}, found {[k for k, *_ in scipy.io.whosmat(path)]}; unpack the set again")
-    return [
-        cell.item() if isinstance(cell, np.ndarray) and cell.size == 1 else cell for cell in content[path.stem].flat
-    ]
+    cells = np.asarray(content[path.stem]).ravel()
+    return [cell.item() if np.size(cell) == 1 else cell for cell in cells]
