@@ -23,7 +23,7 @@ from iqarena.spec import Call, Chain, Number, parse
 
 KINDS: dict[str, type[Plugin]] = {"attack": Attack, "filter": Filter, "model": Model, "imageset": ImageSet}
 _BUILT_IN = ("iqarena.imagesets", "iqarena_attacks", "iqarena_models")
-_EXTRAS = {"torchattacks": "torchattacks", "pyiqa": "pyiqa", "openpyxl": "data"}
+_EXTRAS = {"torchattacks": "torchattacks", "pyiqa": "pyiqa"}
 _from_files: dict[str, dict[str, tuple[str, str]]] = {kind: {} for kind in KINDS}
 
 P = TypeVar("P", bound=Plugin)

@@ -1,4 +1,4 @@
-"""Score tables that are published as Excel workbooks (``pip install 'iqarena[data]'``)."""
+"""Score tables that are published as Excel workbooks, read as strictly as the csv ones."""
 
 from __future__ import annotations
 
