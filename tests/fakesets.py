@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openpyxl
@@ -80,13 +81,13 @@ def csiq(root: Path) -> None:
         paint(_made(root / "dst_imgs" / f"{name}.png"), 0, (512, 512))
 
 
-def write_sheet(path: Path, rows: list[tuple[object, ...]], sheet: str = "Sheet1") -> None:
+def write_sheet(path: Path, rows: list[tuple[Any, ...]], sheet: str = "Sheet1") -> None:
     book = openpyxl.Workbook()
     table = book.active
     assert table is not None
     table.title = sheet
     for row in rows:
-        table.append(row)
+        table.append(list(row))
     book.save(_made(path))
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import fakesets
@@ -39,7 +39,7 @@ EXPECTED = {
 }  # fmt: skip
 
 
-def made(name: str, root: Path, **parameters: object) -> Database:
+def made(name: str, root: Path, **parameters: Any) -> Database:
     return cast(Database, cast("type[Database]", plugin_class("imageset", name))(path=str(root), **parameters))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fakesets
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from fakesets import FAKES
@@ -154,21 +155,14 @@ def test_a_run_on_a_database(iqarena: Cli, toys: Path, here: Path, tmp_path: Pat
     assert set(rows["image"]) == {f"{i}.bmp" for i in range(3, 9)}
     assert sorted(set(rows["mos"])) == [17.0 + i for i in range(6)]
     assert store.manifest()["image_set"] == "clive(path=none, split=test, crop=24)"
-    attacked = rows[(rows["attack_label"] == "fgsm") & (rows["target"] == "toy_step")]
-    for (source, line), mine in zip(_pairs(tmp_path / "run", "fgsm", "toy_step"), attacked.groupby("source")):
-        assert mine[0] == source
-        for clean, prefix in ((mine[1]["score_clean"], ""), (mine[1]["mos"], "mos_")):
-            expected = scipy.stats.kendalltau(clean, mine[1]["score_adv"]).statistic
-            assert line[f"{prefix}krocc"] == pytest.approx(expected, abs=1e-5, nan_ok=True)
-
-
-def _pairs(run: Path, attack: str, target: str) -> list[tuple[str, dict[str, float]]]:
-    import pandas as pd
-
-    table = pd.read_csv(run / "pairs.csv")
-    mine = table[(table["attack_label"] == attack) & (table["target"] == target)].sort_values("source")
-    assert len(mine) > 1
-    return [(str(row["source"]), row.to_dict()) for _, row in mine.iterrows()]
+    pairs = pd.read_csv(tmp_path / "run" / "pairs.csv").set_index(["attack", "source", "target"]).to_dict("index")
+    attacked = rows[rows["attack_label"] == "fgsm"]
+    for place, mine in attacked.groupby(["attack", "source", "target"]):
+        for prefix, truth in (("", mine["score_clean"]), ("mos_", mine["mos"])):
+            for measure, how in (("srocc", scipy.stats.spearmanr), ("krocc", scipy.stats.kendalltau)):
+                expected, _ = how(truth, mine["score_adv"])
+                assert pairs[place][prefix + measure] == pytest.approx(expected, abs=1e-5, nan_ok=True)
+        assert pairs[place]["mos_mae"] == pytest.approx((mine["mos"] - mine["score_adv"]).abs().mean(), rel=1e-4)
 
 
 def test_a_crop_is_another_result(iqarena: Cli, toys: Path, here: Path, tmp_path: Path) -> None:
