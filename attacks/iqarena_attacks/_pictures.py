@@ -32,7 +32,7 @@ def others(x: Tensor) -> list[tuple[int, ...]]:
     It shows one when their thumbnails, 16×12 grey values, correlate by more than ``ALIKE``: degraded versions do, parts
     of a photograph need not.
     """
-    alike = _thumbnails(x) @ _thumbnails(photographs()).T > ALIKE
+    alike = _thumbnails(x) @ _known().T > ALIKE
     return [tuple(i for i, same in enumerate(row) if not same) for row in alike.tolist()]
 
 
@@ -40,6 +40,11 @@ def _read(ids: list[str]) -> Tensor:
     images = PocketImages()
     items = {item.id: item for item in images.items()}
     return torch.stack([torch.from_numpy(images.read(items[id])).permute(2, 0, 1) for id in ids]).float() / 255
+
+
+@cache
+def _known() -> Tensor:
+    return _thumbnails(photographs())
 
 
 def _thumbnails(x: Tensor) -> Tensor:

@@ -42,6 +42,8 @@ def origin(kind: str, name: str) -> str:
 def plugin_class(kind: str, name: str) -> type[Plugin]:
     """The class behind a name; imports its module."""
     table = _table(kind)
+    if name not in table and (reason := _table("refused").get(name)):
+        raise SpecError(f"{kind} {name!r} is refused: it {reason[0]}; see: iqarena list {kind}s")
     if name not in table:
         raise SpecError(f"unknown {kind} {name!r}{nearest(name, table)}; see: iqarena list {kind}s")
     reference, source = table[name]

@@ -37,7 +37,7 @@ class Source:
         self._scorers = tuple(scorers)
         self._images = images
         self._streams = streams
-        self._access = access
+        self._access: Literal["gradient", "score", "none"] = access
         self._memo: dict[Any, Any] = {} if memo is None else memo
         self._forwards = self._backwards = self.queries = 0
         self.zero_gradient: Tensor | None = None  # share of exactly zero entries in the first gradient, per image
