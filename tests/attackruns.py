@@ -21,8 +21,8 @@ ENSEMBLE = (Curved(), Curved(seed=1), Linear())
 BOTH = torch.tensor([1.0, -1.0, 1.0, -1.0])
 
 
-# Attacks of 50 to 200 gradients, with fewer: the checks ask for some 25 runs. And the default kernel of TIFGSM blurs the
-# gradients of the toys until another draw makes no difference.
+# Attacks of 50 to 200 gradients, with fewer: the checks ask for some 25 runs. And the default kernel of TIFGSM blurs
+# the gradients of the toys until another draw makes no difference.
 SHORT = {
     "admix": "admix(steps=3, scales=2)",
     "si_fgsm": "si_fgsm(steps=3)",

@@ -74,9 +74,9 @@ def unit(gradient: Tensor) -> Tensor:
     return gradient / mean.where(mean > 0, mean.new_ones(()))
 
 
-def through(transform: Callable[[Tensor], Tensor], z: Tensor, model: Source) -> Tensor:
-    """Gradient of ``f(transform(z))`` with respect to ``z``, by the chain rule."""
+def through(transform: Callable[[Tensor], Tensor], z: Tensor, model: Source, of: Tensor | None = None) -> Tensor:
+    """Gradient of ``f(transform(z))`` with respect to ``z``, by the chain rule; ``of`` as in ``Source.gradient``."""
     leaf = z.detach().requires_grad_(True)
     with torch.enable_grad():
         seen = transform(leaf)
-    return torch.autograd.grad(seen, leaf, model.gradient(seen.detach()))[0]
+    return torch.autograd.grad(seen, leaf, model.gradient(seen.detach(), of))[0]

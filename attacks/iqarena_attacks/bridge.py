@@ -46,15 +46,15 @@ class Fgsm(Attack):
             return self._run(x, direction, model)
         seeds = (2**31 * streams.uniform(x.new_empty(len(x), 1).double())).long().flatten().tolist()
         made = []
-        for picture, s, seed in zip(x.split(1), direction.split(1), seeds, strict=True):
+        for i, seed in enumerate(seeds):
             with _global_stream, torch.random.fork_rng(devices=[]):
                 torch.random.default_generator.manual_seed(seed)
-                made.append(self._run(picture, s, model))
+                made.append(self._run(x[i : i + 1], direction[i : i + 1], model, torch.tensor([i])))
         return torch.cat(made)
 
-    def _run(self, x: Tensor, direction: Tensor, model: Source) -> Tensor:
+    def _run(self, x: Tensor, direction: Tensor, model: Source, of: Tensor | None = None) -> Tensor:
         theirs = getattr(torchattacks, self.name.partition(".")[2])
-        attack = theirs(_Logits(model, direction.flatten()).eval(), **self.options())
+        attack = theirs(_Logits(model, direction.flatten(), of).eval(), **self.options())
         return attack(x, torch.zeros(len(x), dtype=torch.long, device=x.device)).detach()
 
 
@@ -186,14 +186,14 @@ class PiFgsm(Fgsm):
 class _Logits(nn.Module):
     """Two logits from a score; the gradient comes from the counted source, so no graph is built here."""
 
-    def __init__(self, model: Source, direction: Tensor) -> None:
+    def __init__(self, model: Source, direction: Tensor, of: Tensor | None) -> None:
         super().__init__()
-        self.model, self.direction = model, direction
+        self.model, self.direction, self.of = model, direction, of
         self.clean: Tensor | None = None
         self.register_parameter("place", nn.Parameter(torch.zeros((), device=direction.device)))  # tells the device
 
     def forward(self, x: Tensor) -> Tensor:
-        f = _Score.apply(x, self.model)
+        f = _Score.apply(x, self.model, self.of)
         if self.clean is None:
             self.clean = f.detach()
         logit = -self.direction * (f - self.clean) / 20
@@ -202,11 +202,11 @@ class _Logits(nn.Module):
 
 class _Score(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, model: Source) -> Tensor:
-        value, gradient = model.value_and_gradient(x.detach())
+    def forward(ctx: Any, x: Tensor, model: Source, of: Tensor | None) -> Tensor:
+        value, gradient = model.value_and_gradient(x.detach(), of)
         ctx.save_for_backward(gradient)
         return value.to(x)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0].view(-1, 1, 1, 1) * ctx.saved_tensors[0], None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0].view(-1, 1, 1, 1) * ctx.saved_tensors[0], None, None

@@ -50,14 +50,14 @@ class DiFgsm(MiFgsm):
         return self.p > 0
 
     def gradient(self, z: Tensor, model: Source, streams: Streams) -> Tensor:
-        drawn = streams.uniform(z.new_empty(len(z), 4)).cpu()
-        diverse = drawn[:, 0] < self.p
-        if not diverse.any():
+        drawn = streams.uniform(z.new_empty(len(z), 4))
+        diverse, plain = (where.nonzero()[:, 0] for where in (drawn[:, 0] < self.p, drawn[:, 0] >= self.p))
+        if not len(diverse):
             return model.gradient(z)
         g = torch.empty_like(z)
-        g[diverse] = through(partial(self._transform, drawn=drawn[diverse, 1:]), z[diverse], model)
-        if not diverse.all():
-            g[~diverse] = model.gradient(z[~diverse])
+        g[diverse] = through(partial(self._transform, drawn=drawn[diverse, 1:]), z[diverse], model, diverse)
+        if len(plain):
+            g[plain] = model.gradient(z[plain], plain)
         return g
 
     def _transform(self, z: Tensor, drawn: Tensor) -> Tensor:

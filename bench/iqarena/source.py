@@ -62,18 +62,18 @@ class Source:
             self._forwards += len(self._scorers) * len(x)
         return torch.stack([s.score(x) for s in self._scorers]).mean(0).to(x)
 
-    def gradient(self, x: Tensor) -> Tensor:
-        """Mean gradient of the members, ``(N, 3, H, W)``."""
-        return self.value_and_gradient(x)[1]
+    def gradient(self, x: Tensor, of: Tensor | None = None) -> Tensor:
+        """Mean gradient of the members, ``(N, 3, H, W)``; ``of`` says which of the images these are, if not all."""
+        return self.value_and_gradient(x, of)[1]
 
-    def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_gradient(self, x: Tensor, of: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean score ``(N,)`` and mean gradient, for the price of the gradient."""
-        values, gradients = self.members(x)
+        values, gradients = self.members(x, of)
         return values.mean(0), _mean(gradients)
 
-    def members(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def members(self, x: Tensor, of: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Scores ``(K, N)`` and gradients ``(K, N, 3, H, W)`` of the K members one by one."""
-        return self.smoothed_members(at=x)
+        return self.smoothed_members(at=x, of=of)
 
     def smoothed_gradient(
         self, sigma: float | Tensor = 0.0, samples: int = 1, antithetic: bool = False, shared_noise: bool = True
@@ -89,6 +89,7 @@ class Source:
         shared_noise: bool = True,
         *,
         at: Tensor | None = None,
+        of: Tensor | None = None,
         step: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """``1/N Σ_i f_k(z + σ u_i)`` ``(K, N)`` and the same of ``∇f_k`` ``(K, N, 3, H, W)``, ``u_i ~ N(0, I)``.
@@ -117,9 +118,17 @@ class Source:
                 )
             evaluated.append(memo[key])
         values, gradients = (torch.stack(some) for some in zip(*evaluated, strict=True))
-        if self.zero_gradient is None:
-            self.zero_gradient = (_mean(gradients) == 0).double().mean((1, 2, 3)).cpu()
+        if self.zero_gradient is None or self.zero_gradient.isnan().any():
+            self._note((_mean(gradients) == 0).double().mean((1, 2, 3)).cpu(), of)
         return values, gradients
+
+    def _note(self, zero: Tensor, of: Tensor | None) -> None:
+        """Keep the share of zero entries in the first gradient of each image."""
+        if self.zero_gradient is None:
+            self.zero_gradient = torch.full((len(self._images),), torch.nan, dtype=torch.float64)
+        found = torch.full_like(self.zero_gradient, torch.nan)
+        found[slice(None) if of is None else of.cpu()] = zero
+        self.zero_gradient = self.zero_gradient.where(~self.zero_gradient.isnan(), found)
 
     def ranges(self, pictures: Callable[[], Tensor]) -> Tensor:
         """Highest minus lowest score ``(K,)`` of each member over other ``pictures()``; once a run, not counted."""
@@ -135,18 +144,18 @@ class Source:
         """``make(source, key)`` for the key of each image, stacked ``(N, …)``: worked out once a run with these
         members, and counted for every image as if it had been worked out for it alone."""
         made, models = [], tuple(scorer.model for scorer in self._scorers)
-        for key in keys:
-            result, forwards, backwards = self._scorers[0].once(
-                (make, key, models), lambda key=key: self._make(make, key)
-            )
-            self._forwards += forwards
-            self._backwards += backwards
+        for i, key in enumerate(keys):
+            result, view = self._scorers[0].once((make, key, models), lambda key=key: self._make(make, key))
+            self._forwards += view._forwards
+            self._backwards += view._backwards
+            if view.zero_gradient is not None:
+                self._note(view.zero_gradient, torch.tensor([i]))
             made.append(result)
         return torch.stack(made)
 
-    def _make(self, make: Callable[[Source, Any], Tensor], key: Any) -> tuple[Tensor, int, int]:
+    def _make(self, make: Callable[[Source, Any], Tensor], key: Any) -> tuple[Tensor, Source]:
         view = Source(self._scorers, torch.empty(1), self._streams, access=self._access)
-        return make(view, key), view._forwards, view._backwards
+        return make(view, key), view
 
     def _smooth(
         self, scorer: Scorer, z: Tensor, sigma: float | Tensor, samples: int, noise: Callable[[int, Tensor], Tensor]

@@ -51,9 +51,7 @@ def _checks(kind: str, spec: str) -> Iterator[Check]:
     return check_filter(build_filter(spec)) if kind == "filter" else check_model(build_model(spec))
 
 
-SPECS = [
-    (kind, spec) for kind, variants in VARIANTS.items() for spec in [*(SHORT.get(n, n) for n in names(kind)), *variants]
-]
+SPECS = [(kind, SHORT.get(spec, spec)) for kind, some in VARIANTS.items() for spec in [*names(kind), *some]]
 CASES = [pytest.param(check, id=f"{spec}-{name}") for kind, spec in SPECS for name, check in _checks(kind, spec)]
 
 
