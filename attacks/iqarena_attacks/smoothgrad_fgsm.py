@@ -48,7 +48,7 @@ class SmoothgradFgsm(Attack):
 
     @property
     def shared_gradient(self) -> tuple[Any, ...]:
-        return self.sigma, self.cost
+        return (self.sigma, self.samples, False, True) if self.sigma > 0 else (0.0, 1)
 
     def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
         return x + self.eps * direction * model.smoothed_gradient(self.sigma, self.cost).sign()

@@ -6,8 +6,9 @@
 The same for all pictures, so that no gradient at the picture itself is needed; after Moosavi-Dezfooli et al., CVPR
 2017, arXiv 1610.08401. The paper trains on thousands of pictures with Adam. Ours is trained on the 13 embedded
 photographs, 384×288, without one that the picture under attack shows, in turn, one step for each: ``steps`` in all,
-of ``alpha``, under momentum. There is one δ for raising and one for lowering, made once in a run for the same source and the same
-photographs left out. Every picture is charged with the ``steps`` gradients of its δ, as if it were made for it alone.
+of ``alpha``, under momentum. There is one δ for raising and one for lowering, made once in a run for the same source
+and the same photograph left out. Every picture is charged with the ``steps`` gradients of its δ, as if it were made
+for it alone.
 """
 
 from __future__ import annotations

@@ -117,6 +117,7 @@ class Source:
                     scorer, z, sigma, samples, _Noise(self._streams, antithetic, step, whose, memo)
                 )
             evaluated.append(memo[key])
+        # stacked, hence new: what the memo holds is not given away
         values, gradients = (torch.stack(some) for some in zip(*evaluated, strict=True))
         if self.zero_gradient is None or self.zero_gradient.isnan().any():
             self._note((_mean(gradients) == 0).double().mean((1, 2, 3)).cpu(), of)
@@ -194,5 +195,5 @@ class _Noise:
 
 
 def _mean(members: Tensor) -> Tensor:
-    """Mean over the first axis, always a new tensor: what the memo holds is not given away."""
-    return members[0].clone() if len(members) == 1 else members.mean(0)
+    """Mean over the first axis, of which one is itself."""
+    return members[0] if len(members) == 1 else members.mean(0)
