@@ -54,16 +54,16 @@ class Admix(MiFgsm):
         return self.steps * self.samples * self.scales
 
     def gradient(self, z: Tensor, model: Source, streams: Streams) -> Tensor:
-        total = torch.zeros_like(z)
+        total, allowed = torch.zeros_like(z), others(z)
         for _ in range(self.samples):
-            mixed = z + self.eta * self._drawn(z, streams)
+            mixed = z + self.eta * _drawn(z, allowed, streams)
             for i in range(self.scales):
                 total += model.gradient(mixed / 2**i) / 2**i
         return total / (self.samples * self.scales)
 
-    def _drawn(self, z: Tensor, streams: Streams) -> Tensor:
-        """One photograph for each picture, at its size."""
-        drawn = streams.uniform(z.new_empty(len(z), 1)).flatten().tolist()
-        places = [some[int(u * len(some))] for u, some in zip(drawn, others(z), strict=True)]
-        resized = [interpolate(photographs()[i : i + 1], z.shape[-2:], mode="area") for i in places]
-        return torch.cat(resized).to(z)
+
+def _drawn(z: Tensor, allowed: list[tuple[int, ...]], streams: Streams) -> Tensor:
+    """One of the ``allowed`` photographs for each picture, at its size."""
+    drawn = streams.uniform(z.new_empty(len(z), 1)).flatten().tolist()
+    places = [some[int(u * len(some))] for u, some in zip(drawn, allowed, strict=True)]
+    return torch.cat([interpolate(photographs()[i : i + 1], z.shape[-2:], mode="area") for i in places]).to(z)
