@@ -1,19 +1,55 @@
 """Attacks and filters by name. Adding one: a file beside these, and a line here."""
 
+_FOOLED = "stops when a class is fooled, and a score has no class"
+_WEIGHED = "weighs gradients of neighbours, which the bridge cannot scale alike"
+
 PLUGINS = {
     "attack": {
+        "admix": "iqarena_attacks.admix:Admix",
+        "di_fgsm": "iqarena_attacks.di_fgsm:DiFgsm",
+        "ens_mi_fgsm": "iqarena_attacks.ens_mi_fgsm:EnsMiFgsm",
         "fgsm": "iqarena_attacks.fgsm:Fgsm",
+        "i_fgsm": "iqarena_attacks.i_fgsm:IFgsm",
         "identity": "iqarena_attacks.identity:Identity",
+        "korhonen": "iqarena_attacks.korhonen:Korhonen",
         "mi_fgsm": "iqarena_attacks.mi_fgsm:MiFgsm",
+        "ni_fgsm": "iqarena_attacks.ni_fgsm:NiFgsm",
         "noise": "iqarena_attacks.noise:Noise",
+        "perceptual": "iqarena_attacks.perceptual:Perceptual",
         "pgd": "iqarena_attacks.pgd:Pgd",
+        "pi_fgsm": "iqarena_attacks.pi_fgsm:PiFgsm",
         "sega": "iqarena_attacks.sega:Sega",
-        "torchattacks": "iqarena_attacks.bridge:TorchAttacks",
+        "si_fgsm": "iqarena_attacks.si_fgsm:SiFgsm",
+        "smoothgrad_fgsm": "iqarena_attacks.smoothgrad_fgsm:SmoothgradFgsm",
+        "ssa": "iqarena_attacks.ssa:Ssa",
+        "ti_fgsm": "iqarena_attacks.ti_fgsm:TiFgsm",
+        "torchattacks.BIM": "iqarena_attacks.bridge:Bim",
+        "torchattacks.DIFGSM": "iqarena_attacks.bridge:DiFgsm",
+        "torchattacks.FGSM": "iqarena_attacks.bridge:Fgsm",
+        "torchattacks.MIFGSM": "iqarena_attacks.bridge:MiFgsm",
+        "torchattacks.NIFGSM": "iqarena_attacks.bridge:NiFgsm",
+        "torchattacks.PGD": "iqarena_attacks.bridge:Pgd",
+        "torchattacks.PIFGSM": "iqarena_attacks.bridge:PiFgsm",
+        "torchattacks.SINIFGSM": "iqarena_attacks.bridge:SiniFgsm",
+        "torchattacks.TIFGSM": "iqarena_attacks.bridge:TiFgsm",
+        "uap": "iqarena_attacks.uap:Uap",
+        "vmi_fgsm": "iqarena_attacks.vmi_fgsm:VmiFgsm",
+        "vni_fgsm": "iqarena_attacks.vni_fgsm:VniFgsm",
     },
     "filter": {
+        "edges": "iqarena_attacks.filters.edges:Edges",
+        "fourier_highpass": "iqarena_attacks.filters.fourier_highpass:FourierHighpass",
+        "fourier_lowpass": "iqarena_attacks.filters.fourier_lowpass:FourierLowpass",
         "fourier_topk": "iqarena_attacks.filters.fourier_topk:FourierTopk",
         "jnd": "iqarena_attacks.filters.jnd:Jnd",
+        "jnd_soft": "iqarena_attacks.filters.jnd_soft:JndSoft",
+        "magnitude_topk": "iqarena_attacks.filters.magnitude_topk:MagnitudeTopk",
         "none": "iqarena_attacks.filters.none:NoFilter",
         "random": "iqarena_attacks.filters.random:Random",
+        "saliency": "iqarena_attacks.filters.saliency:Saliency",
+    },
+    "refused": {  # names one may look for here, and why they are not
+        **dict.fromkeys(["torchattacks.Square", "torchattacks.CW", "torchattacks.APGD", "torchattacks.APGDT"], _FOOLED),
+        **dict.fromkeys(["torchattacks.VMIFGSM", "torchattacks.VNIFGSM"], _WEIGHED),
     },
 }

@@ -2,8 +2,9 @@
 
     m_{t+1} = decay · m_t + g_t / mean|g_t|,   z_{t+1} = Π( z_t + alpha · s · sign m_{t+1} )
 
-Official values: 10 steps of eps/10, decay 1. For scores: the loss is the score itself. Changed: an image whose
-gradient is zero everywhere keeps a zero momentum instead of dividing by zero.
+Official values: 10 steps of eps/10, decay 1. For scores: the loss is the score itself, and from several sources it is
+their mean score: the paper's ensemble in the loss (in the gradients: ``ens_mi_fgsm``). Changed: an image whose gradient
+is zero everywhere keeps a zero momentum instead of dividing by zero.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from iqarena.api import SpecError
-from iqarena_attacks._frame import Iterative
+from iqarena_attacks._frame import Iterative, unit
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -34,5 +35,4 @@ class MiFgsm(Iterative):
             raise SpecError(f"{self.name}: expected decay ≥ 0, found {self.decay}")
 
     def direction(self, gradient: Tensor, memory: Tensor) -> Tensor:
-        mean = gradient.abs().mean((1, 2, 3), keepdim=True)
-        return self.decay * memory + gradient / mean.where(mean > 0, mean.new_ones(()))
+        return self.decay * memory + unit(gradient)

@@ -82,8 +82,14 @@ class Attack(Plugin):
         return 1
 
     @property
-    def shared_gradient(self) -> tuple[float, int] | None:
-        """``(sigma, samples)`` when all gradients are taken at the clean image, so that attacks share them."""
+    def min_members(self) -> int:
+        """The fewest scorers that its source must have."""
+        return 1
+
+    @property
+    def shared_gradient(self) -> tuple[Any, ...] | None:
+        """Arguments of ``Source.smoothed_gradient`` (``sigma, samples, …``) when that is all the attack asks for, so
+        that attacks share it."""
         return None
 
     @abstractmethod

@@ -151,7 +151,7 @@ def _bare_loop(scorers: list[Scorer], x: Tensor) -> float:
 
 def _against_torchattacks(scorer: Scorer, x: Tensor) -> list[tuple[str, float, float, float]]:
     """Our attack and torchattacks' through the bridge, in turn, same model and picture; medians of five."""
-    theirs_of = {"pgd": "torchattacks(method=PGD, alpha=2/255)", "mi_fgsm": "torchattacks(method=MIFGSM)"}
+    theirs_of = {"pgd": "torchattacks.PGD(alpha=2/255)", "mi_fgsm": "torchattacks.MIFGSM"}
     rows = []
     for name, other in theirs_of.items():
         times: list[list[float]] = [[], []]

@@ -79,7 +79,7 @@ class Plan:
         totals: dict[str, int] = {}
         for model in dict.fromkeys(m for s in self.sources for m in s.models):
             members = sum(model in s.models for s in self.sources)
-            seen: set[tuple[float, int]] = set()
+            seen: set[tuple[Any, ...]] = set()
             total = 0
             for attack in self.attacks:
                 shared = attack.shared_gradient
@@ -141,6 +141,13 @@ def resolve(suite: Suite) -> Plan:
     for text in suite.sources:
         for source in _sources(text, targets):
             sources.setdefault(source.spec, source)
+    for attack in attacks:
+        for source in sources.values():
+            if len(source.models) < attack.min_members:
+                raise SpecError(
+                    f"suite {suite.name}: {attack.label} needs a source of at least {attack.min_members} scorers, found"
+                    f" {source.spec}; write sources = ['leave_one_out'] or leave the attack out"
+                )
     named = {repr(build_attack(spec)) for spec in suite.baselines}
     baselines = tuple(a.label for a in attacks if repr(a) in named)
     plan = Plan(suite, attacks, tuple(sources.values()), targets, _image_set(suite.images), baselines)

@@ -42,6 +42,8 @@ def origin(kind: str, name: str) -> str:
 def plugin_class(kind: str, name: str) -> type[Plugin]:
     """The class behind a name; imports its module."""
     table = _table(kind)
+    if name not in table and (reason := _table("refused").get(name)):
+        raise SpecError(f"{kind} {name!r} is refused: it {reason[0]}; see: iqarena list {kind}s")
     if name not in table:
         raise SpecError(f"unknown {kind} {name!r}{nearest(name, table)}; see: iqarena list {kind}s")
     reference, source = table[name]
@@ -181,6 +183,8 @@ def _value(hint: Any, value: Number | Chain, where: str) -> Any:
         if typing.get_origin(option) is Literal:
             if bare in typing.get_args(option):
                 return bare
+            if len(options) > 1:
+                continue
             raise SpecError(f"{where}: unknown value {bare!r}{nearest(bare, map(str, typing.get_args(option)))}")
         if isinstance(option, type) and issubclass(option, Filter):
             return build("filter", value)
@@ -191,4 +195,7 @@ def _value(hint: Any, value: Number | Chain, where: str) -> Any:
 
 def _expected(options: tuple[Any, ...]) -> str:
     words = {float: "a number (8/255)", int: "a whole number", bool: "true or false", str: "a word", type(None): "none"}
-    return " or ".join(words.get(o, "a " + getattr(o, "__name__", "value").lower()) for o in options)
+    options = [part for o in options for part in typing.get_args(o) or (o,)]
+    return " or ".join(
+        o if isinstance(o, str) else words.get(o, "a " + getattr(o, "__name__", "value").lower()) for o in options
+    )

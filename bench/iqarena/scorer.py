@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ class Scorer:
         self._module: nn.Module = model.load().eval().requires_grad_(False)
         self._module.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._lock = threading.Lock()
+        self._kept: dict[Hashable, Any] = {}
+        self._keeping = threading.RLock()
 
     def score(self, x: Tensor) -> Tensor:
         """Scores without a graph."""
@@ -62,6 +65,13 @@ class Scorer:
             grads.append(torch.autograd.grad(total, leaf)[0][:n])
         self._count("gradient", len(x))
         return torch.cat(values).double(), torch.cat(grads).contiguous()
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """``make()``, worked out once for this scorer: for what does not depend on the picture under attack."""
+        with self._keeping:
+            if key not in self._kept:
+                self._kept[key] = make()
+            return self._kept[key]
 
     def _parts(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
         """Micro-batches of exactly ``_chunk`` pictures and how many of each are real."""

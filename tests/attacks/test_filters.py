@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from iqarena.perception import jnd_map
+from iqarena.api import SpecError
+from iqarena.perception import edge_mask, jnd_map, saliency_map
 from iqarena.registry import build_filter
 from iqarena.seeding import Streams
 from iqarena.testing import pictures
@@ -118,3 +120,102 @@ def test_random_does_not_depend_on_the_attack_that_uses_it() -> None:
     t = torch.ones(1, 3, 16, 16)
     masks = [build_filter("random")(t, t, Streams(["a"], purpose)) for purpose in ("fgsm", "noise(mask=random)")]
     assert torch.equal(masks[0], masks[1])
+
+
+# ---- jnd_soft, saliency, edges
+
+
+@pytest.mark.parametrize(
+    ("spec", "weight"),
+    [
+        ("jnd_soft", lambda picture: np.minimum(1, jnd_map(picture) / 12)),
+        ("jnd_soft(threshold=4.5)", lambda picture: np.minimum(1, jnd_map(picture) / 4.5)),
+        ("saliency", lambda picture: saliency_map(picture) > 0.225),
+        ("saliency(threshold=0.5)", lambda picture: saliency_map(picture) > 0.5),
+        ("edges", edge_mask),
+    ],
+)
+def test_a_map_weighs_all_channels_alike(spec: str, weight: Callable[[np.ndarray], np.ndarray]) -> None:
+    pixels, t = pictures(range(2), (33, 47)), random_t((33, 47))
+    found = apply(spec, t, pixels.float() / 255)
+    for picture, before, after in zip(pixels, t, found, strict=True):
+        expected = before * torch.from_numpy(weight(picture.permute(1, 2, 0).numpy()).astype(np.float32))
+        assert torch.allclose(after, expected, rtol=1e-6)
+    assert 0.02 < (found != 0).double().mean() <= 1
+
+
+def test_soft_jnd_grows_to_all_of_it_and_no_further() -> None:
+    t, x = torch.ones(1, 3, 33, 47), pictures([3], (33, 47)).float() / 255
+    soft = [apply(f"jnd_soft(threshold={threshold})", t, x) for threshold in (24, 12, 6, 0.001)]
+    assert all((less <= more).all() for less, more in pairwise(soft))
+    assert torch.equal(soft[-1], t)
+    assert torch.equal(soft[2] == 1, apply("jnd(threshold=6)", t, x) == 1), "the binary mask is where it is full"
+
+
+def test_a_flat_picture_has_no_edges() -> None:
+    flat = torch.full((1, 3, 20, 20), 0.5)
+    assert not apply("edges", torch.ones_like(flat), flat).any()
+
+
+# ---- low and high frequencies
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("cutoff", [0.1, 0.25, 0.6])
+def test_low_and_high_frequencies_by_the_full_transform(size: tuple[int, int], cutoff: float) -> None:
+    t = random_t(size)
+    low, high = (apply(f"fourier_{which}pass(cutoff={cutoff})", t, t) for which in ("low", "high"))
+    assert torch.allclose(low + high, t, atol=1e-6)
+    radius = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.fftfreq(size[1]))
+    expected = np.fft.ifft2(np.fft.fft2(t.numpy().astype(float)) * (radius <= np.float32(cutoff)))
+    assert np.abs(expected.imag).max() < 1e-10
+    assert np.abs(low.numpy() - expected.real).max() < 1e-5
+
+
+def test_a_wave_is_on_one_side_of_the_cutoff() -> None:
+    wave = (2 * torch.pi * 5 * torch.arange(40) / 40).cos().expand(1, 3, 32, 40)  # 0.125 cycles a pixel
+    for cutoff, below in ((0.13, True), (0.12, False)):
+        low, high = (apply(f"fourier_{which}pass(cutoff={cutoff})", wave, wave) for which in ("low", "high"))
+        assert torch.allclose(low if below else high, wave, atol=1e-5)
+        assert torch.allclose(high if below else low, torch.zeros_like(wave), atol=1e-5)
+    level = wave + 0.7
+    assert torch.allclose(apply("fourier_highpass(cutoff=0)", level, level), wave, atol=1e-5)
+    assert torch.allclose(apply("fourier_lowpass(cutoff=0.75)", level, level), level, atol=1e-5)
+
+
+# ---- magnitude_topk
+
+
+@pytest.mark.parametrize("keep", [0.01, 0.3, 1])
+def test_magnitude_topk_keeps_the_strongest_pixels(keep: float) -> None:
+    t = random_t((33, 47))
+    found = apply(f"magnitude_topk(keep={keep})", t, t)
+    for before, after in zip(t, found, strict=True):
+        strength = before.norm(dim=0).flatten()
+        kept = after.abs().sum(0).flatten() > 0
+        assert int(kept.sum()) == round(keep * 33 * 47)
+        assert keep == 1 or strength[kept].min() >= strength[~kept].max()
+        assert torch.equal(after.flatten(1)[:, kept], before.flatten(1)[:, kept])
+    signs = t.sign()
+    assert torch.equal(apply("magnitude_topk(keep=0.1)", signs, t), signs), "ties stay"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "magnitude_topk(keep=0)",
+        "magnitude_topk(keep=1.1)",
+        "random(keep=0)",
+        "fourier_topk(keep=-0.5)",
+        "fourier_topk(keep=2)",
+        "fourier_lowpass(cutoff=0)",
+        "fourier_lowpass(cutoff=0.8)",
+        "fourier_highpass(cutoff=-0.1)",
+        "saliency(threshold=1)",
+        "jnd_soft(threshold=0)",
+        "jnd|magnitude_topk(keep=0)",
+    ],
+)
+def test_a_share_or_threshold_out_of_range_is_one_line(spec: str) -> None:
+    with pytest.raises(SpecError, match=r"^\w+: expected (keep|cutoff|threshold) .*, found [-\d.]+$"):
+        build_filter(spec)

@@ -80,8 +80,8 @@ def test_every_name_leads_to_a_class_of_its_kind(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "spec", "expected"),
     [
-        ("attack", "fgms", "unknown attack 'fgms'; nearest: 'fgsm', 'mi_fgsm'; see: iqarena list attacks"),
-        ("attack", "zzz", "unknown attack 'zzz'; valid: 'fgsm', 'identity',"),
+        ("attack", "fgms", "unknown attack 'fgms'; nearest: 'fgsm', 'i_fgsm', 'ti_fgsm'; see: iqarena list attacks"),
+        ("attack", "zzz", "unknown attack 'zzz'; valid: 'admix', 'di_fgsm',"),
         ("filter", "fourier", "nearest: 'fourier_topk'"),
         ("model", "cnm", "nearest: 'cnn'"),
         ("attack", "pgd(step=3)", "attack 'pgd' has no parameter 'step'; nearest: 'steps', 'eps'"),
@@ -96,7 +96,13 @@ def test_every_name_leads_to_a_class_of_its_kind(kind: str) -> None:
         ("attack", "pgd(random_start=1)", "expected true or false, found 1"),
         ("attack", "pgd(random_start=true(x=1))", "expected true or false, found a plugin"),
         ("attack", "noise(mask=3)", "expected a filter, found 3"),
-        ("attack", "torchattacks(method=PDG)", "unknown value 'PDG'; nearest: 'PGD'"),
+        ("attack", "sega(weights=l1)", "unknown value 'l1'; nearest: 'l2'"),
+        ("attack", "sega(sigma=outo)", "sega(sigma=…): expected a number (8/255) or auto, found outo"),
+        ("attack", "torchattacks.PDG", "unknown attack 'torchattacks.PDG'; nearest: 'torchattacks.PGD'"),
+        ("attack", "torchattacks.Square", "'torchattacks.Square' is refused: it stops when a class is fooled"),
+        ("attack", "torchattacks.CW", "'torchattacks.CW' is refused: it stops when a class is fooled"),
+        ("attack", "torchattacks.APGD", "'torchattacks.APGD' is refused: it stops when a class is fooled"),
+        ("attack", "torchattacks.VMIFGSM", "'torchattacks.VMIFGSM' is refused: it weighs gradients of neighbours"),
         ("attack", "fgsm(1/255, 2)", "fgsm: expected at most 1 parameters, found 2"),
         ("attack", "fgsm(1/255, eps=2/255)", "fgsm: parameter 'eps' is given twice"),
     ],
@@ -228,6 +234,6 @@ def test_a_package_that_fails_while_imported_is_named(monkeypatch: pytest.Monkey
 def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchattacks", None)
     monkeypatch.delitem(sys.modules, "iqarena_attacks.bridge", raising=False)
-    assert "torchattacks" in names("attack")
+    assert "torchattacks.PGD" in names("attack")
     with pytest.raises(IqarenaError, match=r"pip install 'iqarena\[torchattacks\]'"):
-        build_attack("torchattacks")
+        build_attack("torchattacks.PGD")

@@ -40,7 +40,8 @@ ATTACKS = st.one_of(
     plugins("attack", "mi_fgsm", eps=UNIT, steps=STEPS, alpha=ALPHA, decay=st.floats(0, 1e9)),
     plugins("attack", "noise", eps=UNIT, mask=FILTERS),
     plugins("attack", "sega", samples=STEPS, sigma=UNIT, gradient_filter=FILTERS, mask=FILTERS),
-    plugins("attack", "torchattacks", method=st.sampled_from(["FGSM", "BIM", "PGD", "MIFGSM"]), alpha=ALPHA),
+    plugins("attack", "sega", weights=st.sampled_from(["equal", "range", "l2"]), sigma=st.just("auto"), decay=UNIT),
+    plugins("attack", "torchattacks.MIFGSM", alpha=ALPHA, decay=st.floats(0, 1e9)),
 )
 
 
@@ -100,7 +101,20 @@ WORDS = [
     "8/255",
     "1/0",
 ]
-WORDS += ["1e999", "-3", "1.5", "9" * 5000, "steps", "method", "torchattacks", "FGSM", "samples", "keep", "é", " "]
+WORDS += [
+    "1e999",
+    "-3",
+    "1.5",
+    "9" * 5000,
+    "steps",
+    "weights",
+    "torchattacks.FGSM",
+    "auto",
+    "samples",
+    "keep",
+    "é",
+    " ",
+]
 
 
 @properties

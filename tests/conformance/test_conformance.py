@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from attackruns import SHORT
 
 from iqarena.registry import build_attack, build_filter, build_model, names
 from iqarena.testing import Check, check_attack, check_filter, check_model
@@ -17,13 +18,28 @@ VARIANTS = {
         "pgd(eps=4/255, steps=3, alpha=none)",
         "sega(samples=4, gradient_filter=none, mask=none)",
         "sega(samples=5, sigma=0, gradient_filter=random)",
-        *(f"torchattacks(method={method}, steps=3)" for method in ("FGSM", "BIM", "MIFGSM")),
+        "sega(samples=3, steps=3, alpha=3/255, decay=1)",
+        "sega(samples=4, antithetic=true, shared_noise=false, weights=l2)",
+        "sega(samples=2, weights=range)",
+        "sega(samples=2, sigma=auto)",
+        "di_fgsm(steps=3, p=0)",
+        "di_fgsm(steps=3, p=1, grow=0.5)",
+        "si_fgsm(steps=3, nesterov=true)",
+        "ti_fgsm(steps=2, size=1)",
+        "pi_fgsm(steps=3, beta=1, size=5)",
+        "perceptual(weight=0, steps=2)",
+        "torchattacks.DIFGSM(steps=3, diversity_prob=0)",
     ],
     "filter": [
         "jnd|fourier_topk(keep=0.1)",
         "random(keep=0.2)|jnd(threshold=0)",
         "random(keep=1)",
         "fourier_topk(keep=1)",
+        "fourier_lowpass(cutoff=0.75)",
+        "fourier_highpass(cutoff=0)",
+        "magnitude_topk(keep=1)",
+        "edges|magnitude_topk(keep=0.2)",
+        "jnd(threshold=1000)",
     ],
     "model": ["toy_linear(seed=3)"],
 }
@@ -35,7 +51,7 @@ def _checks(kind: str, spec: str) -> Iterator[Check]:
     return check_filter(build_filter(spec)) if kind == "filter" else check_model(build_model(spec))
 
 
-SPECS = [(kind, spec) for kind, variants in VARIANTS.items() for spec in [*names(kind), *variants]]
+SPECS = [(kind, SHORT.get(spec, spec)) for kind, some in VARIANTS.items() for spec in [*names(kind), *some]]
 CASES = [pytest.param(check, id=f"{spec}-{name}") for kind, spec in SPECS for name, check in _checks(kind, spec)]
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from iqarena.api import Filter, SpecError
 from iqarena.perception import jnd_map
 from iqarena.seeding import Streams
+from iqarena_attacks.filters._maps import maps
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -29,6 +28,4 @@ class Jnd(Filter):
             raise SpecError(f"{self.name}: expected threshold ≥ 0 grey levels, found {self.threshold}")
 
     def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
-        pictures = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        maps = np.stack([jnd_map(np.ascontiguousarray(picture)) for picture in pictures])
-        return t * torch.from_numpy(maps >= self.threshold)[:, None].to(t)
+        return t * (maps(jnd_map, x) >= self.threshold)

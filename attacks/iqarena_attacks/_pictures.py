@@ -1,0 +1,54 @@
+"""The embedded pictures, for attacks that look at others than the one under attack."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from iqarena.imagesets.pocket import PocketImages
+
+ALIKE = 0.9  # correlation of two thumbnails above which they show the same photograph
+
+
+@cache
+def embedded() -> Tensor:
+    """All 24 of image set ``pocket``, ``(24, 3, 288, 384)``; do not write into it."""
+    return _read([item.id for item in PocketImages().items()])
+
+
+@cache
+def photographs() -> Tensor:
+    """One of each of the 13 photographs in it, ``(13, 3, 288, 384)``; do not write into it."""
+    first = {item.cluster: item.id for item in reversed(PocketImages().items())}
+    return _read(sorted(first.values()))
+
+
+def others(x: Tensor) -> list[tuple[int, ...]]:
+    """For each image of ``x`` ``(N, 3, H, W)`` the places in :func:`photographs` of those that it does not show.
+
+    It shows one when their thumbnails, 16×12 grey values, correlate by more than ``ALIKE``: degraded versions do, parts
+    of a photograph need not.
+    """
+    alike = _thumbnails(x) @ _known().T > ALIKE
+    return [tuple(i for i, same in enumerate(row) if not same) for row in alike.tolist()]
+
+
+def _read(ids: list[str]) -> Tensor:
+    images = PocketImages()
+    items = {item.id: item for item in images.items()}
+    return torch.stack([torch.from_numpy(images.read(items[id])).permute(2, 0, 1) for id in ids]).float() / 255
+
+
+@cache
+def _known() -> Tensor:
+    return _thumbnails(photographs())
+
+
+def _thumbnails(x: Tensor) -> Tensor:
+    """Grey 16×12 thumbnails ``(N, 192)`` of mean 0 and norm 1; flat ones are 0."""
+    small = adaptive_avg_pool2d(x.cpu().double().mean(1, keepdim=True), (12, 16)).flatten(1)
+    small = small - small.mean(1, keepdim=True)
+    return small / small.norm(dim=1, keepdim=True).clamp(min=1e-9)

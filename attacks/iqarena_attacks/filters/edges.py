@@ -1,0 +1,25 @@
+"""``edges`` — perturb only on and beside edges (Canny 50, 150, one pixel wider), as the score-boundary attack does.
+
+    t ⊙ [x at an edge]
+
+One map for the three channels (arXiv 2401.05217). A picture without edges is left alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iqarena.api import Filter
+from iqarena.perception import edge_mask
+from iqarena.seeding import Streams
+from iqarena_attacks.filters._maps import maps
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Edges(Filter):
+    name = "edges"
+
+    def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
+        return t * maps(edge_mask, x)

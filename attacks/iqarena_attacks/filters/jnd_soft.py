@@ -1,0 +1,32 @@
+"""``jnd_soft`` — perturb in proportion to the just-noticeable difference, instead of by SEGA's binary M^JND.
+
+    t ⊙ min(1, JND(x) / threshold)
+
+JND is in grey levels (Liu et al. 2010), one map for the three channels; from ``threshold`` on a pixel has all of ``t``,
+and none ever more, so that a budget is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iqarena.api import Filter, SpecError
+from iqarena.perception import jnd_map
+from iqarena.seeding import Streams
+from iqarena_attacks.filters._maps import maps
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class JndSoft(Filter):
+    name = "jnd_soft"
+
+    threshold: float = 12.0
+
+    def __post_init__(self) -> None:
+        if self.threshold <= 0:
+            raise SpecError(f"{self.name}: expected threshold > 0 grey levels, found {self.threshold}")
+
+    def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
+        return t * (maps(jnd_map, x) / self.threshold).clamp(max=1)

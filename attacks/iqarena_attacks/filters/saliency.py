@@ -1,0 +1,32 @@
+"""``saliency`` — perturb only what draws the eye, by the spectral residual (Hou and Zhang, CVPR 2007).
+
+    t ⊙ [saliency(x) > threshold]
+
+Saliency lies between 0 and 1, one map for the three channels. The default is the threshold of the score-boundary attack
+(arXiv 2401.05217), which adds such pixels to those at edges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iqarena.api import Filter, SpecError
+from iqarena.perception import saliency_map
+from iqarena.seeding import Streams
+from iqarena_attacks.filters._maps import maps
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Saliency(Filter):
+    name = "saliency"
+
+    threshold: float = 0.225
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < 1:
+            raise SpecError(f"{self.name}: expected threshold in [0, 1), found {self.threshold}")
+
+    def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
+        return t * (maps(saliency_map, x) > self.threshold)

@@ -1,0 +1,29 @@
+"""NI-FGSM — Nesterov Iterative FGSM (Lin, Song, He, Wang, Hopcroft, ICLR 2020, arXiv 1908.06281).
+
+    g_t = ∇f( z_t + alpha · decay · s · m_t )
+    m_{t+1} = decay · m_t + g_t / mean|g_t|,   z_{t+1} = Π( z_t + alpha · s · sign m_{t+1} )
+
+MI-FGSM that looks ahead along its momentum; the point looked at is not clipped, as in the authors' code. Official
+values: 10 steps of eps/10, decay 1. For scores: the loss is the score itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from iqarena_attacks.mi_fgsm import MiFgsm
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class NiFgsm(MiFgsm):
+    name = "ni_fgsm"
+    bibtex = """@inproceedings{lin2020nesterov,
+  title = {Nesterov Accelerated Gradient and Scale Invariance for Adversarial Attacks},
+  author = {Lin, Jiadong and Song, Chuanbiao and He, Kun and Wang, Liwei and Hopcroft, John E.},
+  booktitle = {ICLR}, year = {2020}, eprint = {1908.06281}
+}"""
+
+    def view(self, z: Tensor, memory: Tensor, direction: Tensor) -> Tensor:
+        return z + self.decay * self.stride * direction * memory

@@ -1,0 +1,74 @@
+"""Perceptual attack (Zhang, Li, Min, Zhai, Guo, Yang, Ma, NeurIPS 2022, arXiv 2210.00933), with SSIM as the distance.
+
+    maximise  s · f(z) − weight · (1 − SSIM(x, z))
+    z_{t+1} = Π( z_t + 2 alpha · (1 − t / steps) · sign g_t ),   g_t the gradient of the objective
+
+The paper trades the score against one of four distances without a budget, and has people choose the Lagrange multiplier
+for which the change just stays unseen. Ours: ``weight`` in points of score for the whole of SSIM, 100 as a guess; ten
+sign steps that shrink, so that they settle where the terms balance, of eps/10 on average; SSIM (Wang et al. 2004) of
+each channel under a Gaussian window of 11 pixels, σ = 1.5; and the eps ball that all attacks here keep to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+from iqarena.api import SpecError
+from iqarena.seeding import Streams
+from iqarena.source import Source
+from iqarena_attacks._frame import Iterative
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Perceptual(Iterative):
+    name = "perceptual"
+    reconstructed = "weight, steps and the budget are ours; in the paper people choose the weight"
+    bibtex = """@inproceedings{zhang2022perceptual,
+  title = {Perceptual Attacks of No-Reference Image Quality Models with Human-in-the-Loop},
+  author = {Zhang, Weixia and Li, Dingquan and Min, Xiongkuo and Zhai, Guangtao and Guo, Guodong and Yang, Xiaokang and
+            Ma, Kede},
+  booktitle = {NeurIPS}, year = {2022}, eprint = {2210.00933}
+}"""
+
+    weight: float = 100.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weight < 0:
+            raise SpecError(f"{self.name}: expected weight ≥ 0, found {self.weight}")
+
+    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
+        z = x
+        for t in range(self.steps):
+            g = direction * model.gradient(z) + self.weight * similarity_gradient(x, z)
+            z = self.step(z, 2 * self.stride * (1 - t / self.steps) * g.sign(), x)
+        return z
+
+
+def similarity_gradient(x: Tensor, z: Tensor) -> Tensor:
+    """``∂ SSIM(x, z) / ∂ z``, ``(N, 3, H, W)``; picture by picture, as a convolution of many may round differently."""
+    g = torch.zeros_like(x)  # exactly that where nothing has moved, and not the rounding of an optimum
+    for i in range(len(x)):
+        if torch.equal(x[i], z[i]):
+            continue
+        leaf = z[i : i + 1].detach().requires_grad_(True)
+        with torch.enable_grad():
+            g[i] = torch.autograd.grad(similarity(x[i : i + 1], leaf), leaf)[0][0]
+    return g
+
+
+def similarity(x: Tensor, z: Tensor) -> Tensor:
+    """Mean SSIM of one picture ``(1, 3, H, W)`` in [0, 1] and another, where the window fits."""
+    line = (-((torch.arange(-5.0, 6.0).to(x) / 1.5) ** 2) / 2).softmax(0)
+
+    def mean(t: Tensor) -> Tensor:
+        return conv2d(conv2d(t.transpose(0, 1), line.view(1, 1, -1, 1)), line.view(1, 1, 1, -1))
+
+    mx, mz = mean(x), mean(z)
+    vx, vz, covariance = mean(x * x) - mx**2, mean(z * z) - mz**2, mean(x * z) - mx * mz
+    c1, c2 = 0.01**2, 0.03**2
+    return ((2 * mx * mz + c1) * (2 * covariance + c2) / ((mx**2 + mz**2 + c1) * (vx + vz + c2))).mean()

@@ -1,0 +1,82 @@
+"""Attacks run on toy scorers: what the tests of attacks share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iqarena.api import Model
+from iqarena.craft import Crafted, craft
+from iqarena.registry import build_attack
+from iqarena.scorer import Scorer
+from iqarena.seeding import Streams
+from iqarena.source import Source
+from iqarena.testing import Curved, Linear, LinearNet, pictures
+
+CURVED = (Curved(),)
+ENSEMBLE = (Curved(), Curved(seed=1), Linear())
+BOTH = torch.tensor([1.0, -1.0, 1.0, -1.0])
+
+
+# Attacks of 50 to 200 gradients, with fewer: the checks ask for some 25 runs. And the default kernel of TIFGSM blurs
+# the gradients of the toys until another draw makes no difference.
+SHORT = {
+    "admix": "admix(steps=3, scales=2)",
+    "si_fgsm": "si_fgsm(steps=3)",
+    "ssa": "ssa(steps=3, samples=3)",
+    "torchattacks.SINIFGSM": "torchattacks.SINIFGSM(steps=3)",
+    "torchattacks.TIFGSM": "torchattacks.TIFGSM(steps=4, len_kernel=3)",
+    "vmi_fgsm": "vmi_fgsm(steps=3, samples=3)",
+    "vni_fgsm": "vni_fgsm(steps=3, samples=3)",
+}
+
+
+class Run:
+    """One attack on four pictures: raw result, sealed result and the counted source."""
+
+    def __init__(
+        self,
+        spec: str,
+        models: Sequence[Model] = CURVED,
+        direction: Tensor = BOTH,
+        *,
+        size: tuple[int, int] = (32, 40),
+        memo: dict[Any, Any] | None = None,
+    ) -> None:
+        attack = build_attack(spec)
+        self.direction = direction
+        self.pixels = pictures(range(len(direction)), size)
+        self.x = self.pixels.float() / 255
+        self.scorers = [Scorer(model) for model in models]
+        streams = Streams([f"picture {i}" for i in range(len(direction))], repr(attack))
+        self.source = Source(self.scorers, self.x, streams, access=attack.access, memo=memo)
+        self.crafted: Crafted = craft(attack, self.pixels, self.x, direction, self.source, streams)
+        source = Source(self.scorers, self.x, streams, access=attack.access)
+        streams = Streams([f"picture {i}" for i in range(len(direction))], repr(attack))
+        self.raw = attack.perturb(self.x, direction.view(-1, 1, 1, 1), source, streams)
+
+    def gains(self, images: Tensor) -> Tensor:
+        scorer = self.scorers[0]
+        return self.direction * (scorer.score(images) - scorer.score(self.x))
+
+
+def best_gains(run: Run) -> Tensor:
+    """``Σ |w| · min(eps, room)``: every pixel goes as far as the budget and the box allow."""
+    weights = run.scorers[0]._module
+    assert isinstance(weights, LinearNet)
+    w = run.direction.view(-1, 1, 1, 1) * weights.weights(run.x)
+    room = torch.where(w > 0, 1 - run.x, run.x)
+    return (w.abs() * room.clamp(max=8 / 255)).double().sum((1, 2, 3))
+
+
+def assert_equal_pixels(
+    ours: str, theirs: str, models: Sequence[Model], direction: Tensor = BOTH, size: tuple[int, int] = (32, 40)
+) -> None:
+    a, b = (Run(spec, models, direction, size=size) for spec in (ours, theirs))
+    assert not torch.equal(a.raw, a.x)
+    assert torch.equal(a.raw.clamp(0, 1), b.raw)  # our one-step attack leaves the box to the frame
+    assert torch.equal(a.crafted.adversarial, b.crafted.adversarial)
+    assert (a.source.forwards, a.source.backwards) == (b.source.forwards, b.source.backwards)

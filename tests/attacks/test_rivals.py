@@ -1,0 +1,421 @@
+"""The rivals of SEGA: each against a slow reference, a closed form or the attack that it becomes for special values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from attackruns import BOTH, CURVED, ENSEMBLE, Run, best_gains
+from scipy import ndimage
+from torch import Tensor
+
+from iqarena.api import Model, SpecError
+from iqarena.imagesets.pocket import PocketImages
+from iqarena.registry import build_attack
+from iqarena.scorer import Scorer
+from iqarena.seeding import Streams
+from iqarena.source import Source
+from iqarena.testing import Curved, Linear, LinearNet, pictures
+from iqarena_attacks._pictures import embedded, others, photographs
+from iqarena_attacks.di_fgsm import DiFgsm
+from iqarena_attacks.korhonen import activity
+from iqarena_attacks.perceptual import similarity, similarity_gradient
+from iqarena_attacks.ssa import reweighted
+from iqarena_attacks.ti_fgsm import TiFgsm
+from iqarena_attacks.uap import Uap
+
+EPS = 8 / 255
+
+
+# ---- special values
+
+
+@pytest.mark.parametrize("models", [CURVED, ENSEMBLE], ids=["one", "ensemble"])
+@pytest.mark.parametrize(
+    ("rival", "same"),
+    [
+        ("i_fgsm", "pgd(alpha=none)"),
+        ("ni_fgsm(decay=0)", "i_fgsm"),
+        ("di_fgsm(p=0)", "mi_fgsm"),
+        ("ti_fgsm(size=1)", "mi_fgsm"),
+        ("si_fgsm(scales=1)", "mi_fgsm"),
+        ("si_fgsm(scales=1, nesterov=true)", "ni_fgsm"),
+        ("vmi_fgsm(samples=1, beta=0)", "mi_fgsm"),
+        ("vni_fgsm(samples=1, beta=0, decay=0)", "i_fgsm"),
+        ("vmi_fgsm(steps=1)", "mi_fgsm(steps=1)"),
+        ("pi_fgsm(beta=1)", "i_fgsm"),
+        ("pi_fgsm(beta=0.5)", "i_fgsm(alpha=0.4/255)"),
+        ("admix(eta=0, samples=1, scales=3)", "si_fgsm(scales=3)"),
+        ("smoothgrad_fgsm(sigma=0)", "fgsm"),
+    ],
+)
+def test_special_values_are_other_attacks(rival: str, same: str, models: Sequence[Model]) -> None:
+    a, b = Run(rival, models), Run(same, models)
+    assert torch.equal(a.raw, b.raw)
+    assert not torch.equal(a.raw, a.x)
+    plain = Run(rival.partition("(")[0] + ("(samples=2)" if rival[0] in "va" else ""), models)
+    assert not torch.equal(plain.raw, a.raw) or rival == "i_fgsm"
+
+
+# ---- the look-ahead and the variance, step by step
+
+
+def _slow(spec: str, steps: int, gradient: Any) -> None:
+    """Image by image: momentum of ``gradient(net, z, m, s, streams, state)`` in single precision."""
+    attack, run = build_attack(spec), Run(spec)
+    net = Curved().load()
+
+    def nabla(at: Tensor) -> Tensor:
+        leaf = at.detach().requires_grad_(True)
+        return torch.autograd.grad(net(leaf).sum(), leaf)[0]
+
+    for i in range(4):
+        x, s = run.x[i : i + 1], BOTH[i]
+        streams, state = Streams([f"picture {i}"], repr(attack)), {}
+        z, m = x.clone(), torch.zeros_like(x)
+        for _ in range(steps):
+            g = gradient(nabla, z, m, s, streams, state)
+            m = m + g / g.abs().mean()
+            z = (z + s * EPS / steps * m.sign()).clamp(x - EPS, x + EPS).clamp(0, 1)
+        same = (run.raw[i : i + 1] - z).abs() < 1e-6
+        assert same.double().mean() > 0.999  # a gradient of nearly zero may fall to either side
+
+
+def test_ni_looks_ahead() -> None:
+    _slow("ni_fgsm(steps=4)", 4, lambda nabla, z, m, s, streams, state: nabla(z + s * EPS / 4 * m))
+
+
+def test_si_is_the_mean_over_scales() -> None:
+    def gradient(nabla: Any, z: Tensor, m: Tensor, s: Tensor, streams: Streams, state: dict[str, Tensor]) -> Tensor:
+        return sum((nabla(z * scale) * scale for scale in (1, 0.5, 0.25, 0.125)), torch.zeros_like(z)) / 4
+
+    _slow("si_fgsm(steps=3, scales=4)", 3, gradient)
+
+
+@pytest.mark.parametrize(("spec", "ahead"), [("vmi_fgsm(steps=3, samples=4)", 0), ("vni_fgsm(steps=3, samples=4)", 1)])
+def test_variance_is_that_of_the_neighbours(spec: str, ahead: int) -> None:
+    def gradient(nabla: Any, z: Tensor, m: Tensor, s: Tensor, streams: Streams, state: dict[str, Tensor]) -> Tensor:
+        g = nabla(z + ahead * s * EPS / 3 * m)
+        tuned = g + state.get("v", 0)
+        around = [nabla(z + 1.5 * EPS * (2 * streams.uniform(z) - 1)) for _ in range(4)]
+        state["v"] = torch.stack(around).mean(0) - g
+        return tuned
+
+    _slow(spec, 3, gradient)
+
+
+def test_admix_mixes_in_photographs() -> None:
+    def gradient(nabla: Any, z: Tensor, m: Tensor, s: Tensor, streams: Streams, state: dict[str, Tensor]) -> Tensor:
+        total = torch.zeros_like(z)
+        for _ in range(2):
+            other = int(13 * float(streams.uniform(z.new_empty(1, 1))))  # the toy pictures show none of the 13
+            mixed = z + 0.2 * torch.nn.functional.adaptive_avg_pool2d(photographs()[other : other + 1], z.shape[-2:])
+            total += nabla(mixed) + nabla(mixed / 2) / 2
+        return total / 4
+
+    _slow("admix(steps=3, samples=2, scales=2)", 3, gradient)
+
+
+# ---- DI
+
+
+def test_diverse_inputs_hold_the_whole_picture_on_black() -> None:
+    attack, x = DiFgsm(grow=0.25), 0.5 + pictures(range(4)).float() / 510
+    drawn = torch.tensor([[0.0, 0, 0], [0.999, 0.5, 0.5], [0.5, 0.999, 0.0], [0.0, 0.999, 0.999]])
+    made = attack._transform(x, drawn)
+    assert made.shape == (4, 3, 40, 50)
+    corners = [(0, 0), (1, 1), (4, 0), (8, 10)]
+    sizes = [(32, 40), (39, 49), (36, 45), (32, 40)]
+    for picture, source, (top, left), (height, width) in zip(made, x, corners, sizes, strict=True):
+        inside = picture[:, top : top + height, left : left + width]
+        assert inside.min() >= 0.5
+        assert float((picture > 0).sum()) == 3 * height * width
+        rows, columns = (torch.arange(n) * of // n for n, of in ((height, 32), (width, 40)))
+        assert torch.equal(inside, source[:, rows][:, :, columns]), "the nearest neighbour"
+
+
+def test_the_gradient_through_diverse_inputs_is_the_slope() -> None:
+    """Of a linear scorer, whose weights are those of another size: exact, as everything is linear."""
+    attack, x = DiFgsm(p=1.0), pictures(range(4)).float() / 255
+    streams = Streams([str(i) for i in range(4)], "di")
+    scorer = Scorer(Linear())
+    g = attack.gradient(x, Source([scorer], x, streams), streams)
+    drawn = Streams([str(i) for i in range(4)], "di").uniform(x.new_empty(4, 4))[:, 1:]
+    step = torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
+    slope = scorer.score(attack._transform(x + step, drawn)) - scorer.score(attack._transform(x, drawn))
+    assert (g * step).double().sum((1, 2, 3)).tolist() == pytest.approx(slope.tolist(), rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("spec", ["di_fgsm", "torchattacks.DIFGSM"])
+def test_pictures_are_diverse_each_by_itself(spec: str) -> None:
+    """And every picture still pays for ten gradients, and has its share of zero ones noted."""
+    run = Run(spec)
+    assert run.source.backwards == 10
+    assert run.source.zero_gradient is not None
+    assert run.source.zero_gradient.tolist() == [0] * 4
+    assert not torch.equal(run.raw, Run("mi_fgsm").raw)
+
+
+# ---- TI
+
+
+def _blurred_weights(run: Run, size: int, reach: float) -> Tensor:
+    """Gaussian blur of a linear scorer's gradient by scipy, zeros beyond the border."""
+    net = run.scorers[0]._module
+    assert isinstance(net, LinearNet)
+    deviation = (size - 1) / 2 / reach
+    planes = net.weights(run.x).detach().double().numpy()
+    blurred = [ndimage.gaussian_filter(p, deviation, mode="constant", radius=size // 2) for p in planes]
+    return torch.from_numpy(np.stack(blurred))
+
+
+@pytest.mark.parametrize(("size", "reach"), [(15, 3), (5, 2)])
+def test_ti_reaches_the_corner_of_the_blurred_scorer(size: int, reach: float) -> None:
+    run = Run(f"ti_fgsm(size={size}, reach={reach})", [Linear()])
+    signs = _blurred_weights(run, size, reach).sign()
+    expected = (run.x + EPS * BOTH.view(-1, 1, 1, 1) * signs).clamp(0, 1)
+    assert ((run.raw - expected).abs() < 1e-5).double().mean() > 0.999
+    share = run.gains(run.crafted.unrounded) / best_gains(run)
+    assert (share > 0).all()
+    assert share.max() < 0.9, "a blurred sign is not the best one"
+
+
+def test_the_kernel_is_normalised() -> None:
+    for size in (1, 3, 15):
+        assert float(TiFgsm(size=size).line().sum()) == pytest.approx(1)
+
+
+# ---- PI
+
+
+@pytest.mark.parametrize("models", [CURVED, ENSEMBLE], ids=["one", "ensemble"])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("i_fgsm", "torchattacks.BIM"),
+        ("i_fgsm(steps=4, alpha=3/255)", "torchattacks.BIM(steps=4, alpha=3/255)"),
+        ("pi_fgsm", "torchattacks.PIFGSM"),
+        ("pi_fgsm(steps=4, beta=2.5)", "torchattacks.PIFGSM(steps=4, amplification=2.5)"),
+    ],
+)
+def test_ours_equals_torchattacks_in_whole_levels(ours: str, theirs: str, models: Sequence[Model]) -> None:
+    """They clip to the ball in another order, which rounds the last bits of a float."""
+    a, b = Run(ours, models), Run(theirs, models)
+    assert torch.equal(a.crafted.adversarial, b.crafted.adversarial)
+    assert torch.allclose(a.raw, b.raw, rtol=0, atol=2e-7)
+    assert (a.source.forwards, a.source.backwards) == (b.source.forwards, b.source.backwards)
+
+
+# ---- torchattacks' other two
+
+
+def test_sinifgsm_weighs_its_scales_unlike_ours() -> None:
+    """Its cross-entropy scales the gradient of each copy; where copies agree on the gradient that does no harm."""
+    for model, least, most in ((Linear(), 1, 1), (Curved(), 0.95, 0.9999)):
+        ours, theirs = (Run(s, [model]).raw for s in ("si_fgsm(nesterov=true)", "torchattacks.SINIFGSM"))
+        assert least <= ((ours - theirs).abs() < 1e-6).double().mean() <= most
+
+
+def test_diverse_inputs_of_torchattacks_leave_the_global_stream_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = Run("torchattacks.DIFGSM").raw
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    with ThreadPoolExecutor(3) as pool:
+        for raw in pool.map(lambda _: Run("torchattacks.DIFGSM").raw, range(3)):
+            assert torch.equal(raw, first)
+
+
+# ---- the ensemble in the gradients
+
+
+def test_sources_weigh_the_same_in_the_gradients() -> None:
+    assert torch.equal(Run("ens_mi_fgsm").raw, Run("mi_fgsm").raw)
+    models = (Curved(), Linear(), Curved(seed=1))
+    run = Run("ens_mi_fgsm(steps=1)", models)
+    each = torch.stack([Scorer(model).value_and_gradient(run.x)[1] for model in models])
+    votes = (each / each.abs().mean((2, 3, 4), keepdim=True)).mean(0)
+    expected = (run.x + EPS * BOTH.view(-1, 1, 1, 1) * votes.sign()).clamp(0, 1)
+    assert torch.allclose(run.raw, expected, rtol=0, atol=1e-6)
+    assert not torch.equal(run.raw, Run("mi_fgsm(steps=1)", models).raw)
+
+
+# ---- SSA
+
+
+def test_the_spectrum_is_that_of_the_cosine_transform() -> None:
+    x, weights = (torch.rand(2, 3, 12, 9, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    assert torch.allclose(reweighted(x, torch.ones_like(x)), x, atol=1e-6)
+
+    def matrix(n: int) -> Tensor:
+        k, i = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64)
+        rows = torch.cos(torch.pi * k * (2 * i + 1) / (2 * n)) * (2 / n) ** 0.5
+        return torch.cat([rows[:1] / 2**0.5, rows[1:]])
+
+    rows, columns = matrix(12), matrix(9)
+    spectrum = (rows @ x.double() @ columns.T) * weights
+    assert torch.allclose(reweighted(x, weights).double(), rows.T @ spectrum @ columns, atol=1e-6)
+
+
+def test_ssa_without_simulation_is_i_fgsm() -> None:
+    for ours, same in (("steps=10", "i_fgsm"), ("steps=10, decay=1", "mi_fgsm")):
+        a, b = Run(f"ssa(samples=1, rho=0, sigma=0, {ours})"), Run(same)
+        assert (a.crafted.adversarial == b.crafted.adversarial).double().mean() > 0.998, "D⁻¹D rounds"
+    assert not torch.equal(Run("ssa(samples=1, rho=0, steps=2)").raw, Run("ssa(samples=1, sigma=0, steps=2)").raw)
+
+
+# ---- Korhonen and You
+
+
+def test_korhonen_goes_as_far_as_the_activity_allows() -> None:
+    run = Run("korhonen", [Linear()])
+    weight = torch.from_numpy(np.stack([activity(p.permute(1, 2, 0).numpy()) for p in run.pixels]))[:, None]
+    net = run.scorers[0]._module
+    assert isinstance(net, LinearNet)
+    expected = (run.x + EPS * weight * BOTH.view(-1, 1, 1, 1) * net.weights(run.x).sign()).clamp(0, 1)
+    assert torch.allclose(run.raw, expected, atol=1e-6)
+    assert 0.1 < float(weight.mean()) < 0.9
+
+
+def test_activity_is_where_something_happens() -> None:
+    flat = np.full((20, 30, 3), 90, np.uint8)
+    assert (activity(flat) == 1).all(), "nothing to prefer"
+    edge = flat.copy()
+    edge[:, 15:] = 120
+    found = activity(edge)
+    assert (found[:, 13:17] == 1).all()
+    assert (found[:, :11] == 0).all()
+    assert (found[:, 19:] == 0).all()
+
+
+# ---- Zhang et al.
+
+
+def test_similarity_is_ssim() -> None:
+    x, z = (torch.rand(1, 3, 24, 20, generator=torch.Generator().manual_seed(i)).double() for i in (0, 1))
+
+    def mean(plane: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(plane, 1.5, radius=5)[5:-5, 5:-5]
+
+    found = []
+    for a, b in zip(x[0].numpy(), z[0].numpy(), strict=True):
+        ma, mb = mean(a), mean(b)
+        va, vb, both = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
+        found.append((2 * ma * mb + 1e-4) * (2 * both + 9e-4) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)))
+    assert float(similarity(x, z)) == pytest.approx(float(np.mean(found)), rel=1e-6)
+    assert float(similarity(x, x)) == pytest.approx(1)
+
+
+def test_the_gradient_of_similarity() -> None:
+    x, z = (torch.rand(2, 3, 16, 18, generator=torch.Generator().manual_seed(i)).double() for i in (0, 1))
+    step = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).double()
+    found = (similarity_gradient(x, z) * step).sum((1, 2, 3))
+    for i in range(2):
+        a, b = (similarity(x[i : i + 1], z[i : i + 1] + h * step[i : i + 1]) for h in (1e-5, -1e-5))
+        assert float(found[i]) == pytest.approx(float(a - b) / 2e-5, rel=1e-5)
+    assert not similarity_gradient(x, x.clone()).any(), "the optimum"
+
+
+def test_weight_buys_similarity_with_score() -> None:
+    runs = [Run(f"perceptual(weight={weight})") for weight in (0, 30, 300)]
+    likeness = [torch.stack([similarity(r.x[i : i + 1], r.raw[i : i + 1]) for i in range(4)]) for r in runs]
+    gains = [r.gains(r.raw) for r in runs]
+    for less, more in ((0, 1), (1, 2)):
+        assert (likeness[less] < likeness[more]).all()
+        assert (gains[less] > gains[more]).all()
+    assert (gains[2] > 0).all()
+
+
+# ---- one perturbation for all
+
+
+def _source(scorers: Sequence[Scorer], x: Tensor) -> Source:
+    return Source(scorers, x, Streams([str(i) for i in range(len(x))], "uap"))
+
+
+def _perturb(attack: Uap, scorers: Sequence[Scorer], x: Tensor, s: float) -> Tensor:
+    return attack.perturb(x, x.new_full((len(x), 1, 1, 1), s), _source(scorers, x), Streams([], "uap")) - x
+
+
+def test_it_is_one_perturbation_and_made_once_a_run() -> None:
+    attack, scorers = Uap(steps=5), [Scorer(Curved()), Scorer(Curved(seed=1))]
+    x = pictures(range(4), (64, 48)).float() / 255
+    up = _perturb(attack, scorers, x, 1)
+    assert (up - up[:1]).abs().max() < 1e-6
+    assert [s.evaluated["gradient"] for s in scorers] == [5, 5]
+    view = _source(scorers, x[:1])
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(lambda _: torch.equal(_perturb(attack, scorers, x, 1), up), range(3)))
+    attack.perturb(x[:1], torch.ones(1, 1, 1, 1), view, Streams([], "uap"))
+    assert (view.forwards, view.backwards) == (10, 10), "charged again"
+    assert [s.evaluated["gradient"] for s in scorers] == [5, 5], "and not made again"
+    down = _perturb(attack, scorers, x, -1)
+    assert [s.evaluated["gradient"] for s in scorers] == [10, 10], "lowering needs another one"
+    assert not torch.equal(down, -up)
+    _perturb(attack, scorers[:1], x, 1)
+    assert scorers[0].evaluated["gradient"] == 15, "and so does another source"
+
+
+def test_it_is_tiled_to_any_size() -> None:
+    attack, scorers = Uap(steps=2), [Scorer(Curved())]
+    large = _perturb(attack, scorers, torch.full((1, 3, 300, 500), 0.5), 1)
+    assert torch.allclose(large[..., :12, :], large[..., 288:, :], atol=1e-6)
+    assert torch.allclose(large[..., :116], large[..., 384:], atol=1e-6)
+    small = _perturb(attack, scorers, torch.full((1, 3, 20, 30), 0.5), 1)
+    assert torch.allclose(small, large[..., :20, :30], atol=1e-6)
+
+
+def test_a_photograph_is_left_out_of_its_own_training() -> None:
+    items = PocketImages().items()
+    clusters = sorted({item.cluster for item in items})
+    for item, kept in zip(items, others(embedded()), strict=True):
+        assert {clusters[i] for i in kept} == set(clusters) - {item.cluster}, item.id
+    assert others(pictures(range(3)).float() / 255) == [tuple(range(13))] * 3
+    attack, scorers = Uap(steps=3), [Scorer(Curved())]
+    shown, other = (
+        _perturb(attack, scorers, x, 1)[..., :40, :40] for x in (photographs()[:1], torch.rand(1, 3, 40, 40))
+    )
+    assert not torch.allclose(shown, other, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("di_fgsm(p=1.5)", "expected p in [0, 1], found 1.5"),
+        ("di_fgsm(grow=0)", "expected grow in (0, 1], found 0"),
+        ("ti_fgsm(size=4)", "expected an odd size ≥ 1, found 4"),
+        ("ti_fgsm(reach=0)", "expected reach > 0, found 0"),
+        ("si_fgsm(scales=0)", "expected scales ≥ 1, found 0"),
+        ("vmi_fgsm(samples=0)", "expected samples ≥ 1, found 0"),
+        ("vni_fgsm(beta=-1)", "vni_fgsm: expected beta ≥ 0, found -1"),
+        ("pi_fgsm(beta=0)", "expected beta > 0, found 0"),
+        ("pi_fgsm(size=1)", "expected an odd size ≥ 3, found 1"),
+        ("smoothgrad_fgsm(samples=0)", "expected samples ≥ 1, found 0"),
+        ("smoothgrad_fgsm(sigma=-1)", "expected sigma ≥ 0, found -1"),
+        ("admix(samples=0)", "expected samples ≥ 1, found 0"),
+        ("admix(scales=0)", "expected scales ≥ 1, found 0"),
+        ("admix(eta=-1)", "expected eta ≥ 0, found -1"),
+        ("ssa(samples=0)", "expected samples ≥ 1, found 0"),
+        ("ssa(rho=2)", "expected rho in [0, 1], found 2"),
+        ("ssa(sigma=-1)", "expected sigma ≥ 0, found -1"),
+        ("perceptual(weight=-1)", "expected weight ≥ 0, found -1"),
+        ("torchattacks.PGD(steps=0)", "torchattacks.PGD: expected steps ≥ 1, found 0"),
+        ("torchattacks.BIM(alpha=0)", "expected alpha > 0, found 0"),
+        ("torchattacks.MIFGSM(decay=-1)", "expected decay ≥ 0, found -1"),
+        ("torchattacks.SINIFGSM(m=0)", "expected m ≥ 1, found 0"),
+        ("torchattacks.DIFGSM(diversity_prob=2)", "expected diversity_prob in [0, 1], found 2"),
+        ("torchattacks.TIFGSM(resize_rate=1)", "expected resize_rate in (0, 1) or (1, 2), found 1"),
+        ("torchattacks.PIFGSM(steps=0)", "expected steps ≥ 1, found 0"),
+        ("torchattacks.PIFGSM(amplification=0)", "expected amplification > 0, found 0"),
+    ],
+)
+def test_a_mistake_is_one_line(spec: str, expected: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        build_attack(spec)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
