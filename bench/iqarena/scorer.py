@@ -23,15 +23,13 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class Scorer:
     """Images ``(N, 3, H, W)`` float32 in [0, 1] → scores ``(N,)`` float64, nominally 0–100, higher = better.
 
-    ``evaluated`` counts the pictures really scored and differentiated; ``shared`` the gradients that attacks asked for
-    and that were remembered instead.
+    ``evaluated`` counts the pictures really scored and differentiated, for the speed report.
     """
 
     def __init__(self, model: Model, device: str = "cpu", precision: str = "fp32") -> None:
         self.model = model
         self.device = torch.device(device)
         self.evaluated = {"forward": 0, "gradient": 0}
-        self.shared = 0
         self._dtype = PRECISIONS[precision]
         self._chunk = 1 if self.device.type == "cpu" else CUDA_BATCH
         self._module: nn.Module = model.load().eval().requires_grad_(False)
@@ -64,10 +62,6 @@ class Scorer:
             grads.append(torch.autograd.grad(total, leaf)[0][:n])
         self._count("gradient", len(x))
         return torch.cat(values).double(), torch.cat(grads).contiguous()
-
-    def count_shared(self, n: int) -> None:
-        with self._lock:
-            self.shared += n
 
     def _parts(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
         """Micro-batches of exactly ``_chunk`` pictures and how many of each are real."""

@@ -72,9 +72,7 @@ class Source:
     def _once(self, scorer: Scorer, sigma: float, samples: int) -> tuple[Tensor, Tensor]:
         self._check_access()
         key = (scorer.model, sigma, samples)
-        if key in self._memo:
-            scorer.count_shared(samples * len(self._images))
-        else:
+        if key not in self._memo:
             self._memo[key] = self._smooth(scorer, sigma, samples)
         return self._memo[key]
 

@@ -138,17 +138,16 @@ def _execute(plan: Plan, store: Store, options: Options, overwrite: str) -> tupl
     else:
         store.write_manifest(manifest)
     cells = len(shard_items(plan, options.shard)) * len(plan.sources) * plan.suite.repeats
-    evaluated = shared = 0
+    evaluated = 0
     for budgets in rounds(plan, store):
         # delay: the bar comes with the first cell, so that a mistake found while loading is one line
         with tqdm(total=cells, desc=plan.suite.name, unit="cell", smoothing=0.02, delay=1e-3) as bar:
             scorers = run_plan(budgets, store, options, tick=bar.update)
         manifest |= with_budgets(plan, budgets)
         evaluated += sum(scorer.evaluated["gradient"] for scorer in scorers)
-        shared += sum(scorer.shared for scorer in scorers)
     if earlier and earlier["finished"] and not store.written and earlier["planned"] == manifest["planned"]:
         return earlier, store.rows()
-    manifest["gradients"] = {"asked": evaluated + shared, "evaluated": evaluated, "resumed": earlier is not None}
+    manifest["gradients"] = {"evaluated": evaluated, "resumed": earlier is not None}
     store.write_manifest(manifest)
     rows = store.rows()
     if len(rows) == manifest["planned"]:

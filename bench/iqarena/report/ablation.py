@@ -2,13 +2,13 @@
 
 The factors are the parameters of the suite's ``[grid]``, read back from the attack's spec in the rows, and ``sources``,
 the number of source models, where that varies. A level's main effect is its mean over all combinations of the other
-factors and the targets, held-out pairs only. It is compared with the reference level (of the attack as the grid names
-it; the largest number of sources) over the combinations and targets that both have, paired over photographs.
+factors and the targets, held-out pairs only, as far as all levels have them. It is compared with the reference level
+(of the attack as the grid names it; the largest number of sources), paired over photographs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,9 @@ from iqarena.stats import Floats, holm
 
 SIGNIFICANT = 0.05  # on Holm-corrected p-values
 REFERENCE, UNDECIDED, HELPED, HURT = "reference", "no difference shown", "helped", "hurt"
-_NOTE = """Held-out pairs; every level averaged over all combinations of the other factors. The difference to the
-reference level is paired over photographs: Wilcoxon's signed-rank test, Holm over all comparisons, 5 %. What helps may
-also be easier to see: read it beside the SSIM."""
+_NOTE = """Held-out pairs; every level averaged over the combinations of the other factors and the targets that all
+levels have. The difference to the reference level is paired over photographs: Wilcoxon's signed-rank test, Holm over
+all comparisons, 5 %. What helps may also be easier to see: read it beside the SSIM."""
 
 
 def ablation_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
@@ -78,30 +78,27 @@ def _main_effects(pairs: Pairs, levels: pd.DataFrame, factor: str, reference: st
         level: dict(iter(some.groupby(others, observed=True).groups.items()))
         for level, some in cells.groupby(factor, observed=True)
     }
+    shared = [key for key in next(iter(groups.values()), {}) if all(key in cells for cells in groups.values())]
+    theirs = _weights(groups.get(reference, {}), shared, len(table))
     records = []
     for level in levels[factor].cat.categories:
-        combinations, its = groups.get(level, {}), groups.get(reference, {})
-        both = [key for key in combinations if key in its and level != reference]
-        weights, mine, theirs = (
-            _spread(some, len(table))
-            for some in (combinations, {k: combinations[k] for k in both}, {k: its[k] for k in both})
-        )
-        gap = weighted_sum(pairs, mine - theirs)
+        mine = _weights(groups.get(level, {}), shared, len(table))
+        gap = weighted_sum(pairs, mine - theirs if mine.any() and theirs.any() else 0 * mine)
         records.append({
             "factor": factor, "level": level, "reference": reference,
-            **weighted_sum(pairs, weights).columns("directed_sd"),
+            **weighted_sum(pairs, mine).columns("directed_sd"),
             **gap.columns("difference"), "p": gap.p,
-            "ssim": float(table["ssim"].fillna(0).to_numpy() @ weights) if combinations else float("nan"),
-            "n_pairs": int((weights > 0).sum()),
+            "ssim": float(table["ssim"].fillna(0).to_numpy() @ mine) if mine.any() else float("nan"),
+            "n_pairs": int((mine > 0).sum()),
         })  # fmt: skip
     return records
 
 
-def _spread(combinations: Mapping[Any, pd.Index], size: int) -> Floats:
-    """Weights over the pairs: every combination and target counts once, and so does every source within one."""
+def _weights(cells: Mapping[Any, pd.Index], shared: Sequence[Any], size: int) -> Floats:
+    """Weights over the pairs: every shared combination and target counts once, every source within one alike."""
     weights = np.zeros(size)
-    for places in combinations.values():
-        weights[places] += 1 / len(places) / len(combinations)
+    for places in (cells[key] for key in shared if key in cells):
+        weights[places] += 1 / len(places) / len(shared)
     return weights
 
 

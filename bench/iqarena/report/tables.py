@@ -153,7 +153,7 @@ def provenance(manifest: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, str
         "Seed": str(manifest["seed"]),
         "Run": f"{manifest.get('started', '')} to {manifest.get('finished') or 'unfinished'}",
         "Results": f"{ok} of {planned} planned rows are there ({_percent(ok, planned)})",
-        "Gradients": _gradients(manifest.get("gradients")),
+        "Gradients": _gradients(rows, manifest.get("gradients")),
         "Size": f"{rows['image'].nunique()} pictures in {rows['cluster'].nunique()} clusters, "
         f"{rows['attack_label'].nunique()} attacks, "
         f"{held_out[['source', 'target']].drop_duplicates().shape[0]} held-out pairs of source and target",
@@ -166,15 +166,15 @@ def provenance(manifest: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, str
     return {name: str(text) for name, text in facts.items() if text}
 
 
-def _gradients(counts: Mapping[str, Any] | None) -> str:
+def _gradients(rows: pd.DataFrame, counts: Mapping[str, Any] | None) -> str:
+    """How many gradients the rows say were asked for, and how many the run says it evaluated for them."""
     if not counts:
         return ""
-    text = (
-        f"{counts['asked']:,} gradients of a picture asked for, {counts['evaluated']:,} evaluated, the rest remembered"
-    )
-    return text + (
-        "; of the last invocation alone, which went on with an earlier one's rows" if counts["resumed"] else ""
-    )
+    crafted = rows.drop_duplicates(["attack", "source", "image", "repeat"])
+    asked = f"{crafted['backwards'].sum():,.0f} gradients of a picture asked for by the attacks"
+    if counts["resumed"]:
+        return f"{asked}; the last invocation, which went on from earlier rows, evaluated {counts['evaluated']:,}"
+    return f"{asked}, {counts['evaluated']:,} evaluated; the others were remembered"
 
 
 def number(value: float, digits: int = 2) -> str:
