@@ -8,6 +8,7 @@ attack of the run, and each attack ends with two neighbouring levels around the 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 
 from iqarena.api import Attack
@@ -16,7 +17,7 @@ from iqarena.plan import HELD_OUT, Plan
 from iqarena.store import Store
 
 MOST = 64  # grey levels; an attack that is not as visible as wanted by then is left out
-_CURVE = 2 / 3  # for a guess: 1 - SSIM grows about as the budget to the power 3/2
+_POWER = 1.5  # for a guess: 1 - SSIM grows about as the budget to this power
 
 
 def rounds(plan: Plan, store: Store) -> Iterator[Plan]:
@@ -43,9 +44,10 @@ def next_level(seen: Mapping[int, float], wanted: float) -> int | None:
     below = min((level for level, ssim in seen.items() if ssim < wanted), default=MOST + 1)
     if not seen or below - above <= 1:
         return None
-    nearest = min(seen, key=lambda level: abs(seen[level] - wanted))
-    lost = 1 - seen[nearest]
-    guess = nearest * ((1 - wanted) / lost) ** _CURVE if lost > 0 else MOST
+    power, near = _POWER, min(seen, key=lambda level: abs(seen[level] - wanted))
+    if above in seen and below in seen and seen[above] < 1:
+        power = math.log((1 - seen[below]) / (1 - seen[above])) / math.log(below / above)
+    guess = near * ((1 - wanted) / (1 - seen[near])) ** (1 / power) if seen[near] < 1 else MOST
     return min(max(round(guess), above + 1), below - 1)
 
 
