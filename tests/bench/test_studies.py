@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from functools import cache
 from pathlib import Path
@@ -80,10 +81,10 @@ WITH_NOISE = {"noise(eps=8/255)": 0.0, **FACTORIAL}
 MANIFEST = make_manifest(WITH_NOISE, reference=spec("jnd(threshold=6)", "1"), settings={"grid": GRID})
 
 
-def main_effects(pairs: Pairs) -> pd.DataFrame:
+def main_effects(pairs: Pairs) -> dict[tuple[str, str], dict[Any, Any]]:
     study = ablation_study(pairs, MANIFEST)
     assert study is not None
-    return study.files["main_effects.csv"].set_index(["factor", "level"])
+    return {(r["factor"], r["level"]): r for r in study.files["main_effects.csv"].to_dict("records")}
 
 
 @cache
@@ -114,19 +115,20 @@ def test_main_effects_without_noise_are_the_ones_put_in() -> None:
     found = main_effects(whole(0.0))
     mean_mask, mean_steps, mean_sources = np.mean([*MASKS.values()]), np.mean([*STEPS.values()]), 0.5
     for mask, effect in MASKS.items():
-        line = found.loc[("mask", mask)]
+        line = found["mask", mask]
         assert line["directed_sd"] == pytest.approx(effect + mean_steps + mean_sources)
         assert line["directed_sd_low"] == pytest.approx(line["directed_sd_high"]) == pytest.approx(line["directed_sd"])
         if mask != "jnd(threshold=6)":
             assert line["difference"] == pytest.approx(effect - MASKS["jnd(threshold=6)"])
             assert line["p"] == pytest.approx(2 / 2**10), "ten photographs, all on one side"
-    assert found.loc[("steps", "5"), "difference"] == pytest.approx(0.5)
-    assert found.loc[("steps", "5"), "verdict"] == "helped"
-    assert found.loc[("mask", "none"), "verdict"] == "hurt"
-    assert found.loc[("sources", "1"), "directed_sd"] == pytest.approx(mean_mask + mean_steps)
-    assert found.loc[("sources", "1"), "difference"] == pytest.approx(-1)
-    assert set(found.loc[found["difference"].isna(), "verdict"]) == {"reference"}
-    assert found["p_holm"].dropna().tolist() == pytest.approx([4 * 2 / 2**10] * 4), "four comparisons in all"
+    assert found["steps", "5"]["difference"] == pytest.approx(0.5)
+    assert found["steps", "5"]["verdict"] == "helped"
+    assert found["mask", "none"]["verdict"] == "hurt"
+    assert found["sources", "1"]["directed_sd"] == pytest.approx(mean_mask + mean_steps)
+    assert found["sources", "1"]["difference"] == pytest.approx(-1)
+    assert [r["level"] for r in found.values() if r["verdict"] == "reference"] == ["1", "jnd(threshold=6)", "2"]
+    compared = [r for r in found.values() if r["verdict"] != "reference"]
+    assert [r["p_holm"] for r in compared] == pytest.approx([4 * 2 / 2**10] * 4), "four comparisons in all"
 
 
 def test_the_paired_p_value_is_scipys_over_photographs() -> None:
@@ -141,13 +143,12 @@ def test_the_paired_p_value_is_scipys_over_photographs() -> None:
     per_photograph = means.groupby(["mask", "cluster"]).mean().unstack("mask")
     for mask in ("none", "jnd(threshold=3)|random(keep=0.5)"):
         expected = scipy_stats.wilcoxon(per_photograph[mask], per_photograph["jnd(threshold=6)"])
-        assert found.loc[("mask", mask), "p"] == pytest.approx(expected.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+        assert found["mask", mask]["p"] == pytest.approx(expected.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
         gap = per_photograph[mask].mean() - per_photograph["jnd(threshold=6)"].mean()
-        assert found.loc[("mask", mask), "difference"] == pytest.approx(gap)
-        low, high = found.loc[("mask", mask), ["difference_low", "difference_high"]]
-        assert low < gap < high
-    tested = found["p"].notna()
-    np.testing.assert_allclose(found.loc[tested, "p_holm"], holm(found.loc[tested, "p"].to_numpy()))
+        assert found["mask", mask]["difference"] == pytest.approx(gap)
+        assert found["mask", mask]["difference_low"] < gap < found["mask", mask]["difference_high"]
+    p, p_holm = (np.array([r[name] for r in found.values()]) for name in ("p", "p_holm"))
+    np.testing.assert_array_equal(p_holm, holm(p))
 
 
 def test_levels_are_compared_on_the_targets_that_all_have() -> None:
@@ -157,8 +158,8 @@ def test_levels_are_compared_on_the_targets_that_all_have() -> None:
     strange = rows["target"] == "c"
     rows.loc[strange, "score_adv"] += 100 * rows.loc[strange, "direction"]
     found = main_effects(pair_table(rows, MANIFEST))
-    assert found.loc[("sources", "1"), "n_pairs"] == 2 * len(FACTORIAL), "two single sources, the one target in common"
-    assert found.loc[("sources", "1"), "difference"] == pytest.approx(-1)
+    assert found["sources", "1"]["n_pairs"] == 2 * len(FACTORIAL), "two single sources, the one target in common"
+    assert found["sources", "1"]["difference"] == pytest.approx(-1)
 
 
 def test_cells_are_one_line_per_combination_and_relation() -> None:
@@ -194,8 +195,8 @@ def test_an_ablation_is_written_and_survives_what_failed(tmp_path: Path) -> None
     assert "main_effects.csv" in page
     assert "steps = 5 instead of 1" in page
     everything = main_effects(pair_table(rows.assign(status="error"), MANIFEST))
-    assert everything["directed_sd"].isna().all()
-    assert set(everything["verdict"]) == {"reference", "no difference shown"}
+    assert all(np.isnan(r["directed_sd"]) for r in everything.values())
+    assert {r["verdict"] for r in everything.values()} == {"reference", "no difference shown"}
 
 
 def at_budgets(budgets: dict[int, tuple[float, float]], name: str = "sega") -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -288,10 +289,10 @@ def test_agreement_is_the_rank_correlation_over_pairs_without_floors(tmp_path: P
 def test_a_weighted_sum_does_not_look_at_pairs_of_weight_zero() -> None:
     rows = make_rows({"one": 1.0, "two": 2.0})
     whole = pair_table(rows, make_manifest({}))
-    one = (whole.table["attack"] == "one").to_numpy(float)
+    one = np.array(whole.table["attack"] == "one", float)
     before = weighted_sum(whole, one)
-    hole = Pairs(**{**whole.__dict__, "samples": np.where(one > 0, whole.samples, np.nan),
-                    "clusters": np.where(one > 0, whole.clusters, np.nan)})  # fmt: skip
+    some, cut = (np.where(one > 0, values, np.nan) for values in (whole.samples, whole.clusters))
+    hole = dataclasses.replace(whole, samples=some, clusters=cut)
     after = weighted_sum(hole, one)
     assert (after.value, after.p) == (before.value, before.p)
     np.testing.assert_array_equal(after.samples, before.samples)
