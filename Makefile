@@ -14,6 +14,9 @@ setup: .venv/ready  ## virtual environment in .venv with pinned packages; quick 
 bench: setup     ## the main job: the pocket suite, about five minutes on two cores
 	$(BIN)/iqarena run pocket
 
+ablation: setup  ## the four ablation suites, one after the other
+	for suite in filters sigma_samples sources budget_steps; do $(BIN)/iqarena run ablation_$$suite || exit; done
+
 test: setup      ## all tests but the slow ones
 	$(BIN)/python -m pytest
 
@@ -35,4 +38,4 @@ reference: setup ## run pocket afresh into results/reference/pocket
 clean:           ## remove what make and runs have made
 	rm -rf .venv results/runs results/training .pytest_cache .ruff_cache build
 
-.PHONY: help setup bench test slow check docs speed reference clean
+.PHONY: help setup bench ablation test slow check docs speed reference clean

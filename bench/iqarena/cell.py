@@ -15,6 +15,7 @@ from torch import Tensor
 from iqarena.api import Attack, AttackError, ImageItem, IqarenaError, Model
 from iqarena.batch import Batch, hashes, to_pictures
 from iqarena.craft import Crafted, craft
+from iqarena.diagnostics import own_diagnostics, target_diagnostics, watched
 from iqarena.errors import StoreError
 from iqarena.gallery import Gallery
 from iqarena.identity import row_key
@@ -111,6 +112,7 @@ class Made:
     sha256: list[str]
     control_sha256: list[str]
     columns: list[dict[str, Any]]  # per picture, the columns that are the same for all targets
+    towards: Tensor | None = None  # s·δ, where diagnostics are wanted
 
 
 def _attack_rows(
@@ -128,6 +130,7 @@ def _attack_rows(
     for target, some in zip(bench.plan.scored(source), heads, strict=True):
         try:
             scores = _target_scores(bench.scorers[target], batch, made)
+            why = target_diagnostics(bench.scorers[target], batch, made.towards)
         except Exception as error:
             rows += [_failed(head, _reason(error)) for head in some]
             continue
@@ -138,7 +141,7 @@ def _attack_rows(
             elif not np.isfinite(list(mine.values())).all():
                 rows.append(_failed(head, f"{target!r} gave a score that is not finite"))
             else:
-                rows.append({**head, "status": "ok", **mine, **made.columns[i]})
+                rows.append({**head, "status": "ok", **mine, **made.columns[i], **why[i]})
     return rows
 
 
@@ -151,13 +154,19 @@ def _make(bench: Bench, attack: Attack, source: SourceSpec, batch: Batch, repeat
     streams = Streams([item.id for item in batch.items], repr(attack), bench.plan.suite.seed, repeat)
     view = Source(members, batch.x, streams, access=attack.access, memo=batch.gradients)
     started = time.perf_counter()
-    crafted = craft(attack, batch.pixels, batch.x, torch.from_numpy(direction), view, streams)
+    diagnosed, filters = watched(attack) if bench.plan.suite.diagnostics else (attack, {})
+    crafted = craft(diagnosed, batch.pixels, batch.x, torch.from_numpy(direction), view, streams)
     seconds = (time.perf_counter() - started) / len(batch.items)
     pictures = to_pictures(crafted.adversarial)
     shas = hashes(pictures)
     own_gain = direction * (_source_scores(members, batch, crafted.adversarial, shas) - clean)
     if repeat == 0:
         bench.gallery.save(attack, source, batch.items, batch.pictures, pictures)
+    towards, diagnostics = None, [{}] * len(pictures)
+    if bench.plan.suite.diagnostics:
+        sign = torch.from_numpy(direction).to(batch.x).view(-1, 1, 1, 1)
+        towards = sign * (crafted.adversarial.to(batch.x) / 255 - batch.x)
+        diagnostics = own_diagnostics(towards, filters)
     columns = [
         {
             **batch.distance(i, shas[i], picture),
@@ -169,10 +178,11 @@ def _make(bench: Bench, attack: Attack, source: SourceSpec, batch: Batch, repeat
             "queries": view.queries,
             "seconds": seconds,
             "sha256": shas[i],
+            **diagnostics[i],
         }
         for i, picture in enumerate(pictures)
     ]
-    return Made(crafted, shas, hashes(to_pictures(crafted.control)), columns)
+    return Made(crafted, shas, hashes(to_pictures(crafted.control)), columns, towards)
 
 
 def _target_scores(scorer: Scorer, batch: Batch, made: Made) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from iqarena.api import Attack, ImageItem
 from iqarena.plan import Plan, SourceSpec
 from iqarena.store import plain_errors, slug, write_atomically
 
-EXAMPLES = 3
+EXAMPLES, MOST = 3, 8  # pictures, and attacks: a suite of a hundred shows its first ones
 
 
 class Gallery:
@@ -64,6 +64,6 @@ def _examples(plan: Plan) -> list[dict[str, str]]:
             "adversarial": f"{place + 1}-{slug(items[place].id)[:40]}__{n}-{slug(attack.label)[:40]}.png",
         }
         for place in places
-        for n, attack in enumerate(plan.attacks, start=1)
+        for n, attack in enumerate(plan.attacks[:MOST], start=1)
         if attack.eps > 0
     ]

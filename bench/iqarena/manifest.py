@@ -25,7 +25,6 @@ _MUST_MATCH = ("settings", "device", "precision")  # versions, weights and pictu
 
 def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]:
     """Everything known before the run starts."""
-    pairs = sum(len(plan.scored(source)) for source in plan.sources)
     items = shard_items(plan)
     return {
         "suite": plan.suite.name,
@@ -43,18 +42,27 @@ def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]
         "git_commit": _commit(),
         "image_set": repr(plan.images),
         "images": [{"id": item.id, "cluster": item.cluster} for item in items],
-        "attacks": [
-            {
-                "spec": repr(a), "label": a.label, "eps": a.eps, "version": a.version, "access": a.access,
-                "reconstructed": a.reconstructed, "bibtex": a.bibtex,
-            }
-            for a in plan.attacks
-        ],
+        "reference": repr(plan.grid.reference) if plan.grid else None,
         "sources": [s.spec for s in plan.sources],
         "targets": [repr(t) for t in plan.targets],
         "baselines": list(plan.baselines),
         "models": {repr(m): {"weights_sha256": m.weights_sha256, "facts": m.facts} for m in plan.models},
-        "planned": len(items) * len(plan.attacks) * pairs * plan.suite.repeats,
+    } | with_budgets(plan, plan)
+
+
+def with_budgets(plan: Plan, budgets: Plan) -> dict[str, Any]:
+    """What a search adds to: the attacks of ``budgets``, marked where ``plan`` did not declare them, and their rows."""
+    pairs = sum(len(plan.scored(source)) for source in plan.sources)
+    return {
+        "attacks": [
+            {
+                "spec": repr(a), "label": a.label, "eps": a.eps, "version": a.version, "access": a.access,
+                "reconstructed": a.reconstructed, "bibtex": a.bibtex,
+                **({} if a in plan.attacks else {"searched": True}),
+            }
+            for a in budgets.attacks
+        ],
+        "planned": len(shard_items(plan)) * len(budgets.attacks) * pairs * plan.suite.repeats,
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import tomllib
 from collections.abc import Mapping
@@ -13,11 +14,13 @@ from typing import Any, Literal, cast, get_type_hints
 
 from iqarena.api import Attack, ImageSet, Model
 from iqarena.errors import IqarenaError, SpecError, nearest
+from iqarena.grid import Grid, expand
 from iqarena.imagesets.choice import instead
 from iqarena.registry import build, build_attack, build_model, plugin_class
 from iqarena.spec import Chain, Number, parse
 
 Relation = Literal["whitebox", "transfer", "ensemble_holdout", "ensemble_member"]
+HELD_OUT = ("transfer", "ensemble_holdout")  # the attack never saw the target
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,13 @@ class Suite:
 
     name: str
     images: str | dict[str, Any]
-    attacks: list[str]
     targets: list[str]
+    attacks: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=lambda: ["each", "leave_one_out"])
     baselines: list[str] = field(default_factory=list)
+    grid: dict[str, Any] = field(default_factory=dict)
+    ssim: float | None = None
+    diagnostics: bool = False
     direction: Literal["mid", "raise", "lower"] = "mid"
     seed: int = 0
     repeats: int = 1
@@ -64,6 +70,7 @@ class Plan:
     targets: tuple[Model, ...]
     images: ImageSet
     baselines: tuple[str, ...]  # labels of those attacks that the others are compared with
+    grid: Grid | None = None  # the factorial among the attacks
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -122,7 +129,7 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None, images: st
     for key in keys:
         if key not in valid:
             raise IqarenaError(f"suite {path.name}: unknown key {key!r}{nearest(key, valid)}")
-    for key in ("images", "attacks", "targets"):
+    for key in ("images", "targets", "grid" if "grid" in keys else "attacks"):
         if not keys.get(key):
             raise IqarenaError(f"suite {path.name}: expected the key {key!r}, found none; see bench/README.md")
     return _checked(Suite(**keys), path.name)
@@ -131,7 +138,8 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None, images: st
 def resolve(suite: Suite) -> Plan:
     """Look up every plugin of a suite; raises :class:`SpecError` for what is unknown."""
     targets = tuple(build_model(spec) for spec in suite.targets)
-    attacks = tuple(build_attack(spec) for spec in suite.attacks)
+    grid = expand(suite.grid) if suite.grid else None
+    attacks = (*(build_attack(spec) for spec in suite.attacks), *(grid.attacks if grid else ()))
     for things, what in ((targets, "target"), (attacks, "attack")):
         specs = [repr(t) for t in things]
         for spec in specs:
@@ -150,7 +158,7 @@ def resolve(suite: Suite) -> Plan:
                 )
     named = {repr(build_attack(spec)) for spec in suite.baselines}
     baselines = tuple(a.label for a in attacks if repr(a) in named)
-    plan = Plan(suite, attacks, tuple(sources.values()), targets, _image_set(suite.images), baselines)
+    plan = Plan(suite, attacks, tuple(sources.values()), targets, _image_set(suite.images), baselines, grid)
     if not any(plan.scored(source) for source in plan.sources):
         raise SpecError(f"suite {suite.name}: no source has a target that is not its own ensemble member; add a target")
     return plan
@@ -176,6 +184,9 @@ def _sources(text: str, targets: tuple[Model, ...]) -> list[SourceSpec]:
     if text == "leave_one_out":
         ensembles = [SourceSpec(tuple(m for m in able if m != t)) for t in targets]
         return [e for e in ensembles if len(e.models) > 1]
+    if text == "subsets":
+        some = (SourceSpec(s) for k in range(1, len(able) + 1) for s in itertools.combinations(able, k))
+        return [s for s in some if set(targets) - set(s.models)]
     source = parse_source(text)
     for model in source.models:
         if not model.differentiable:
@@ -215,6 +226,10 @@ def _checked(suite: Suite, where: str) -> Suite:
         value = getattr(suite, key)
         words = isinstance(value, list) and all(isinstance(v, str) for v in value)
         expect(words, key, "a list of specs such as ['a', 'b']")
+    expect(isinstance(suite.grid, dict), "grid", "a table; see bench/README.md")
+    expect(isinstance(suite.diagnostics, bool), "diagnostics", "true or false")
+    ssim = suite.ssim
+    expect(ssim is None or (isinstance(ssim, float) and 0 < ssim < 1), "ssim", "a mean SSIM between 0 and 1")
     expect(suite.direction in ("mid", "raise", "lower"), "direction", "mid, raise or lower")
     for key, least in (("seed", 0), ("repeats", 1), ("limit", 1)):
         value = getattr(suite, key)

@@ -46,6 +46,9 @@ class Number:
         """Whether it is written as a whole number that fits 64 bits."""
         return re.fullmatch(r"[+-]?\d{1,18}", self.text) is not None
 
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True)
 class Call:
@@ -55,12 +58,19 @@ class Call:
     args: tuple[Number | Chain, ...] = ()
     kwargs: tuple[tuple[str, Number | Chain], ...] = ()
 
+    def __str__(self) -> str:
+        arguments = [*map(str, self.args), *(f"{key}={value}" for key, value in self.kwargs)]
+        return f"{self.name}({', '.join(arguments)})" if arguments else self.name
+
 
 @dataclass(frozen=True)
 class Chain:
     """Calls joined by ``|``, applied left to right as written; most have one."""
 
     calls: tuple[Call, ...]
+
+    def __str__(self) -> str:
+        return "|".join(map(str, self.calls))
 
     @property
     def single(self) -> Call:

@@ -25,8 +25,10 @@ _TEXT = ["key", *NAMES, "attack_label", "relation", "cluster", "image_sha256", "
 _NUMBERS = [
     "mos", "direction", "score_clean", "score_adv", "score_control", "score_float", "own_gain", "linf", "l2", "psnr",
     "ssim", "changed", "above_jnd", "zero_gradient", "forwards", "backwards", "queries", "seconds",
+    "cosine", "sign_agreement", "energy_low", "energy_middle", "energy_high", "filter_kept", "mask_kept",
 ]  # fmt: skip
 COLUMNS: dict[str, type] = {**dict.fromkeys(_TEXT, str), "repeat": int, **dict.fromkeys(_NUMBERS, float)}
+_EMPTY: dict[type, Any] = {str: "", float: float("nan")}  # what a row has in a column that it knows nothing of
 _ABANDONED = 3600  # seconds after which a temporary file is nobody's
 
 
@@ -142,13 +144,14 @@ class plain_errors:
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    empty = {str: "", float: float("nan")}
-    columns = {name: [row.get(name, empty.get(kind)) for row in rows] for name, kind in COLUMNS.items()}
+    columns = {name: [row.get(name, _EMPTY.get(kind)) for row in rows] for name, kind in COLUMNS.items()}
     return pd.DataFrame({name: pd.Series(values, dtype=COLUMNS[name]) for name, values in columns.items()})
 
 
 def _read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """A row file; columns that came after it was written are NaN, or empty for text."""
     try:
-        return pd.read_parquet(path, columns=columns)
+        frame = pd.read_parquet(path, columns=columns)
     except Exception as error:  # whatever a reader says of damaged bytes
         raise StoreError(f"{path}: not a readable row file ({error}); remove it and run again") from None
+    return frame if columns else frame.assign(**{n: _EMPTY[k] for n, k in COLUMNS.items() if n not in frame})

@@ -120,9 +120,12 @@ def _execute(plan: Plan, store: Store, options: Options, overwrite: str) -> tupl
     from tqdm import tqdm
 
     from iqarena.gallery import Gallery
-    from iqarena.manifest import build_manifest, earlier_manifest, finish
+    from iqarena.levels import rounds
+    from iqarena.manifest import build_manifest, earlier_manifest, finish, with_budgets
     from iqarena.runner import run_plan, shard_items
 
+    if plan.suite.ssim and options.shard != (1, 1):
+        raise IqarenaError("--shard: a search for an SSIM needs all pictures; leave out --shard, or the suite's ssim")
     manifest = build_manifest(plan, options, shlex.join(["iqarena", *sys.argv[1:]]))
     store.create()
     if overwrite == "never" and store.has_manifest():
@@ -135,11 +138,16 @@ def _execute(plan: Plan, store: Store, options: Options, overwrite: str) -> tupl
     else:
         store.write_manifest(manifest)
     cells = len(shard_items(plan, options.shard)) * len(plan.sources) * plan.suite.repeats
-    # delay: the bar comes with the first cell, so that a mistake found while loading is one line
-    with tqdm(total=cells, desc=plan.suite.name, unit="cell", smoothing=0.02, delay=1e-3) as bar:
-        run_plan(plan, store, options, tick=bar.update)
+    evaluated = 0
+    for budgets in rounds(plan, store):
+        # delay: the bar comes with the first cell, so that a mistake found while loading is one line
+        with tqdm(total=cells, desc=plan.suite.name, unit="cell", smoothing=0.02, delay=1e-3) as bar:
+            scorers = run_plan(budgets, store, options, tick=bar.update)
+        manifest |= with_budgets(plan, budgets)
+        evaluated += sum(scorer.evaluated["gradient"] for scorer in scorers)
     if earlier and earlier["finished"] and not store.written and earlier["planned"] == manifest["planned"]:
         return earlier, store.rows()
+    manifest["gradients"] = {"evaluated": evaluated, "resumed": earlier is not None}
     store.write_manifest(manifest)
     rows = store.rows()
     if len(rows) == manifest["planned"]:

@@ -10,10 +10,13 @@ import pandas as pd
 
 from iqarena.errors import StoreError
 from iqarena.report import plots
+from iqarena.report.ablation import ablation_study
+from iqarena.report.agreement import agreement_study
 from iqarena.report.boards import attack_board, model_board
 from iqarena.report.gallery import gallery_figure
 from iqarena.report.page import Picture, page
 from iqarena.report.pairs import pair_table, tidy
+from iqarena.report.same_ssim import same_ssim_study
 from iqarena.report.tables import (
     attack_table,
     failure_table,
@@ -34,37 +37,55 @@ def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: 
     """Write every derived file of a run into ``out`` and return the boards as text for the terminal.
 
     Writes ``pairs.csv``, ``leaderboard_attacks.csv``, ``leaderboard_models.csv``, ``leaderboard.md``,
-    ``plots/*.{png,svg}`` and ``index.html``. ``gallery`` is the folder of kept pictures, if any. The three CSV
-    files depend on rows and manifest alone, byte for byte; only their ``seconds`` vary between runs.
-    Raises :class:`StoreError` when there are no rows.
+    ``plots/*.{png,svg}`` and ``index.html``, and what the suite's grid, SSIM search and diagnostics ask for.
+    ``gallery`` is the folder of kept pictures, if any. The CSV files depend on rows and manifest alone, byte for byte;
+    only their ``seconds`` vary between runs. Raises :class:`StoreError` when there are no rows.
     """
-    if not (rows["relation"] != "ensemble_member").any():
+    if not len(rows):
         raise StoreError("expected rows to report on, found none; finish the run first")
     out.mkdir(parents=True, exist_ok=True)
-    pairs = pair_table(rows, manifest)
-    attacks, models = attack_board(pairs, manifest), model_board(pairs, manifest)
+    everything, facts = rows, provenance(manifest, rows)
+    searched = {a["spec"] for a in manifest["attacks"] if a.get("searched")}
+    declared = {**manifest, "attacks": [a for a in manifest["attacks"] if not a.get("searched")]}
+    rows = rows[~rows["attack"].isin(searched)]
+    pairs = pair_table(rows, declared)
+    attacks, models = attack_board(pairs, declared), model_board(pairs, declared)
+    found = [
+        same_ssim_study(pair_table(everything, manifest) if searched else pairs, manifest),
+        ablation_study(pairs, declared),
+        agreement_study(pairs),
+    ]
+    studies = [study for study in found if study]
     files = {"leaderboard_attacks.csv": attacks, "leaderboard_models.csv": models, "pairs.csv": pairs.table}
+    files |= {name: table for study in studies for name, table in study.files.items()}
     for name, table in files.items():
         tidy(table).to_csv(out / name, index=False, float_format="%.6g", lineterminator="\n")
 
-    suite, facts = str(manifest.get("suite") or "run"), provenance(manifest, rows)
-    boards = [attack_table(attacks), model_table(models)]
-    remarks = [t for t in (flag_table(pairs.table), failure_table(rows), reconstruction_table(manifest)) if t]
+    suite = str(manifest.get("suite") or "run")
+    boards = [attack_table(attacks), model_table(models), *(study.table for study in studies)]
+    remarks = [t for t in (flag_table(pairs.table), failure_table(everything), reconstruction_table(declared)) if t]
     _write(out / "leaderboard.md", markdown(suite, boards, remarks, facts))
+    texts = {study.text: study.table for study in studies if study.text}
+    for name, table in texts.items():
+        _write(out / name, markdown(suite, [table], [], facts))
 
     ranked = [
         _draw(out, "attacks", plots.attack_ranks(attacks), "Ranked attacks with intervals"),
         _draw(out, "models", plots.model_ranks(models), "Ranked models with intervals"),
+        *(_draw(out, study.name, study.figure, study.table.title) for study in studies),
     ]
     maps = [
         _draw(out, f"heatmap_{plots.slug(label)}", figure, f"Heat map of {label}: sources by targets")
-        for label, figure in plots.heat_maps(pairs.table, manifest).items()
+        for label, figure in ({} if manifest.get("reference") else plots.heat_maps(pairs.table, declared)).items()
     ]
     kept = gallery_figure(gallery, rows) if gallery else None
     shown = _draw(out, "gallery", kept, "Clean and adversarial pictures", vector=False) if kept else None
     illustrated = list(zip(boards, ranked, strict=True))
-    _write(out / "index.html", page(suite, illustrated, maps, shown, remarks, facts, [*files, "leaderboard.md"]))
-    return terminal([attack_table(attacks, brief=True), boards[1]], facts)
+    _write(
+        out / "index.html", page(suite, illustrated, maps, shown, remarks, facts, [*files, "leaderboard.md", *texts])
+    )
+    brief = [attack_table(attacks, brief=True), *(table for table in boards[1:] if not table.details)]
+    return terminal(brief, facts)
 
 
 def _draw(out: Path, name: str, figure: Figure, alt: str, *, vector: bool = True) -> Picture:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from iqarena.report.pairs import COSTS, HELD_OUT, Pairs
+from iqarena.plan import HELD_OUT
+from iqarena.report.pairs import COSTS, Pairs
 from iqarena.stats import Floats, Ranking, divide, interval, mean_of_present, ranking
 
 SIGNIFICANT = 0.05  # on Holm-corrected p-values
@@ -55,7 +56,7 @@ def attack_board(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
         records.append(record)
         means.append(mean)
         samples.append(drawn)
-    return _ranked(records, ranking(np.array(means), np.stack(samples, axis=1)), "attack_label")
+    return ranked(records, ranking(np.array(means), np.stack(samples, axis=1)), "attack_label")
 
 
 def model_board(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
@@ -84,7 +85,7 @@ def model_board(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
         records.append(record)
         means.append(mean)
         samples.append(drawn)
-    return _ranked(records, ranking(-np.array(means), -np.stack(samples, axis=1)), "model")
+    return ranked(records, ranking(-np.array(means), -np.stack(samples, axis=1)), "model")
 
 
 def _mean_effect(pairs: Pairs, chosen: pd.Series) -> tuple[float, Floats]:
@@ -97,7 +98,8 @@ def _summary(name: str, mean: float, samples: Floats) -> dict[str, float]:
     return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
-def _ranked(records: list[dict[str, Any]], order: Ranking, name: str) -> pd.DataFrame:
+def ranked(records: list[dict[str, Any]], order: Ranking, name: str) -> pd.DataFrame:
+    """Records as a table with ranks in front, first rank first; ``name`` decides between equals."""
     board = pd.DataFrame(records)
     for at, (column, values) in enumerate(
         [("rank", order.rank), ("rank_low", order.low), ("rank_high", order.high), ("tie_group", order.group)]

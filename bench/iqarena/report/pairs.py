@@ -14,8 +14,8 @@ from iqarena.metrics.score_change import boundary_ratio, directed_effect, gain, 
 from iqarena.stats import Floats, cluster_weights, holm, interval, paired_test, weighted_mean, weighted_median
 
 KEY = ["attack", "source", "target"]
-HELD_OUT = ("transfer", "ensemble_holdout")
 MEANS = ["linf", "l2", "psnr", "ssim", "changed", "above_jnd", "own_gain", "zero_gradient"]
+WHY = ["cosine", "sign_agreement", "energy_low", "energy_middle", "energy_high", "filter_kept", "mask_kept"]
 COSTS = ["forwards", "backwards", "queries", "seconds"]
 ALL_ZERO = 0.99  # a mean share of exactly zero gradient entries above this is a gradient that is not there
 ROUNDING = 1e-6  # slack of a stored L∞ against its budget
@@ -23,12 +23,20 @@ ROUNDING = 1e-6  # slack of a stored L∞ against its budget
 
 @dataclass(frozen=True)
 class Pairs:
-    """``table`` with K pairs; ``samples`` ``(B, K)`` bootstrap means of the directed effect in target deviations;
-    ``rows`` what they were made from: every row but those of ensemble members, with ``directed_sd`` added."""
+    """``table`` with K pairs; of the directed effect in target deviations, ``samples`` ``(B, K)`` bootstrap means and
+    ``clusters`` ``(C, K)`` means per photograph; ``rows`` what they were made from, with ``directed_sd`` and ``unit``,
+    the picture's column in the bootstrap ``weights`` ``(B, pictures)``, added."""
 
     table: pd.DataFrame
     samples: Floats
+    clusters: Floats
     rows: pd.DataFrame
+    weights: Floats
+
+    def replicates(self, rows: pd.DataFrame, column: str) -> Floats:
+        """Bootstrap means ``(B,)`` of a column of some of the ``rows``, of what is not NaN."""
+        there = rows[rows[column].notna()]
+        return weighted_mean(there[column].to_numpy(), self.weights[:, there["unit"].to_numpy()])
 
 
 def pair_table(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Pairs:
@@ -41,10 +49,12 @@ def pair_table(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Pairs:
     images = rows.drop_duplicates("image").sort_values("image")
     weights = cluster_weights(images["cluster"].tolist(), seed=int(manifest["seed"]))
     rows["unit"] = np.searchsorted(images["image"].to_numpy(str), rows["image"].to_numpy(str))
+    why = [name for name in WHY if name in rows and rows[name].notna().any()]
     budgets = {a["label"]: a["eps"] for a in manifest["attacks"] if a.get("eps") is not None}
     records, samples = [], []
     for key, group in rows.groupby(KEY, sort=True):
         record, sample = _pair(group, weights, budgets)
+        record |= {name: float(group[name].mean()) for name in why}
         records.append(dict(zip(KEY, key, strict=True)) | record)  # pyright: ignore[reportArgumentType]
         samples.append(sample)
     table = pd.DataFrame(records)
@@ -56,7 +66,9 @@ def pair_table(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Pairs:
         table.insert(at, f"{name}_low", np.where(table["n_clusters"] > 1, low, np.nan))
         table.insert(at + 1, f"{name}_high", np.where(table["n_clusters"] > 1, high, np.nan))
     table = table.drop(columns="n_clusters")
-    return Pairs(_with_tests(table, rows, manifest.get("baselines")), drawn[:, 4], rows)
+    per_cluster = rows.pivot_table(index=KEY, columns="cluster", values="directed_sd", aggfunc="mean", observed=True)
+    clusters = per_cluster.reindex(pd.MultiIndex.from_frame(table[KEY])).to_numpy(float).T
+    return Pairs(_with_tests(table, clusters, manifest.get("baselines")), drawn[:, 4], clusters, rows, weights)
 
 
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
@@ -66,10 +78,20 @@ def tidy(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_effects(rows: pd.DataFrame) -> pd.DataFrame:
-    """Sorted copy without ensemble members; failed rows have no numbers; the three effects added."""
-    rows = rows[rows["relation"] != "ensemble_member"].sort_values([*KEY, "image", "repeat"], kind="stable")
+    """Sorted copy; failed rows have no numbers; the three effects added."""
+    rows = rows.sort_values([*KEY, "image", "repeat"], kind="stable")
     rows = rows.reset_index(drop=True).assign(ok=lambda r: r["status"] == "ok")
-    numeric = ["direction", "score_clean", "score_adv", "score_control", "score_float", "mos", *MEANS, *COSTS]
+    numeric = [
+        *(name for name in WHY if name in rows),
+        "direction",
+        "score_clean",
+        "score_adv",
+        "score_control",
+        "score_float",
+        "mos",
+        *MEANS,
+        *COSTS,
+    ]
     rows[numeric] = rows[numeric].astype(float).where(rows["ok"], axis=0)
     s, clean, attacked = (rows[c].to_numpy() for c in ("direction", "score_clean", "score_adv"))
     rows["gain"] = gain(clean, attacked, s)
@@ -116,12 +138,10 @@ def _flags(record: Mapping[str, Any], linf: float, eps: float | None) -> Iterabl
         yield "over_budget"
 
 
-def _with_tests(table: pd.DataFrame, rows: pd.DataFrame, baselines: Iterable[str] | None) -> pd.DataFrame:
+def _with_tests(table: pd.DataFrame, clusters: Floats, baselines: Iterable[str] | None) -> pd.DataFrame:
     """Add each attack's paired test against the strongest baseline on the same source and target."""
     labels = table["attack_label"]
     is_baseline = labels.isin(list(baselines)) if baselines is not None else ~labels.str.startswith("sega")
-    per_cluster = rows.pivot_table(index=KEY, columns="cluster", values="directed_sd", aggfunc="mean", observed=True)
-    per_cluster = per_cluster.reindex(pd.MultiIndex.from_frame(table[KEY])).to_numpy(float)
     effect = table["directed_sd_mean"].to_numpy(float)
     strength = np.where(is_baseline & ~np.isnan(effect), effect, -np.inf)
     opponent, gap, p = [""] * len(table), np.full(len(table), np.nan), np.full(len(table), np.nan)
@@ -133,7 +153,7 @@ def _with_tests(table: pd.DataFrame, rows: pd.DataFrame, baselines: Iterable[str
         for k in (k for k in places if k != strongest):
             opponent[k] = str(labels[strongest])
             gap[k] = effect[k] - effect[strongest]
-            p[k] = paired_test(per_cluster[k], per_cluster[strongest])
+            p[k] = paired_test(clusters[:, k], clusters[:, strongest])
     return table.assign(baseline=opponent, baseline_gap=gap, p=p, p_holm=holm(p))
 
 

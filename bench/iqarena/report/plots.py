@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from iqarena.report.pairs import HELD_OUT
+from iqarena.plan import HELD_OUT
 from iqarena.report.tables import number, short_source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE = "#0072B2", "#D55E00"  # of Okabe and Ito's palette
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"  # of Okabe and Ito's palette
 UNIT = """mean directed effect,
 in standard deviations of the target's clean scores
 (bars: 95 % bootstrap interval over pictures)"""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from iqarena.report.pairs import HELD_OUT
+from iqarena.plan import HELD_OUT
 from iqarena.spec import parse
 
 LEGEND = {
@@ -44,7 +44,9 @@ class Table:
     rows: list[list[str]]
     names: int = 1
     note: str = ""
+    summary: Mapping[str, str] = field(default_factory=dict)
     last_is_name: bool = False
+    details: bool = False  # for files, not for the terminal
 
     @property
     def left(self) -> list[bool]:
@@ -62,10 +64,10 @@ def attack_table(board: pd.DataFrame, *, brief: bool = False) -> Table:
     rows = []
     for r in board.to_dict("records"):
         cells = {
-            "Rank": _rank(r),
-            "Tie": _tie(r["tie_group"]),
+            "Rank": rank_text(r),
+            "Tie": tie_text(r["tie_group"]),
             "Attack": r["attack_label"],
-            "Directed effect": _with_interval(r, "directed_sd"),
+            "Directed effect": with_interval(r, "directed_sd"),
             "Transfer": number(r["transfer_directed_sd"]),
             "Ensemble": number(r["ensemble_holdout_directed_sd"]),
             "White-box*": number(r["whitebox_directed_sd"]),
@@ -89,8 +91,8 @@ def model_table(board: pd.DataFrame) -> Table:
     for r in board.to_dict("records"):
         attack, source = r["strongest_attack"], r["strongest_source"]
         rows.append([
-            _rank(r), _tie(r["tie_group"]), r["model"], _with_interval(r, "directed_sd"), number(r["srocc"]),
-            _with_interval(r, "source_directed_sd"), number(r["strongest_directed_sd"]),
+            rank_text(r), tie_text(r["tie_group"]), r["model"], with_interval(r, "directed_sd"), number(r["srocc"]),
+            with_interval(r, "source_directed_sd"), number(r["strongest_directed_sd"]),
             f"{attack} from {short_source(source)}" if attack else "",
         ])  # fmt: skip
     note = "As targets of all held-out attacks but the floors, most robust (smallest effect) first. "
@@ -100,9 +102,14 @@ def model_table(board: pd.DataFrame) -> Table:
 
 def short_source(source: str) -> str:
     """``ensemble of 4`` for a source of several members, else the source itself."""
+    members = source_size(source)
+    return f"ensemble of {members}" if members > 1 else source
+
+
+def source_size(source: str) -> int:
+    """How many models a source has."""
     calls = parse(source).calls
-    joined = len(calls) == 1 and calls[0].name == "ensemble"
-    return f"ensemble of {len(calls[0].args)}" if joined else source
+    return len(calls[0].args) if len(calls) == 1 and calls[0].name == "ensemble" else 1
 
 
 def flag_table(pairs: pd.DataFrame) -> Table | None:
@@ -146,6 +153,7 @@ def provenance(manifest: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, str
         "Seed": str(manifest["seed"]),
         "Run": f"{manifest.get('started', '')} to {manifest.get('finished') or 'unfinished'}",
         "Results": f"{ok} of {planned} planned rows are there ({_percent(ok, planned)})",
+        "Gradients": _gradients(rows, manifest.get("gradients")),
         "Size": f"{rows['image'].nunique()} pictures in {rows['cluster'].nunique()} clusters, "
         f"{rows['attack_label'].nunique()} attacks, "
         f"{held_out[['source', 'target']].drop_duplicates().shape[0]} held-out pairs of source and target",
@@ -158,6 +166,17 @@ def provenance(manifest: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, str
     return {name: str(text) for name, text in facts.items() if text}
 
 
+def _gradients(rows: pd.DataFrame, counts: Mapping[str, Any] | None) -> str:
+    """How many gradients the rows say were asked for, and how many the run says it evaluated for them."""
+    if not counts:
+        return ""
+    crafted = rows.drop_duplicates(["attack", "source", "image", "repeat"])
+    asked = f"{crafted['backwards'].sum():,.0f} gradients of a picture asked for by the attacks"
+    if counts["resumed"]:
+        return f"{asked}; the last invocation, which went on from earlier rows, evaluated {counts['evaluated']:,}"
+    return f"{asked}, {counts['evaluated']:,} evaluated; the others were remembered"
+
+
 def number(value: float, digits: int = 2) -> str:
     """Fixed digits with a true minus sign; zero has no sign; empty for NaN."""
     if math.isnan(value):
@@ -165,21 +184,28 @@ def number(value: float, digits: int = 2) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
-def _with_interval(record: Mapping[Any, Any], name: str) -> str:
+def with_interval(record: Mapping[Any, Any], name: str, *, signed: bool = False) -> str:
+    """``0.41 [0.37, 0.45]``; ``signed`` for a difference; empty for NaN."""
     value, low, high = record[name], record[f"{name}_low"], record[f"{name}_high"]
     if math.isnan(value):
         return ""
-    return number(value) if math.isnan(low) else f"{number(value)} [{number(low)}, {number(high)}]"
+    text = f"+{number(value)}" if signed and value > 0 else number(value)
+    return text if math.isnan(low) else f"{text} [{number(low)}, {number(high)}]"
 
 
-def _rank(record: Mapping[Any, Any]) -> str:
+def p_value(p: float) -> str:
+    """Two digits that count; empty for NaN."""
+    return "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def rank_text(record: Mapping[Any, Any]) -> str:
     if math.isnan(record["rank"]):
         return ""
     low, high = record["rank_low"], record["rank_high"]
     return f"{record['rank']:.0f}" + ("" if math.isnan(low) else f" [{low:.0f}–{high:.0f}]")
 
 
-def _tie(group: float) -> str:
+def tie_text(group: float) -> str:
     """a, b, …, z, aa, ab, …"""
     if math.isnan(group):
         return ""

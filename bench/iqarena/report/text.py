@@ -24,14 +24,15 @@ def markdown(suite: str, boards: Sequence[Table], remarks: Sequence[Table], fact
 
 def terminal(boards: Sequence[Table], facts: Mapping[str, str]) -> str:
     """The same boards in plain text, with the one line on what is there."""
-    parts = [f"{t.title}: {t.note}\n\n{_grid(t, t.rows, 'simple')}" for t in boards]
-    return "\n\n".join([*parts, facts["Results"]]) + "\n"
+    parts = [f"{t.title}: {' '.join(t.note.split())}\n\n{_grid(t, t.rows, 'simple')}" for t in boards]
+    said = [facts[name] for name in ("Results", "Gradients") if name in facts]
+    return "\n\n".join([*parts, "\n".join(said)]) + "\n"
 
 
 def _section(table: Table) -> str:
     rows = [[_escape(cell) for cell in row] for row in table.rows]
     grid = _grid(table, rows, "github")
-    return "\n\n".join(filter(None, [f"## {table.title}", _escape(table.note), grid]))
+    return "\n\n".join(filter(None, [f"## {table.title}", _escape(table.note), _bullets(table.summary), grid]))
 
 
 def _grid(table: Table, rows: Sequence[Sequence[str]], style: str) -> str:

@@ -1,0 +1,304 @@
+"""Main effects, effects at the same SSIM and agreement on made-up rows whose answers are known."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats as scipy_stats
+
+from iqarena.report import derive
+from iqarena.report.ablation import ablation_study, factor_levels
+from iqarena.report.agreement import agreement_study
+from iqarena.report.pairs import Pairs, pair_table
+from iqarena.report.same_ssim import same_ssim_study
+from iqarena.report.study import weighted_sum
+from iqarena.spec import parse
+from iqarena.stats import holm
+
+TARGETS = ["a", "b", "c"]
+SOURCES = {"a": 1, "b": 1, "c": 1, "ensemble(b, c)": 2, "ensemble(a, c)": 2, "ensemble(a, b)": 2}
+MASKS = {"none": 0.0, "jnd(threshold=6)": 1.0, "jnd(threshold=3)|random(keep=0.5)": -2.0}
+STEPS = {"1": 0.0, "5": 0.5}
+GRID = {"attack": "sega", "steps": [1, 5], "mask": list(MASKS)}
+
+
+def spec(mask: str, steps: str, eps: str = "8/255") -> str:
+    return f"sega(eps={eps}, steps={steps}, mask={mask}, samples=20)"
+
+
+def make_rows(
+    effects: dict[str, float],
+    *,
+    sources: dict[str, int] | None = None,
+    noise: float = 1.0,
+    seed: int = 0,
+    **columns: Any,
+) -> pd.DataFrame:
+    """Every attack from every source on every target outside it: its effect, and as much again for each source model
+    beyond the first, in deviations of the target, plus noise; 20 pictures of 10 photographs."""
+    rng = np.random.default_rng(seed)
+    clean = {target: rng.uniform(10, 90, 20) for target in TARGETS}
+    rows = []
+    for (attack, effect), (source, size), target in itertools.product(
+        effects.items(), (sources or SOURCES).items(), TARGETS
+    ):
+        members = source.removeprefix("ensemble(").rstrip(")").split(", ")
+        if size > 1 and target in members:
+            continue
+        relation = "whitebox" if target in members else "transfer" if size == 1 else "ensemble_holdout"
+        deviation = clean[target].std(ddof=1)
+        for k, f in enumerate(clean[target]):
+            s = -1 if f > 50 else 1
+            change = s * deviation * (effect + (size - 1) + noise * rng.normal())
+            rows.append({
+                "attack": attack, "attack_label": attack, "source": source, "target": target, "relation": relation,
+                "image": f"i{k:02d}", "cluster": f"c{k // 2}", "repeat": 0, "status": "ok", "message": "",
+                "direction": s, "score_clean": f, "score_adv": f + change, "score_control": f - change,
+                "score_float": f + change, "mos": np.nan, "own_gain": 1.0, "linf": 8 / 255, "l2": 1.0, "psnr": 30.0,
+                "ssim": 0.9, "changed": 1.0, "above_jnd": 0.0, "zero_gradient": 0.0, "forwards": 20, "backwards": 20,
+                "queries": 0, "seconds": 0.1, "sha256": "", **columns,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def make_manifest(effects: dict[str, float], **more: Any) -> dict[str, Any]:
+    attacks = [
+        {"spec": a, "label": a, "eps": 8 / 255, "access": "gradient", "reconstructed": ""}
+        for a in dict.fromkeys(effects)
+    ]
+    return {"seed": 1, "attacks": attacks, "targets": TARGETS, "sources": list(SOURCES), "settings": {}, **more}
+
+
+FACTORIAL = {spec(mask, steps): MASKS[mask] + STEPS[steps] for steps in STEPS for mask in MASKS}
+WITH_NOISE = {"noise(eps=8/255)": 0.0, **FACTORIAL}
+MANIFEST = make_manifest(WITH_NOISE, reference=spec("jnd(threshold=6)", "1"), settings={"grid": GRID})
+
+
+def main_effects(pairs: Pairs) -> dict[tuple[str, str], dict[Any, Any]]:
+    study = ablation_study(pairs, MANIFEST)
+    assert study is not None
+    return {(r["factor"], r["level"]): r for r in study.files["main_effects.csv"].to_dict("records")}
+
+
+@cache
+def whole(noise: float) -> Pairs:
+    return pair_table(make_rows(WITH_NOISE, noise=noise), MANIFEST)
+
+
+def test_factors_are_read_back_from_specs_and_sources() -> None:
+    table = whole(0.0).table
+    levels, reference = factor_levels(table, MANIFEST)
+    assert reference == {"steps": "1", "mask": "jnd(threshold=6)", "sources": "2"}
+    assert {name: list(levels[name].cat.categories) for name in levels} == {
+        "steps": ["1", "5"], "mask": list(MASKS), "sources": ["1", "2"]
+    }  # fmt: skip
+    for k, found in enumerate(levels.astype(object).to_dict("records")):
+        attack, source = table["attack"][k], table["source"][k]
+        assert found["sources"] == str(SOURCES[source])
+        if attack.startswith("sega"):
+            assert spec(found["mask"], found["steps"]) == attack
+        else:
+            assert pd.isna(found["mask"]), "an attack outside the grid has no level"
+    other = table.assign(attack=table["attack"].str.replace("samples=20", "samples=5"))
+    grid = factor_levels(other, {**MANIFEST, "attacks": []})[0]
+    assert grid["mask"].isna().all(), "nor has one that differs from the reference elsewhere"
+
+
+def test_main_effects_without_noise_are_the_ones_put_in() -> None:
+    found = main_effects(whole(0.0))
+    mean_mask, mean_steps, mean_sources = np.mean([*MASKS.values()]), np.mean([*STEPS.values()]), 0.5
+    for mask, effect in MASKS.items():
+        line = found["mask", mask]
+        assert line["directed_sd"] == pytest.approx(effect + mean_steps + mean_sources)
+        assert line["directed_sd_low"] == pytest.approx(line["directed_sd_high"]) == pytest.approx(line["directed_sd"])
+        if mask != "jnd(threshold=6)":
+            assert line["difference"] == pytest.approx(effect - MASKS["jnd(threshold=6)"])
+            assert line["p"] == pytest.approx(2 / 2**10), "ten photographs, all on one side"
+    assert found["steps", "5"]["difference"] == pytest.approx(0.5)
+    assert found["steps", "5"]["verdict"] == "helped"
+    assert found["mask", "none"]["verdict"] == "hurt"
+    assert found["sources", "1"]["directed_sd"] == pytest.approx(mean_mask + mean_steps)
+    assert found["sources", "1"]["difference"] == pytest.approx(-1)
+    assert [r["level"] for r in found.values() if r["verdict"] == "reference"] == ["1", "jnd(threshold=6)", "2"]
+    compared = [r for r in found.values() if r["verdict"] != "reference"]
+    assert [r["p_holm"] for r in compared] == pytest.approx([4 * 2 / 2**10] * 4), "four comparisons in all"
+
+
+def test_the_paired_p_value_is_scipys_over_photographs() -> None:
+    found, effects = main_effects(whole(3.0)), whole(3.0).rows
+    held_out = effects[(effects["relation"] != "whitebox") & effects["attack"].str.startswith("sega")]
+    # two targets sources of one model each, one of two: by combination and target first, as every one counts once
+    cell = held_out.assign(
+        mask=held_out["attack"].str.extract(r"mask=(.*), samples")[0], size=held_out["source"].map(SOURCES)
+    )
+    cell["steps"] = cell["attack"].str.extract(r"steps=(\d)")[0]
+    means = cell.groupby(["mask", "steps", "size", "target", "cluster"])["directed_sd"].mean()
+    per_photograph = means.groupby(["mask", "cluster"]).mean().unstack("mask")
+    for mask in ("none", "jnd(threshold=3)|random(keep=0.5)"):
+        expected = scipy_stats.wilcoxon(per_photograph[mask], per_photograph["jnd(threshold=6)"])
+        assert found["mask", mask]["p"] == pytest.approx(expected.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+        gap = per_photograph[mask].mean() - per_photograph["jnd(threshold=6)"].mean()
+        assert found["mask", mask]["difference"] == pytest.approx(gap)
+        assert found["mask", mask]["difference_low"] < gap < found["mask", mask]["difference_high"]
+    p, p_holm = (np.array([r[name] for r in found.values()]) for name in ("p", "p_holm"))
+    np.testing.assert_array_equal(p_holm, holm(p))
+
+
+def test_levels_are_compared_on_the_targets_that_all_have() -> None:
+    """A target that only the larger ensembles leave out must not pass for an effect of their size."""
+    sources = {"a": 1, "b": 1, "ensemble(a, b)": 2}
+    rows = make_rows(WITH_NOISE, sources=sources, noise=0.0)
+    strange = rows["target"] == "c"
+    rows.loc[strange, "score_adv"] += 100 * rows.loc[strange, "direction"]
+    found = main_effects(pair_table(rows, MANIFEST))
+    assert found["sources", "1"]["n_pairs"] == 2 * len(FACTORIAL), "two single sources, the one target in common"
+    assert found["sources", "1"]["difference"] == pytest.approx(-1)
+
+
+def test_cells_are_one_line_per_combination_and_relation() -> None:
+    study = ablation_study(whole(0.0), MANIFEST)
+    assert study is not None
+    cells = study.files["ablation.csv"]
+    assert len(cells) == len(FACTORIAL) * 3
+    assert list(cells.columns[:4]) == ["steps", "mask", "sources", "relation"]
+    single = cells[(cells["sources"] == "1") & (cells["relation"] == "transfer")]
+    assert (single["n_pairs"] == 6).all()
+    assert (single["n"] == 6 * 20).all()
+    wanted = [STEPS[s] + MASKS[m] for s, m in zip(single["steps"], single["mask"], strict=True)]
+    np.testing.assert_allclose(single["directed_sd"], wanted)
+
+
+def test_an_ablation_is_written_and_survives_what_failed(tmp_path: Path) -> None:
+    rows = make_rows(WITH_NOISE, noise=0.5)
+    failed = rows["attack"] == spec("none", "5")
+    rows = rows.astype(dict.fromkeys(rows.select_dtypes("number").columns.drop("repeat"), float))
+    rows.loc[failed, rows.select_dtypes("float").columns] = np.nan
+    rows.loc[failed, "status"] = "error"
+    manifest = {**MANIFEST, "gradients": {"evaluated": 120, "resumed": False}}
+    said = derive(rows, manifest, tmp_path)
+    text = (tmp_path / "ablation.md").read_text()
+    assert "**Helped**: steps = 5 instead of 1 (+0.5" in text
+    assert "**Hurt**: mask = none instead of jnd(threshold=6)" in text
+    assert "evaluated; the others were remembered" in said
+    asked = 20 * len(rows[~failed].drop_duplicates(["attack", "source", "image"]))
+    assert f"{asked:,} gradients of a picture asked for by the attacks, 120 evaluated" in text
+    assert (tmp_path / "plots" / "main_effects.svg").exists()
+    assert not list((tmp_path / "plots").glob("heatmap*")), "a hundred maps help nobody"
+    page = (tmp_path / "index.html").read_text()
+    assert "main_effects.csv" in page
+    assert "steps = 5 instead of 1" in page
+    everything = main_effects(pair_table(rows.assign(status="error"), MANIFEST))
+    assert all(np.isnan(r["directed_sd"]) for r in everything.values())
+    assert {r["verdict"] for r in everything.values()} == {"reference", "no difference shown"}
+
+
+def at_budgets(budgets: dict[int, tuple[float, float]], name: str = "sega") -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Rows of an attack at budgets → (effect, SSIM); pictures differ in SSIM, and budgets apart from 8 are searched."""
+    some, attacks = [], []
+    for level, (effect, ssim) in budgets.items():
+        attack = f"{name}(eps={level}/255)"
+        rows = make_rows({attack: effect}, noise=0.0)
+        wobble = rows["image"].str[1:].astype(int) / 1000 - 0.0095
+        some.append(rows.assign(ssim=ssim + wobble, linf=level / 255))
+        attacks.append({"spec": attack, "label": attack, "eps": level / 255, "access": "gradient", "reconstructed": ""})
+        attacks[-1] |= {} if level == 8 else {"searched": True}
+    return pd.concat(some), {"attacks": attacks}
+
+
+def test_the_effect_at_an_ssim_is_interpolated_between_its_neighbours() -> None:
+    rows, manifest = at_budgets({8: (2.0, 0.80), 4: (1.0, 0.95), 5: (1.4, 0.91), 6: (1.6, 0.87)})
+    manifest = {**make_manifest({}), **manifest, "settings": {"ssim": 0.9}}
+    study = same_ssim_study(pair_table(rows, manifest), manifest)
+    assert study is not None
+    line = study.files["same_ssim.csv"].iloc[0]
+    beyond_first = 3 / 9  # of nine held-out pairs, three are of ensembles of two, each worth 1 more
+    assert line["levels"] == "5–6"
+    assert line["budget"] == pytest.approx(5.25)
+    assert line["directed_sd"] == pytest.approx(1.4 + 0.25 * 0.2 + beyond_first)
+    # a replicate with other pictures has another SSIM at both budgets, and so another place between them
+    images = np.arange(20) / 1000 - 0.0095
+    weights = pair_table(rows, manifest).weights
+    shift = weights @ images / weights.sum(axis=1)
+    drawn = 1.4 + (0.91 + shift - 0.9) / 0.04 * 0.2 + beyond_first
+    assert line["directed_sd_low"] == pytest.approx(np.quantile(drawn, 0.025))
+    assert line["directed_sd_high"] == pytest.approx(np.quantile(drawn, 0.975))
+    assert study.files["ssim_levels.csv"]["level"].tolist() == [4, 5, 6, 8]
+
+
+def test_the_boards_show_declared_budgets_and_the_table_all(tmp_path: Path) -> None:
+    found, merged = [], []
+    for name, strength in (("sega", 1.0), ("fgsm", 0.5), ("noise", 0.0)):
+        rows, manifest = at_budgets({8: (2 * strength, 0.88), 7: (strength, 0.92)}, name)
+        found.append(rows)
+        merged += manifest["attacks"]
+    rows, far = at_budgets({8: (1.0, 0.99)}, "faint")
+    manifest = {**make_manifest({}), "attacks": [*merged, *far["attacks"]], "settings": {"ssim": 0.9}}
+    derive(pd.concat([*found, rows]), manifest, tmp_path)
+    board = pd.read_csv(tmp_path / "leaderboard_attacks.csv")
+    assert sorted(board["attack_label"]) == [
+        "faint(eps=8/255)",
+        "fgsm(eps=8/255)",
+        "noise(eps=8/255)",
+        "sega(eps=8/255)",
+    ]
+    table = pd.read_csv(tmp_path / "same_ssim.csv")
+    assert table["attack"].tolist() == ["sega", "fgsm", "noise", "faint"]
+    assert table["directed_sd"][:3].tolist() == pytest.approx([1.5 + 1 / 3, 0.75 + 1 / 3, 1 / 3], rel=1e-5)
+    assert table["rank"].tolist()[:3] == [1, 2, 3]
+    assert table.iloc[3][["rank", "directed_sd", "levels"]].isna().all()
+    assert "Attacks at the same SSIM, 0.9" in (tmp_path / "leaderboard.md").read_text()
+    assert (tmp_path / "plots" / "same_ssim.png").exists()
+
+
+def agreeing(pairs: int = 9) -> pd.DataFrame:
+    """Attacks whose cosine with every target grows with their effect, and noise with neither."""
+    effects = {"one": 0.5, "two": 1.0, "three": 2.0, "noise": -5.0}
+    rows = make_rows(effects, noise=0.1, energy_low=0.5)
+    rows["cosine"] = rows["attack"].map({"one": 0.1, "two": 0.2, "three": 0.3, "noise": 0.0}) + rows["source"].map(
+        SOURCES
+    )
+    rows.loc[rows["attack"] == "noise", ["forwards", "backwards"]] = 0
+    return rows
+
+
+def test_agreement_is_the_rank_correlation_over_pairs_without_floors(tmp_path: Path) -> None:
+    rows = agreeing()
+    manifest = make_manifest(dict.fromkeys(["one", "two", "three", "noise"], 0.0))
+    pairs = pair_table(rows, manifest)
+    study = agreement_study(pairs)
+    assert study is not None
+    table = pairs.table
+    real = table[(table["relation"] != "whitebox") & (table["attack"] != "noise")]
+    expected = scipy_stats.spearmanr(real["cosine"], real["directed_sd_mean"])[0]
+    said = study.table.summary["Rank correlation"]
+    assert said.startswith(f"Spearman's ρ = {expected:.2f} [")
+    assert f"over {len(real)} points" in said
+    assert [row[0] for row in study.table.rows] == ["three", "two", "one", "noise"]
+    derive(rows, manifest, tmp_path)
+    assert (tmp_path / "plots" / "agreement.png").exists()
+    assert agreement_study(pair_table(rows.drop(columns="cosine"), manifest)) is None
+
+
+def test_a_weighted_sum_does_not_look_at_pairs_of_weight_zero() -> None:
+    rows = make_rows({"one": 1.0, "two": 2.0})
+    whole = pair_table(rows, make_manifest({}))
+    one = np.array(whole.table["attack"] == "one", float)
+    before = weighted_sum(whole, one)
+    some, cut = (np.where(one > 0, values, np.nan) for values in (whole.samples, whole.clusters))
+    hole = dataclasses.replace(whole, samples=some, clusters=cut)
+    after = weighted_sum(hole, one)
+    assert (after.value, after.p) == (before.value, before.p)
+    np.testing.assert_array_equal(after.samples, before.samples)
+    assert np.isnan(weighted_sum(whole, 0 * one).value)
+
+
+def test_specs_are_written_as_they_were_read() -> None:
+    for text in ("sega", spec("jnd(threshold=3)|random(keep=0.5)", "5"), "ensemble(a, b|c)", "x(-1e-3, y=2)"):
+        assert str(parse(text)) == text
