@@ -25,7 +25,6 @@ _MUST_MATCH = ("settings", "device", "precision")  # versions, weights and pictu
 
 def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]:
     """Everything known before the run starts."""
-    pairs = sum(len(plan.scored(source)) for source in plan.sources)
     items = shard_items(plan)
     return {
         "suite": plan.suite.name,
@@ -46,6 +45,7 @@ def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]
         "attacks": [
             {
                 "spec": repr(a), "label": a.label, "eps": a.eps, "version": a.version, "access": a.access,
+                "queries": a.queries,
                 "reconstructed": a.reconstructed, "bibtex": a.bibtex,
             }
             for a in plan.attacks
@@ -53,8 +53,11 @@ def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]
         "sources": [s.spec for s in plan.sources],
         "targets": [repr(t) for t in plan.targets],
         "baselines": list(plan.baselines),
-        "models": {repr(m): {"weights_sha256": m.weights_sha256, "facts": m.facts} for m in plan.models},
-        "planned": len(items) * len(plan.attacks) * pairs * plan.suite.repeats,
+        "models": {
+            repr(m): {"weights_sha256": m.weights_sha256, "stochastic": m.stochastic, "facts": m.facts}
+            for m in plan.models
+        },
+        "planned": len(items) * len(plan.results()) * plan.suite.repeats,
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from iqarena.api import AttackError
 from iqarena.scorer import Scorer
 from iqarena.seeding import Streams
+from iqarena.target import Target
 
 
 class Source:
@@ -18,7 +19,7 @@ class Source:
 
     ``forwards`` and ``backwards`` count what the attack asked for: one of each per member and gradient. What ``memo``
     already holds for these clean images is not evaluated again but is counted, so that an attack's cost is the same
-    alone and among others. ``queries`` counts the scores that a query attack saw.
+    alone and among others. A query attack has a ``target`` beside, or instead of, the source; its counts are there.
     """
 
     def __init__(
@@ -27,25 +28,31 @@ class Source:
         images: Tensor,
         streams: Streams,
         *,
-        access: Literal["gradient", "score", "none"] = "gradient",
+        access: Literal["gradient", "score", "gradient+score", "none"] = "gradient",
         memo: dict[Any, Any] | None = None,
+        target: Target | None = None,
     ) -> None:
         self._scorers = tuple(scorers)
         self._images = images
         self._streams = streams
         self._access = access
         self._memo: dict[Any, Any] = {} if memo is None else memo
-        self.forwards = self.backwards = self.queries = 0
+        self._target = target
+        self.forwards = self.backwards = 0
         self.zero_gradient: Tensor | None = None  # share of exactly zero entries in the first gradient, per image
+
+    @property
+    def target(self) -> Target:
+        """The target, for an attack that may ask for its scores."""
+        if self._target is None or "score" not in self._access:
+            raise AttackError(f"this attack declares access = {self._access!r} but asked for the target")
+        return self._target
 
     def score(self, x: Tensor) -> Tensor:
         """Mean score of the members, ``(N,)`` on 0–100."""
-        if self._access == "none":
-            raise AttackError("this attack declares access = 'none' but asked for a score")
-        if self._access == "score":
-            self.queries += 1
-        else:
-            self.forwards += len(self._scorers)
+        if "gradient" not in self._access:
+            raise AttackError(f"this attack declares access = {self._access!r} but asked for a score of the source")
+        self.forwards += len(self._scorers)
         return torch.stack([s.score(x) for s in self._scorers]).mean(0).to(x)
 
     def gradient(self, x: Tensor) -> Tensor:
@@ -95,7 +102,7 @@ class Source:
         return self._memo[key]
 
     def _check_access(self) -> None:
-        if self._access != "gradient":
+        if "gradient" not in self._access:
             raise AttackError(f"this attack declares access = {self._access!r} but asked for a gradient")
 
     def _mean(self, evaluated: list[tuple[Tensor, Tensor]], samples: int) -> tuple[Tensor, Tensor]:

@@ -18,13 +18,15 @@ from typing import Any
 
 import pandas as pd
 
+from iqarena.api import CHECKPOINTS
 from iqarena.errors import StoreError
 
 NAMES = ["image", "repeat", "attack", "source", "target"]
 _TEXT = ["key", *NAMES, "attack_label", "relation", "cluster", "image_sha256", "status", "message", "sha256"]
 _NUMBERS = [
     "mos", "direction", "score_clean", "score_adv", "score_control", "score_float", "own_gain", "linf", "l2", "psnr",
-    "ssim", "changed", "above_jnd", "zero_gradient", "forwards", "backwards", "queries", "seconds",
+    "ssim", "changed", "above_jnd", "zero_gradient", "forwards", "backwards", "queries", "no_response", "seconds",
+    *(f"score_at_{at}" for at in CHECKPOINTS), *(f"control_at_{at}" for at in CHECKPOINTS),
 ]  # fmt: skip
 COLUMNS: dict[str, type] = {**dict.fromkeys(_TEXT, str), "repeat": int, **dict.fromkeys(_NUMBERS, float)}
 _ABANDONED = 3600  # seconds after which a temporary file is nobody's
@@ -147,8 +149,16 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(values, dtype=COLUMNS[name]) for name, values in columns.items()})
 
 
+def _filled(frame: pd.DataFrame) -> pd.DataFrame:
+    """``frame`` with the columns that rows of an earlier version lack, empty."""
+    lacking = {name: "" if kind is str else float("nan") for name, kind in COLUMNS.items() if name not in frame}
+    return frame.assign(**lacking)[list(COLUMNS)]
+
+
 def _read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path, columns=columns)
+        if columns:
+            return pd.read_parquet(path, columns=columns)
+        return _filled(pd.read_parquet(path))
     except Exception as error:  # whatever a reader says of damaged bytes
         raise StoreError(f"{path}: not a readable row file ({error}); remove it and run again") from None

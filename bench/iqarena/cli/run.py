@@ -134,7 +134,7 @@ def _execute(plan: Plan, store: Store, options: Options, overwrite: str) -> tupl
         manifest["started"] = earlier["started"]
     else:
         store.write_manifest(manifest)
-    cells = len(shard_items(plan, options.shard)) * len(plan.sources) * plan.suite.repeats
+    cells = len(shard_items(plan, options.shard)) * len(plan.cells) * plan.suite.repeats
     # delay: the bar comes with the first cell, so that a mistake found while loading is one line
     with tqdm(total=cells, desc=plan.suite.name, unit="cell", smoothing=0.02, delay=1e-3) as bar:
         run_plan(plan, store, options, tick=bar.update)
