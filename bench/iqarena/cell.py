@@ -107,7 +107,7 @@ def _run_cell(bench: Bench, source: SourceSpec, batch: Batch, repeat: int) -> No
 def _crafted_for(plan: Plan, source: SourceSpec) -> Iterator[tuple[Attack, tuple[Model, ...]]]:
     """Each attack with the targets of one crafting: all of them together, or each alone if it is queried."""
     for attack in plan.attacks:
-        targets = plan.scored(source, attack)
+        targets = plan.met(attack, source)
         for some in [(t,) for t in targets] if attack.queries else [targets]:
             if some:
                 yield attack, some

@@ -76,11 +76,15 @@ class Plan:
         queried = self.targets if any(a.access == "score" for a in self.attacks) else ()
         return tuple(dict.fromkeys([*self.sources, *(SourceSpec((t,)) for t in queried)]))
 
-    def scored(self, source: SourceSpec, attack: Attack) -> tuple[Model, ...]:
-        """The targets that ``attack`` meets from ``source``.
+    def scored(self, source: SourceSpec) -> tuple[Model, ...]:
+        """The targets that pictures crafted on ``source`` are scored with: all but an ensemble's own members."""
+        return tuple(t for t in self.targets if source.relation(t) != "ensemble_member")
 
-        A transfer attack's pictures are scored with all targets but an ensemble's own members. A query attack has no
-        source but its target; one that also takes gradients attacks every target that its source does not hold.
+    def met(self, attack: Attack, source: SourceSpec) -> tuple[Model, ...]:
+        """The targets that ``attack`` meets from ``source``, one of :attr:`cells`.
+
+        A query attack has no source but its target; one that also takes gradients attacks every target that its
+        source does not hold.
         """
         if attack.access == "score":
             return tuple(t for t in self.targets if source.models == (t,))
@@ -88,11 +92,11 @@ class Plan:
             return ()
         if attack.access == "gradient+score":
             return tuple(t for t in self.targets if t not in source.models)
-        return tuple(t for t in self.targets if source.relation(t) != "ensemble_member")
+        return self.scored(source)
 
     def results(self) -> list[tuple[Attack, SourceSpec, Model]]:
         """All that is measured on each picture."""
-        return [(a, s, t) for s in self.cells for a in self.attacks for t in self.scored(s, a)]
+        return [(a, s, t) for s in self.cells for a in self.attacks for t in self.met(a, s)]
 
     def gradients(self) -> dict[str, int]:
         """Gradient evaluations per picture, by model: at most these, after sharing (see ``Source``)."""
@@ -104,7 +108,7 @@ class Plan:
             for attack in self.attacks:
                 shared = attack.shared_gradient
                 if shared is None:
-                    total += attack.cost * sum(len(self.scored(s, attack)) if attack.queries else 1 for s in holding)
+                    total += attack.cost * sum(len(self.met(attack, s)) if attack.queries else 1 for s in holding)
                 elif shared not in seen:
                     seen.add(shared)
                     total += attack.cost

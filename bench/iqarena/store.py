@@ -8,6 +8,7 @@ A file is written under a temporary name, synced and renamed; what a killed run 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -157,8 +158,9 @@ def _filled(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     try:
+        data = io.BytesIO(path.read_bytes())  # opened once: another shard may be replacing the file
         if columns:
-            return pd.read_parquet(path, columns=columns)
-        return _filled(pd.read_parquet(path))
+            return pd.read_parquet(data, columns=columns)
+        return _filled(pd.read_parquet(data))
     except Exception as error:  # whatever a reader says of damaged bytes
         raise StoreError(f"{path}: not a readable row file ({error}); remove it and run again") from None

@@ -11,7 +11,8 @@ Values: ρ = 0.98, θ_max = 30°, T = 1, 10 orthogonal directions, at most 10 ha
 
 For scores: past the boundary means ``s·(f(z) − f(x)) > level``; candidates are brought into reach. Alone, the origin is
 the clean picture, and the boundary lies at the share ``boundary`` of the way to the end of the scale. The first
-picture past it is searched among random low-frequency ones; after 20 failures in vain the boundary is halved (ours).
+picture past it is searched among random low-frequency ones; after 20 in vain the boundary is put at half of the best
+gain so far (ours).
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ class SurFree(Query):
         while gain <= level:
             wave = low_frequencies(case)
             z = case.box(case.x + case.reach * wave / wave.abs().max() * 4)
-            gain = yield from ask(z)
+            found = yield from ask(z)
             tries += 1
-            if gain > level:
-                case.answer = z
-            elif tries % TRIES == 0:
-                level /= 2
+            if found > gain:
+                gain, case.answer = found, z
+            if tries >= TRIES and gain > 0:
+                level = min(level, gain / 2)
         yield from nearer(case, case.x, gain, level, queries=self.queries, steps=self.queries)
 
 

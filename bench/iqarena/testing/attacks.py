@@ -21,7 +21,7 @@ from iqarena.target import Target
 from iqarena.testing.plugins import Check, assert_frozen, named, other_draws, parts, plugin_checks, state
 from iqarena.testing.toys import ROWS, SIZE, Curved, Linear, Steep, pictures
 
-QUERIES = 60
+QUERIES = 80
 LESSER = {"gradient": ("score", "none"), "score": ("none",), "gradient+score": ("gradient", "score", "none")}
 
 
@@ -57,7 +57,7 @@ class _Trial:
         *,
         size: tuple[int, int] = SIZE,
         models: Sequence[Model] = (Curved(),),
-        target: Model = Curved(),  # noqa: B008 (frozen)
+        target: Model = Steep(of=Curved()),  # noqa: B008 (frozen)
         ids: str = "picture",
         seed: int = 0,
         repeat: int = 0,
@@ -103,7 +103,7 @@ def _attack_keeps_the_budget(attack: Attack) -> None:
         assert out.isfinite().all(), "NaN or infinite pixels"
         used = float((out.clamp(0, 1) - trial.x).abs().max())
         assert used <= eps + 1e-6, f"used {255 * used:.3f}/255 of a budget of {255 * eps:.3f}/255"  # 1e-6: float32
-        crafted, clean = trial.craft(), trial.pictures.short()
+        crafted, clean = _Trial(trial.attack).craft(), trial.pictures.short()
         for made in (crafted.adversarial, crafted.control):
             assert made.dtype == torch.uint8
             levels = int((made.short() - clean).abs().max())
