@@ -28,7 +28,17 @@ __all__ = [
     "IqarenaError", "Model", "Plugin", "SpecError", "WeightsError",
 ]  # fmt: skip
 
-CHECKPOINTS = (100, 500, 1000, 2000, 4000, 8000)  # queries after which the answer of a query attack is kept
+CHECKPOINTS = (
+    20,
+    50,
+    100,
+    200,
+    500,
+    1000,
+    2000,
+    4000,
+    8000,
+)  # queries after which an answer is kept
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

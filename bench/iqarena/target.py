@@ -28,6 +28,8 @@ class Target:
         self.queries = torch.ones(len(pictures), dtype=torch.long)
         self._moved = torch.zeros(len(pictures), dtype=torch.long)
         self._scorer, self._pictures, self._eps, self._budget = scorer, pictures, eps, budget
+        room = int(eps * 255 + 1e-6)
+        self._low, self._high = ((pictures.short() + step).clamp(0, 255).float() for step in (-room, room))
         self._answers = list(pictures)
         self._kept: dict[int, dict[int, Tensor]] = {at: {} for at in CHECKPOINTS if at <= budget}
 
@@ -55,7 +57,9 @@ class Target:
             raise AttackError(f"expected at most {self._budget} queries of a picture, asked for the {most}th")
         self._keep(asked)
         self.queries += asked
-        scores = self._scorer.score(round8(self._pictures[list(whose)], x, self._eps).to(x) / 255).cpu()
+        low, high = ((b if len(b) == 1 else b[list(whose)]) for b in (self._low, self._high))
+        rounded = (x * 255).round_().clamp_(low, high)  # as round8 does, in floats
+        scores = self._scorer.score(rounded.div_(255)).cpu()
         moved = torch.tensor(whose)[scores != self.clean[list(whose)]]
         self._moved += torch.bincount(moved, minlength=len(self.queries))
         return scores

@@ -29,16 +29,20 @@ class Case:
     """One picture under attack."""
 
     x: Tensor  # clean, (3, H, W)
-    start: Tensor  # in reach, where the search begins: x itself, or another attack's picture
+    start: Tensor  # where the search begins: x itself, or another attack's picture, brought into reach
     reach: Tensor  # (1, H, W): how far a pixel may go, in whole grey levels / 255
     room: float  # score points from the clean score to the end of the scale, in the wanted direction
     draw: Streams  # the picture's stream
     left: int  # queries that it has left
     answer: Tensor  # the best picture so far
 
+    def __post_init__(self) -> None:
+        self._low, self._high = (self.x - self.reach).clamp_(0, 1), (self.x + self.reach).clamp_(0, 1)
+        self.start = self.box(self.start)
+
     def box(self, z: Tensor) -> Tensor:
         """``z`` ``(…, 3, H, W)`` brought into reach and into [0, 1]."""
-        return torch.minimum(torch.maximum(z, self.x - self.reach), self.x + self.reach).clamp_(0, 1)
+        return z.clamp(self._low, self._high)
 
     def uniform(self, n: int) -> list[float]:
         """``n`` numbers in [0, 1)."""
@@ -98,7 +102,6 @@ class Query(Attack):
         )]  # fmt: skip
         searches, asked = {}, {}
         for i, case in enumerate(cases):
-            case.start = case.box(case.start)
             searches[i] = self.search(case)
             asked[i] = next(searches[i], None) if case.reach.any() else None
         still = dict.fromkeys(searches, 0)  # queries that have not moved the score, from the first on

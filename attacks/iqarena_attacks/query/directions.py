@@ -1,8 +1,8 @@
-"""Initial directions of the score-boundary attack: crops of high-frequency photographs where an eye looks less or more.
+"""Initial directions of the score-boundary attack (arXiv 2401.05217): crops of high-frequency photographs.
 
-A direction is a random crop of a photograph, less its mean, times ``0.1·r``, ``r ~ U(−1, 1)``; every other one is
-sparse noise instead: signs of that strength on a random 5–10 % of the pixels. Both are kept only where something is to
-be seen: on and beside edges, and where the spectral-residual saliency exceeds 0.225.
+A direction is a random 224 crop times ``0.1·r``, ``r ~ U(−1, 1)``, kept where there is something to see: on and beside
+Canny edges, and where the saliency exceeds 0.225. Ours: the saliency is the spectral residual; every fourth direction
+is sparse noise instead, signs of that strength on a random 5–10 % of those pixels; larger pictures mirror the crop on.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class Directions:
         self._drawn += 1
         which, top, left, r, share = self._case.uniform(5)
         strength = STRENGTH * (2 * r - 1)
-        if self._drawn % 2 == 0:
+        if self._drawn % 4 == 0:
             kept = self._case.draw.uniform(self._mask[None])[0] < 0.05 + 0.05 * share
             return strength * self._mask * kept * self._case.draw.signs(self._case.x[None])[0]
-        crop = _crop(self._photographs[int(which * len(self._photographs))], top, left, self._case.x.shape[-2:])
-        return strength * self._mask * torch.from_numpy(crop).to(self._case.x)
+        photograph = self._photographs[int(which * len(self._photographs))]
+        return self._mask * strength * _crop(photograph, top, left, self._case.x.shape[-2:]).to(self._case.x)
 
 
-def high_frequency(photographs: ImageSet, besides: str) -> list[np.ndarray]:
-    """The ``MOST`` photographs, float32 RGB in [0, 1], with the largest mean ``|Laplacian|``.
+def high_frequency(photographs: ImageSet, besides: str) -> list[Tensor]:
+    """The ``MOST`` photographs, ``(3, H, W)`` in [0, 1], with the largest mean ``|Laplacian|``.
 
     Not among them: what is made from the same photograph as the picture ``besides``, where that is of this set.
     """
@@ -56,22 +56,24 @@ def high_frequency(photographs: ImageSet, besides: str) -> list[np.ndarray]:
 
 
 @cache
-def _by_detail(photographs: ImageSet) -> list[tuple[str, np.ndarray]]:
+def _by_detail(photographs: ImageSet) -> list[tuple[str, Tensor]]:
     """The first picture of each of the first ``4 · MOST`` clusters, the most detailed first."""
     first = {item.cluster: item for item in reversed(photographs.items())}
     pictures = [(cluster, photographs.read(item)) for cluster, item in list(first.items())[-4 * MOST :]]
     pictures.sort(key=lambda one: -float(np.abs(cv2.Laplacian(grey(one[1]), cv2.CV_32F)).mean()))
-    return [(cluster, picture.astype(np.float32) / 255) for cluster, picture in pictures]
+    return [(cluster, torch.from_numpy(picture).permute(2, 0, 1).float() / 255) for cluster, picture in pictures]
 
 
-def _crop(photograph: np.ndarray, top: float, left: float, size: tuple[int, int]) -> np.ndarray:
-    """A crop less its mean, mirrored on to ``size``: float32 ``(3, H, W)``."""
-    height, width = (min(CROP, side) for side in photograph.shape[:2])
-    row, column = int(top * (photograph.shape[0] - height + 1)), int(left * (photograph.shape[1] - width + 1))
-    crop = photograph[row : row + height, column : column + width]
-    crop = crop - crop.mean((0, 1))
-    rows, columns = (
-        np.pad(np.arange(n), (0, max(0, wanted - n)), "symmetric")[:wanted]
-        for n, wanted in zip(crop.shape, size, strict=False)
-    )
-    return np.ascontiguousarray(crop[rows][:, columns].transpose(2, 0, 1))
+def _crop(photograph: Tensor, top: float, left: float, size: tuple[int, int]) -> Tensor:
+    """A crop, mirrored on to ``size``: ``(3, H, W)``."""
+    for axis, place, wanted in ((1, top, size[0]), (2, left, size[1])):
+        whole = photograph.shape[axis]
+        side = min(CROP, whole)
+        photograph = photograph.narrow(axis, int(place * (whole - side + 1)), side)
+        if wanted <= side:
+            photograph = photograph.narrow(axis, 0, wanted)
+        else:
+            photograph = photograph.index_select(
+                axis, torch.from_numpy(np.pad(np.arange(side), (0, wanted - side), "symmetric"))
+            )
+    return photograph

@@ -7,8 +7,8 @@ The box is ``|x' − x| ≤ 0.38·JND(x)/255``, per pixel, counted from the clea
 boundary 0.01, at most 200 directions for a boundary and 6,000 in all, SurFree with 10 steps and 100 queries,
 about 8,000 queries. ``boundary.py`` has the schedule, ``directions.py`` the directions, ``surfree.py`` the refinement.
 
-Changed: pictures are rounded to 8 bit before they are asked for, so the box is in whole grey levels; a crop's mean is
-taken away; a boundary is never before the score that is reached already, so that no accepted round goes back.
+Changed: pictures are rounded to 8 bit before they are asked for, so the box is in whole grey levels; a round must pass
+the score that is reached already, wherever its boundary lies, so that no accepted round goes back.
 ``jnd = none`` leaves the box to ``eps``. Published (the paper's number, not ours): DBCNN on LIVE, 160 test images,
 224 crops, loses 0.6381 of SROCC.
 """
@@ -36,7 +36,7 @@ DRAWS, REFINEMENT = 6000, 100
 class ScoreBoundary(Query):
     name = "score_boundary"
     reconstructed = (
-        "the saliency detector, the sparse-noise branch, which photographs, crops less their mean, queries of 8 bits"
+        "the saliency detector, the share of sparse noise, which photographs, and queries of 8 bits are ours"
     )
     bibtex = """@article{scoreboundary2024,
   title = {Exploring Vulnerabilities of No-Reference Image Quality Assessment Models: A Query-Based Black-Box Method},

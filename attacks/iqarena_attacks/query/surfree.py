@@ -81,7 +81,7 @@ def nearer(
 
         def at(theta: float, u: Tensor = u, v: Tensor = v, distance: float = distance) -> Tensor:
             cos, sin = math.cos(math.radians(theta)), math.sin(math.radians(theta))
-            return case.box(origin + distance * cos * (cos * u + sin * v))
+            return case.box(torch.add(origin, u, alpha=distance * cos * cos).add_(v, alpha=distance * cos * sin))
 
         def past(theta: float) -> Generator[Tensor, Tensor, bool]:
             nonlocal asked, gain
@@ -123,5 +123,5 @@ def low_frequencies(case: Case) -> Tensor:
 def _orthogonal(t: Tensor, basis: list[Tensor]) -> Tensor:
     """The unit vector of ``t`` without its parts along the unit vectors of ``basis``."""
     for one in basis:
-        t = t - (t * one).sum() * one
+        t = t.sub(one, alpha=float(torch.dot(t.flatten(), one.flatten())))
     return t / t.norm().clamp(min=1e-12)
