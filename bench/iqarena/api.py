@@ -76,6 +76,7 @@ class Attack(Plugin):
     """
 
     access: ClassVar[Literal["gradient", "score", "gradient+score", "none"]] = "gradient"
+    published: ClassVar[str] = ""  # a number of its paper, shown beside ours and labelled as the paper's
 
     eps: float = 8 / 255
 

@@ -45,7 +45,7 @@ def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]
         "attacks": [
             {
                 "spec": repr(a), "label": a.label, "eps": a.eps, "version": a.version, "access": a.access,
-                "queries": a.queries,
+                "queries": a.queries, "published": a.published,
                 "reconstructed": a.reconstructed, "bibtex": a.bibtex,
             }
             for a in plan.attacks

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from iqarena.errors import StoreError
-from iqarena.report import plots
+from iqarena.report import curves, plots
 from iqarena.report.boards import attack_board, model_board
 from iqarena.report.gallery import gallery_figure
 from iqarena.report.page import Picture, page
@@ -20,6 +20,7 @@ from iqarena.report.tables import (
     flag_table,
     model_table,
     provenance,
+    query_table,
     reconstruction_table,
 )
 from iqarena.report.text import markdown, terminal
@@ -43,19 +44,29 @@ def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: 
     out.mkdir(parents=True, exist_ok=True)
     pairs = pair_table(rows, manifest)
     attacks, models = attack_board(pairs, manifest), model_board(pairs, manifest)
+    blind, asking = (attacks[attacks["board"] == name] for name in ("held-out", "query"))
     files = {"leaderboard_attacks.csv": attacks, "leaderboard_models.csv": models, "pairs.csv": pairs.table}
+    if len(asking):
+        files["curves.csv"] = curves.curve_table(pairs, manifest)
     for name, table in files.items():
         tidy(table).to_csv(out / name, index=False, float_format="%.6g", lineterminator="\n")
 
     suite, facts = str(manifest.get("suite") or "run"), provenance(manifest, rows)
-    boards = [attack_table(attacks), model_table(models)]
+    boards = [attack_table(blind), model_table(models)] if len(blind) else []
+    boards += [query_table(asking, manifest)] if len(asking) else []
     remarks = [t for t in (flag_table(pairs.table), failure_table(rows), reconstruction_table(manifest)) if t]
     _write(out / "leaderboard.md", markdown(suite, boards, remarks, facts))
 
-    ranked = [
-        _draw(out, "attacks", plots.attack_ranks(attacks), "Ranked attacks with intervals"),
-        _draw(out, "models", plots.model_ranks(models), "Ranked models with intervals"),
-    ]
+    ranked, by_target = [], None
+    if len(blind):
+        ranked += [
+            _draw(out, "attacks", plots.attack_ranks(blind), "Ranked attacks with intervals"),
+            _draw(out, "models", plots.model_ranks(models), "Ranked models with intervals"),
+        ]
+    if len(asking):
+        ranked += [_draw(out, "cost_gain", curves.cost_gain(files["curves.csv"]), "Effect and SROCC against cost")]
+        figure = curves.cost_gain_by_target(files["curves.csv"])
+        by_target = _draw(out, "cost_gain_by_target", figure, "Effect against cost, by target")
     maps = [
         _draw(out, f"heatmap_{plots.slug(label)}", figure, f"Heat map of {label}: sources by targets")
         for label, figure in plots.heat_maps(pairs.table, manifest).items()
@@ -63,8 +74,11 @@ def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: 
     kept = gallery_figure(gallery, rows) if gallery else None
     shown = _draw(out, "gallery", kept, "Clean and adversarial pictures", vector=False) if kept else None
     illustrated = list(zip(boards, ranked, strict=True))
-    _write(out / "index.html", page(suite, illustrated, maps, shown, remarks, facts, [*files, "leaderboard.md"]))
-    return terminal([attack_table(attacks, brief=True), boards[1]], facts)
+    _write(
+        out / "index.html", page(suite, illustrated, maps, shown, remarks, facts, [*files, "leaderboard.md"], by_target)
+    )
+    brief = [attack_table(blind, brief=True)] if len(blind) else []
+    return terminal([*brief, *boards[len(brief) :]], facts)
 
 
 def _draw(out: Path, name: str, figure: Figure, alt: str, *, vector: bool = True) -> Picture:
