@@ -89,10 +89,8 @@ def cost_gain(curves: pd.DataFrame) -> Figure:
     for ax, name, text in zip(axes, ("directed_sd", "srocc"), ("directed effect (target std. dev.)", "SROCC kept")):
         _draw(ax, mean, name, _styles(mean))
         ax.set_title(text, fontsize=10)
+        ax.set_xlabel("model evaluations per picture:\nqueries, and passes of the sources", fontsize=9)
     figure.suptitle("What a model evaluation buys", x=0.01, ha="left", fontsize=12)
-    figure.supxlabel(
-        "model evaluations per picture: queries, or forward and backward passes of the sources", fontsize=9
-    )
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     return figure
@@ -113,8 +111,9 @@ def cost_gain_by_target(curves: pd.DataFrame) -> Figure:
     for ax, target in zip(grid.flat, targets):
         _draw(ax, curves[curves["target"] == target], "directed_sd", styles)
         ax.set_title(str(target).replace("$", r"\$"), fontsize=9)
+    for ax in grid[-1]:
+        ax.set_xlabel("model evaluations per picture", fontsize=8.5)
     figure.suptitle("Directed effect by target (target std. dev.)", x=0.01, ha="left", fontsize=12)
-    figure.supxlabel("model evaluations per picture", fontsize=9)
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     return figure
@@ -142,6 +141,7 @@ def _draw(ax: Axes, curves: pd.DataFrame, name: str, styles: Mapping[str, tuple[
                 x, y, marker, color="white", markeredgecolor=colour, markersize=6.5, markeredgewidth=1.5, label=text
             )
     ax.set_xscale("symlog", linthresh=10)
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     ax.set_xlim(left=-0.8)
     ax.grid(color="#dddddd", linewidth=0.7)
     ax.set_axisbelow(True)
