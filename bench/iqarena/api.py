@@ -24,9 +24,21 @@ if TYPE_CHECKING:
     from iqarena.source import Source
 
 __all__ = [
-    "Attack", "AttackError", "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet", "IqarenaError", "Model",
-    "Plugin", "SpecError", "WeightsError",
+    "Attack", "AttackError", "CHECKPOINTS", "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet",
+    "IqarenaError", "Model", "Plugin", "SpecError", "WeightsError",
 ]  # fmt: skip
+
+CHECKPOINTS = (
+    20,
+    50,
+    100,
+    200,
+    500,
+    1000,
+    2000,
+    4000,
+    8000,
+)  # queries after which an answer is kept
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -60,10 +72,11 @@ class Attack(Plugin):
     """Clean images and a direction → perturbed images inside ``eps``; the frame does everything else.
 
     ``access`` is what :meth:`perturb` may ask of its model: ``"gradient"`` of the source, ``"score"`` of the
-    target, or ``"none"``.
+    target, both (``"gradient+score"``: a transfer attack's picture from which queries go on), or ``"none"``.
     """
 
-    access: ClassVar[Literal["gradient", "score", "none"]] = "gradient"
+    access: ClassVar[Literal["gradient", "score", "gradient+score", "none"]] = "gradient"
+    published: ClassVar[str] = ""  # a number of its paper, shown beside ours and labelled as the paper's
 
     eps: float = 8 / 255
 
@@ -78,13 +91,18 @@ class Attack(Plugin):
 
     @property
     def cost(self) -> int:
-        """Gradient evaluations per image and source model (or queries of the target); conformance proves it."""
+        """Gradient evaluations per image and source model; conformance proves it."""
         return 1
 
     @property
     def min_members(self) -> int:
         """The fewest scorers that its source must have."""
         return 1
+
+    @property
+    def queries(self) -> int:
+        """Scores of the target per image, its clean one included, at most; the harness gives no more."""
+        return 0
 
     @property
     def shared_gradient(self) -> tuple[Any, ...] | None:

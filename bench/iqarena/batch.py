@@ -73,5 +73,10 @@ def to_pictures(pixels: Tensor) -> list[np.ndarray]:
     return list(np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy()))
 
 
+def mirrored(clean: Tensor, adversarial: Tensor) -> Tensor:
+    """``x - δ`` for uint8 ``x`` and ``x + δ`` ``(N, 3, H, W)``, clipped to the box."""
+    return (2 * clean.short() - adversarial.short()).clamp(0, 255).to(torch.uint8)
+
+
 def hashes(pictures: Sequence[np.ndarray]) -> list[str]:
     return [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures]

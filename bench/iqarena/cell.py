@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from iqarena.api import Attack, AttackError, ImageItem, IqarenaError, Model
-from iqarena.batch import Batch, hashes, to_pictures
+from iqarena.batch import Batch, hashes, mirrored, to_pictures
 from iqarena.craft import Crafted, craft
 from iqarena.diagnostics import own_diagnostics, target_diagnostics, watched
 from iqarena.errors import StoreError
@@ -25,6 +25,7 @@ from iqarena.scorer import Scorer
 from iqarena.seeding import Streams
 from iqarena.source import Source
 from iqarena.store import Store
+from iqarena.target import Target
 
 Row = dict[str, Any]
 
@@ -53,7 +54,7 @@ def run_batch(bench: Bench, items: Sequence[ImageItem]) -> None:
         for batch in _batches(bench, items):
             for repeat in range(bench.plan.suite.repeats):
                 batch.gradients.clear()
-                for source in bench.plan.sources:
+                for source in bench.plan.cells:
                     if bench.stop.is_set():
                         return
                     _run_cell(bench, source, batch, repeat)
@@ -83,51 +84,62 @@ def _batches(bench: Bench, items: Sequence[ImageItem]) -> list[Batch]:
 def _run_cell(bench: Bench, source: SourceSpec, batch: Batch, repeat: int) -> None:
     """All attacks from one source; rows are stored together, and only those that are missing."""
     rows: list[Row] = []
-    for attack in bench.plan.attacks:
+    for attack, targets in _crafted_for(bench.plan, source):
         heads = [
             [
                 _head(bench, attack, source, target, item, sha, repeat)
                 for item, sha in zip(batch.items, batch.sha256, strict=True)
             ]
-            for target in bench.plan.scored(source)
+            for target in targets
         ]
         if all(head["key"] in bench.done for some in heads for head in some):
             continue
-        made = _attack_rows(bench, attack, source, batch, repeat, heads)
+        made = _attack_rows(bench, attack, source, targets, batch, repeat, heads)
         if len(batch.items) > 1 and any(row["status"] == "error" for row in made):
             made = []  # one at a time: no picture pays for its neighbour
             for i, one in enumerate(batch.singles()):
-                made += _attack_rows(bench, attack, source, one, repeat, [[some[i]] for some in heads])
+                made += _attack_rows(bench, attack, source, targets, one, repeat, [[some[i]] for some in heads])
         rows += [row for row in made if row["key"] not in bench.done]
     for item in batch.items:
         if mine := [row for row in rows if row["image"] == item.id]:
             bench.store.write(item.id, mine)
 
 
+def _crafted_for(plan: Plan, source: SourceSpec) -> Iterator[tuple[Attack, tuple[Model, ...]]]:
+    """Each attack with the targets of one crafting: all of them together, or each alone if it is queried."""
+    for attack in plan.attacks:
+        targets = plan.met(attack, source)
+        for some in [(t,) for t in targets] if attack.queries else [targets]:
+            if some:
+                yield attack, some
+
+
 @dataclass(frozen=True)
 class Made:
-    """What one attack made from one source, before any target has seen it."""
+    """What one attack made from one source, before any target is asked to judge it."""
 
     crafted: Crafted
     sha256: list[str]
     control_sha256: list[str]
     columns: list[dict[str, Any]]  # per picture, the columns that are the same for all targets
+    scored: dict[str, Tensor]  # by column, further pictures to score: a query attack's answers on the way
     towards: Tensor | None = None  # s·δ, where diagnostics are wanted
 
 
 def _attack_rows(
-    bench: Bench, attack: Attack, source: SourceSpec, batch: Batch, repeat: int, heads: list[list[Row]]
-) -> list[Row]:
+    bench: Bench, attack: Attack, source: SourceSpec, targets: Sequence[Model], batch: Batch, repeat: int,
+    heads: list[list[Row]],
+) -> list[Row]:  # fmt: skip
     """Rows of one attack from one source, all targets. What fails becomes error rows: an attack or a source for all
     targets, a target for its own."""
     try:
-        made = _make(bench, attack, source, batch, repeat)
+        made = _make(bench, attack, source, targets, batch, repeat)
     except StoreError:
         raise
     except Exception as error:  # an attack or a model may fail in any way; the run goes on and says so
         return [_failed(head, _reason(error)) for some in heads for head in some]
     rows: list[Row] = []
-    for target, some in zip(bench.plan.scored(source), heads, strict=True):
+    for target, some in zip(targets, heads, strict=True):
         try:
             scores = _target_scores(bench.scorers[target], batch, made)
             why = target_diagnostics(bench.scorers[target], batch, made.towards)
@@ -145,21 +157,27 @@ def _attack_rows(
     return rows
 
 
-def _make(bench: Bench, attack: Attack, source: SourceSpec, batch: Batch, repeat: int) -> Made:
+def _make(
+    bench: Bench, attack: Attack, source: SourceSpec, targets: Sequence[Model], batch: Batch, repeat: int
+) -> Made:
     members = [bench.scorers[model] for model in source.models]
-    clean = _source_scores(members, batch, batch.pixels, batch.sha256)
+    guides = [bench.scorers[model] for model in targets] if attack.queries else members  # whose scores it may go by
+    clean = _source_scores(guides, batch, batch.pixels, batch.sha256)
     if not np.isfinite(clean).all():
         raise AttackError(f"{source.spec} gave a score that is not finite")
     direction = _directions(bench.plan.suite.direction, clean)
     streams = Streams([item.id for item in batch.items], repr(attack), bench.plan.suite.seed, repeat)
-    view = Source(members, batch.x, streams, access=attack.access, memo=batch.gradients)
+    asked = None
+    if attack.queries:
+        asked = Target(guides[0], batch.pixels, torch.from_numpy(clean), eps=attack.eps, budget=attack.queries)
+    view = Source(members, batch.x, streams, access=attack.access, memo=batch.gradients, target=asked)
     started = time.perf_counter()
     diagnosed, filters = watched(attack) if bench.plan.suite.diagnostics else (attack, {})
     crafted = craft(diagnosed, batch.pixels, batch.x, torch.from_numpy(direction), view, streams)
     seconds = (time.perf_counter() - started) / len(batch.items)
     pictures = to_pictures(crafted.adversarial)
     shas = hashes(pictures)
-    own_gain = direction * (_source_scores(members, batch, crafted.adversarial, shas) - clean)
+    own_gain = direction * (_source_scores(guides, batch, crafted.adversarial, shas) - clean)
     if repeat == 0:
         bench.gallery.save(attack, source, batch.items, batch.pictures, pictures)
     towards, diagnostics = None, [{}] * len(pictures)
@@ -175,14 +193,19 @@ def _make(bench: Bench, attack: Attack, source: SourceSpec, batch: Batch, repeat
             "zero_gradient": float("nan") if view.zero_gradient is None else float(view.zero_gradient[i]),
             "forwards": view.forwards,
             "backwards": view.backwards,
-            "queries": view.queries,
+            "queries": float(asked.queries[i]) if asked else 0.0,
+            "no_response": float(asked.no_response[i]) if asked else float("nan"),
             "seconds": seconds,
             "sha256": shas[i],
             **diagnostics[i],
         }
         for i, picture in enumerate(pictures)
     ]
-    return Made(crafted, shas, hashes(to_pictures(crafted.control)), columns, towards)
+    scored: dict[str, Tensor] = {}
+    for at in asked.checkpoints if asked else ():
+        answers = asked.answers(at, crafted.adversarial)
+        scored |= {f"score_at_{at}": answers, f"control_at_{at}": mirrored(batch.pixels, answers)}
+    return Made(crafted, shas, hashes(to_pictures(crafted.control)), columns, scored, towards)
 
 
 def _target_scores(scorer: Scorer, batch: Batch, made: Made) -> dict[str, np.ndarray]:
@@ -195,6 +218,7 @@ def _target_scores(scorer: Scorer, batch: Batch, made: Made) -> dict[str, np.nda
         "score_adv": adversarial,
         "score_control": batch.score(scorer, made.crafted.control, made.control_sha256),
         "score_float": unrounded,
+        **{name: batch.score(scorer, pixels, hashes(to_pictures(pixels))) for name, pixels in made.scored.items()},
     }
 
 
@@ -219,7 +243,7 @@ def _head(
         "attack_label": attack.label,
         "source": source.spec,
         "target": repr(target),
-        "relation": source.relation(target),
+        "relation": "query" if attack.queries else source.relation(target),
         "image": item.id,
         "cluster": item.cluster,
         "image_sha256": sha256,
@@ -240,10 +264,8 @@ def _store_unreadable(bench: Bench, item: ImageItem, message: str) -> None:
     """Error rows in place of everything there might be of this picture."""
     rows = [
         _failed(_head(bench, attack, source, target, item, "", repeat), message)
-        for source in bench.plan.sources
-        for attack in bench.plan.attacks
-        for target in bench.plan.scored(source)
+        for attack, source, target in bench.plan.results()
         for repeat in range(bench.plan.suite.repeats)
     ]
     bench.store.write(item.id, rows)
-    bench.tick(len(bench.plan.sources) * bench.plan.suite.repeats)
+    bench.tick(len(bench.plan.cells) * bench.plan.suite.repeats)

@@ -13,7 +13,7 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from iqarena.api import Attack, ImageError, IqarenaError, Model
+from iqarena.api import CHECKPOINTS, Attack, ImageError, IqarenaError, Model
 from iqarena.imagesets.database import Database
 from iqarena.manifest import build_manifest, finish
 from iqarena.plan import Plan
@@ -39,28 +39,33 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
     gradients, table = plan.gradients(), []
     with single_threaded(device == "cpu"):
         for model in plan.models:
-            scored = sum(model in plan.scored(source) for source in plan.sources)
-            counts = [3 * scored * len(plan.attacks) * times, gradients.get(repr(model), 0) * times]
+            counts = [_scores(plan, model) * times, gradients.get(repr(model), 0) * times]
             try:
                 each = _timed(model, x, device)
                 table.append((repr(model), *counts, *(1000 * s for s in each), sum(map(mul, counts, each))))
             except (IqarenaError, ImportError) as error:
                 missing.append(f"{model!r}: {error}")
                 table.append((repr(model), *counts, None, None, None))
-    pairs = sum(len(plan.scored(source)) for source in plan.sources)
+    pairs = len({(source, target) for _, source, target in plan.results()})
     headers = ["model", "scores ≤", "gradients ≤", "ms a score", "ms a gradient", "seconds ≤"]
     seconds, at_once = [row[-1] for row in table if row[-1] is not None], cores() if device == "cpu" else 1
     where = f"{at_once} cores of this machine" if device == "cpu" else torch.cuda.get_device_name(device)
     timed = f" for {len(seconds)} of {len(table)} models" if len(seconds) < len(table) else ""
     lines = [
         f"suite {plan.suite.name}: {count} pictures × {len(plan.attacks)} attacks × {pairs} pairs"
-        f" × {plan.suite.repeats} repeats = {times * len(plan.attacks) * pairs} rows",
+        f" × {plan.suite.repeats} repeats = {times * len(plan.results())} rows",
         f"images {plan.images!r}, timed on one of {x.shape[-1]}×{x.shape[-2]}\n",
         tabulate(table, headers=headers, floatfmt=".0f", missingval="?"),
         f"\nat most {_duration(sum(seconds) / at_once)}{timed} on {where}",
         *(f"missing: {line}" for line in missing),
     ]
     return "\n".join(lines)
+
+
+def _scores(plan: Plan, model: Model) -> int:
+    """Scores that ``model`` as a target gives per picture: of what is stored, and of what query attacks ask."""
+    met = [attack for attack, _, target in plan.results() if target == model]
+    return sum(3 + attack.queries + 2 * sum(at <= attack.queries for at in CHECKPOINTS) for attack in met)
 
 
 def _pictures(plan: Plan, missing: list[str]) -> tuple[int, Tensor]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from iqarena.api import Attack, AttackError
+from iqarena.budget import project, round8
 from iqarena.seeding import Streams
 from iqarena.source import Source
 
@@ -46,23 +47,12 @@ def craft(attack: Attack, pictures: Tensor, x: Tensor, direction: Tensor, model:
     delta = out.detach().to(x) - x
     finite = delta.isfinite().flatten(1).all(1)
     delta = torch.where(finite.view(-1, 1, 1, 1), delta, torch.zeros_like(delta))
-    unrounded = _project(x, delta, attack.eps)
-    adversarial = _round8(pictures, unrounded, attack.eps)
+    unrounded = project(x, delta, attack.eps)
+    adversarial = round8(pictures, unrounded, attack.eps)
     return Crafted(
         adversarial=adversarial,
-        control=_round8(pictures, _project(x, -delta, attack.eps), attack.eps),
+        control=round8(pictures, project(x, -delta, attack.eps), attack.eps),
         unrounded=unrounded,
         finite=finite.cpu(),
         changed=(unrounded - adversarial.to(x) / 255).abs().flatten(1).amax(1) > 1e-6,
     )
-
-
-def _project(x: Tensor, delta: Tensor, eps: float) -> Tensor:
-    return (x + delta.clamp(-eps, eps)).clamp(0, 1)
-
-
-def _round8(pictures: Tensor, images: Tensor, eps: float) -> Tensor:
-    """Nearest grey levels that keep the budget: ``|x' - x| ≤ ⌊255 eps⌋`` in whole levels."""
-    room = int(eps * 255 + 1e-6)
-    clean = pictures.short()
-    return (images * 255).round().short().clamp(clean - room, clean + room).clamp(0, 255).to(torch.uint8)

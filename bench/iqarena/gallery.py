@@ -50,20 +50,20 @@ class Gallery:
 
 
 def _examples(plan: Plan) -> list[dict[str, str]]:
-    """Evenly spaced pictures of the suite under the last source's perturbing attacks."""
+    """Evenly spaced pictures of the suite under the perturbing attacks from the last source, or on the last target."""
     items = plan.images.items()[: plan.suite.limit]
     places = sorted({round(k * (len(items) - 1) / (EXAMPLES - 1)) for k in range(EXAMPLES)})
-    source = plan.sources[-1]
+    last = {attack: source for attack, source, _ in plan.results()}
     return [
         {
             "image": items[place].id,
             "attack": repr(attack),
             "attack_label": attack.label,
-            "source": source.spec,
+            "source": last[attack].spec,
             "clean": f"{place + 1}-{slug(items[place].id)[:40]}__clean.png",
             "adversarial": f"{place + 1}-{slug(items[place].id)[:40]}__{n}-{slug(attack.label)[:40]}.png",
         }
         for place in places
         for n, attack in enumerate(plan.attacks[:MOST], start=1)
-        if attack.eps > 0
+        if attack.eps > 0 and attack in last
     ]

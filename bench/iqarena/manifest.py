@@ -46,23 +46,26 @@ def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]
         "sources": [s.spec for s in plan.sources],
         "targets": [repr(t) for t in plan.targets],
         "baselines": list(plan.baselines),
-        "models": {repr(m): {"weights_sha256": m.weights_sha256, "facts": m.facts} for m in plan.models},
+        "models": {
+            repr(m): {"weights_sha256": m.weights_sha256, "stochastic": m.stochastic, "facts": m.facts}
+            for m in plan.models
+        },
     } | with_budgets(plan, plan)
 
 
 def with_budgets(plan: Plan, budgets: Plan) -> dict[str, Any]:
     """What a search adds to: the attacks of ``budgets``, marked where ``plan`` did not declare them, and their rows."""
-    pairs = sum(len(plan.scored(source)) for source in plan.sources)
     return {
         "attacks": [
             {
                 "spec": repr(a), "label": a.label, "eps": a.eps, "version": a.version, "access": a.access,
+                "queries": a.queries, "published": a.published,
                 "reconstructed": a.reconstructed, "bibtex": a.bibtex,
                 **({} if a in plan.attacks else {"searched": True}),
             }
             for a in budgets.attacks
         ],
-        "planned": len(shard_items(plan)) * len(budgets.attacks) * pairs * plan.suite.repeats,
+        "planned": len(shard_items(plan)) * len(budgets.results()) * plan.suite.repeats,
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from iqarena.imagesets.choice import instead
 from iqarena.registry import build, build_attack, build_model, plugin_class
 from iqarena.spec import Chain, Number, parse
 
-Relation = Literal["whitebox", "transfer", "ensemble_holdout", "ensemble_member"]
+Relation = Literal["whitebox", "transfer", "ensemble_holdout", "ensemble_member", "query"]
 HELD_OUT = ("transfer", "ensemble_holdout")  # the attack never saw the target
 
 
@@ -77,21 +77,45 @@ class Plan:
         """Every model the run loads, each once."""
         return tuple(dict.fromkeys([*self.targets, *(m for s in self.sources for m in s.models)]))
 
+    @property
+    def cells(self) -> tuple[SourceSpec, ...]:
+        """What the run works through, picture by picture: the sources, and each target that is queried."""
+        queried = self.targets if any(a.access == "score" for a in self.attacks) else ()
+        return tuple(dict.fromkeys([*self.sources, *(SourceSpec((t,)) for t in queried)]))
+
     def scored(self, source: SourceSpec) -> tuple[Model, ...]:
         """The targets that pictures crafted on ``source`` are scored with: all but an ensemble's own members."""
         return tuple(t for t in self.targets if source.relation(t) != "ensemble_member")
+
+    def met(self, attack: Attack, source: SourceSpec) -> tuple[Model, ...]:
+        """The targets that ``attack`` meets from ``source``, one of :attr:`cells`.
+
+        A query attack has no source but its target; one that also takes gradients attacks every target that its
+        source does not hold.
+        """
+        if attack.access == "score":
+            return tuple(t for t in self.targets if source.models == (t,))
+        if source not in self.sources:
+            return ()
+        if attack.access == "gradient+score":
+            return tuple(t for t in self.targets if t not in source.models)
+        return self.scored(source)
+
+    def results(self) -> list[tuple[Attack, SourceSpec, Model]]:
+        """All that is measured on each picture."""
+        return [(a, s, t) for s in self.cells for a in self.attacks for t in self.met(a, s)]
 
     def gradients(self) -> dict[str, int]:
         """Gradient evaluations per picture, by model: at most these, after sharing (see ``Source``)."""
         totals: dict[str, int] = {}
         for model in dict.fromkeys(m for s in self.sources for m in s.models):
-            members = sum(model in s.models for s in self.sources)
+            holding = [s for s in self.sources if model in s.models]
             seen: set[tuple[Any, ...]] = set()
             total = 0
             for attack in self.attacks:
                 shared = attack.shared_gradient
                 if shared is None:
-                    total += attack.cost * members
+                    total += attack.cost * sum(len(self.met(attack, s)) if attack.queries else 1 for s in holding)
                 elif shared not in seen:
                     seen.add(shared)
                     total += attack.cost
@@ -159,7 +183,7 @@ def resolve(suite: Suite) -> Plan:
     named = {repr(build_attack(spec)) for spec in suite.baselines}
     baselines = tuple(a.label for a in attacks if repr(a) in named)
     plan = Plan(suite, attacks, tuple(sources.values()), targets, _image_set(suite.images), baselines, grid)
-    if not any(plan.scored(source) for source in plan.sources):
+    if not plan.results():
         raise SpecError(f"suite {suite.name}: no source has a target that is not its own ensemble member; add a target")
     return plan
 

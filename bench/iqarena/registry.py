@@ -186,8 +186,9 @@ def _value(hint: Any, value: Number | Chain, where: str) -> Any:
             if len(options) > 1:
                 continue
             raise SpecError(f"{where}: unknown value {bare!r}{nearest(bare, map(str, typing.get_args(option)))}")
-        if isinstance(option, type) and issubclass(option, Filter):
-            return build("filter", value)
+        for kind, base in KINDS.items():
+            if isinstance(option, type) and issubclass(option, base):
+                return build(kind, value)
     if str in options and bare:
         return bare
     raise SpecError(f"{where}: expected {_expected(options)}, found {bare or 'a plugin'}")

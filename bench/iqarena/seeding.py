@@ -5,6 +5,7 @@ Numbers are drawn on the CPU and then moved, so every device sees the same ones.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 
@@ -23,6 +24,20 @@ class Streams:
         """Fresh streams that depend on ``purpose`` but not on the attack, so that variants meet the same noise."""
         images, seed, repeat = self._identity
         return Streams(images, purpose, seed, repeat)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The images' ids."""
+        return self._identity[0]
+
+    def each(self) -> list[Streams]:
+        """The streams one by one; what one draws moves no other."""
+        ones = []
+        for image, generator in zip(self.images, self._generators, strict=True):
+            one = copy.copy(self)
+            one._identity, one._generators = ((image,), *self._identity[1:]), [generator]
+            ones.append(one)
+        return ones
 
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal numbers in the shape, type and place of ``like`` ``(N, …)``."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from iqarena.api import AttackError
 from iqarena.scorer import Scorer
 from iqarena.seeding import Streams
+from iqarena.target import Target
 
 FOLD = 2**23  # numbers in the noisy copies that a scorer is given at once: 32 MB
 
@@ -21,8 +22,9 @@ class Source:
 
     ``forwards`` and ``backwards`` count what the attack asked for: one of each per member and gradient. What ``memo``
     already holds for these clean images is not evaluated again but is counted, so that an attack's cost is the same
-    alone and among others. ``queries`` counts the scores that a query attack saw. An attack may evaluate several
-    copies of the images in one call, or some of the images only: what it evaluates is shared out over the images.
+    alone and among others. An attack may evaluate several copies of the images in one call, or some of the images
+    only: what it evaluates is shared out over the images. A query attack has a ``target`` beside, or instead of, the
+    source; its counts are there.
     """
 
     def __init__(
@@ -31,15 +33,17 @@ class Source:
         images: Tensor,
         streams: Streams,
         *,
-        access: Literal["gradient", "score", "none"] = "gradient",
+        access: Literal["gradient", "score", "gradient+score", "none"] = "gradient",
         memo: dict[Any, Any] | None = None,
+        target: Target | None = None,
     ) -> None:
         self._scorers = tuple(scorers)
         self._images = images
         self._streams = streams
         self._access: Literal["gradient", "score", "none"] = access
         self._memo: dict[Any, Any] = {} if memo is None else memo
-        self._forwards = self._backwards = self.queries = 0
+        self._target = target
+        self._forwards = self._backwards = 0
         self.zero_gradient: Tensor | None = None  # share of exactly zero entries in the first gradient, per image
 
     @property
@@ -52,14 +56,18 @@ class Source:
         """Backward passes per image, of all members together."""
         return -(-self._backwards // len(self._images))
 
+    @property
+    def target(self) -> Target:
+        """The target, for an attack that may ask for its scores."""
+        if self._target is None or "score" not in self._access:
+            raise AttackError(f"this attack declares access = {self._access!r} but asked for the target")
+        return self._target
+
     def score(self, x: Tensor) -> Tensor:
         """Mean score of the members, ``(N,)`` on 0–100."""
-        if self._access == "none":
-            raise AttackError("this attack declares access = 'none' but asked for a score")
-        if self._access == "score":
-            self.queries += 1
-        else:
-            self._forwards += len(self._scorers) * len(x)
+        if "gradient" not in self._access:
+            raise AttackError(f"this attack declares access = {self._access!r} but asked for a score of the source")
+        self._forwards += len(self._scorers) * len(x)
         return torch.stack([s.score(x) for s in self._scorers]).mean(0).to(x)
 
     def gradient(self, x: Tensor, of: Tensor | None = None) -> Tensor:
@@ -172,7 +180,7 @@ class Source:
         return value / samples, gradient / samples
 
     def _check_access(self) -> None:
-        if self._access != "gradient":
+        if "gradient" not in self._access:
             raise AttackError(f"this attack declares access = {self._access!r} but asked for a gradient")
 
 

@@ -8,6 +8,7 @@ A file is written under a temporary name, synced and renamed; what a killed run 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -18,14 +19,16 @@ from typing import Any
 
 import pandas as pd
 
+from iqarena.api import CHECKPOINTS
 from iqarena.errors import StoreError
 
 NAMES = ["image", "repeat", "attack", "source", "target"]
 _TEXT = ["key", *NAMES, "attack_label", "relation", "cluster", "image_sha256", "status", "message", "sha256"]
 _NUMBERS = [
     "mos", "direction", "score_clean", "score_adv", "score_control", "score_float", "own_gain", "linf", "l2", "psnr",
-    "ssim", "changed", "above_jnd", "zero_gradient", "forwards", "backwards", "queries", "seconds",
+    "ssim", "changed", "above_jnd", "zero_gradient", "forwards", "backwards", "queries", "no_response", "seconds",
     "cosine", "sign_agreement", "energy_low", "energy_middle", "energy_high", "filter_kept", "mask_kept",
+    *(f"score_at_{at}" for at in CHECKPOINTS), *(f"control_at_{at}" for at in CHECKPOINTS),
 ]  # fmt: skip
 COLUMNS: dict[str, type] = {**dict.fromkeys(_TEXT, str), "repeat": int, **dict.fromkeys(_NUMBERS, float)}
 _EMPTY: dict[type, Any] = {str: "", float: float("nan")}  # what a row has in a column that it knows nothing of
@@ -148,10 +151,18 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(values, dtype=COLUMNS[name]) for name, values in columns.items()})
 
 
+def _filled(frame: pd.DataFrame) -> pd.DataFrame:
+    """``frame`` with the columns that rows of an earlier version lack, empty."""
+    lacking = {name: _EMPTY[kind] for name, kind in COLUMNS.items() if name not in frame}
+    return frame.assign(**lacking)[list(COLUMNS)]
+
+
 def _read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """A row file; columns that came after it was written are NaN, or empty for text."""
     try:
-        frame = pd.read_parquet(path, columns=columns)
+        data = io.BytesIO(path.read_bytes())  # opened once: another shard may be replacing the file
+        if columns:
+            return pd.read_parquet(data, columns=columns)
+        return _filled(pd.read_parquet(data))
     except Exception as error:  # whatever a reader says of damaged bytes
         raise StoreError(f"{path}: not a readable row file ({error}); remove it and run again") from None
-    return frame if columns else frame.assign(**{n: _EMPTY[k] for n, k in COLUMNS.items() if n not in frame})

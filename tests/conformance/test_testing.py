@@ -162,12 +162,23 @@ def test_an_attack_on_scores_is_held_to_its_queries() -> None:
     def search(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
         """The better of the two constant shifts."""
         up, down = (x + sign * self.eps for sign in (1, -1))
-        better = model.score(up) > model.score(down)
+        better = model.target.score(up, range(len(x))) > model.target.score(down, range(len(x)))
         return torch.where((better.view(-1, 1, 1, 1) == (direction > 0)), up, down)
 
-    assert failed(check_attack(attack(search, access="score", cost=2))) == set()
-    assert failed(check_attack(attack(search, access="score", cost=1))) == {"attack_costs_what_it_declares"}
-    assert "attack_needs_its_access" in failed(check_attack(attack(blind, access="score", cost=1)))
+    def twin(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
+        """Asks a scorer behind the back of the counted target."""
+        model.target._scorer.score(x)
+        model.target.queries += 1
+        return search(self, x, direction, model, streams)
+
+    facts: dict[str, Any] = {"access": "score", "cost": 0}
+    assert failed(check_attack(attack(search, queries=3, **facts))) == set()
+    refused = failed(check_attack(attack(search, queries=2, **facts)))
+    assert {"attack_keeps_its_queries", "attack_repeats", "attack_moves_its_source"} <= refused
+    assert failed(check_attack(attack(twin, queries=4, **facts))) == {"attack_keeps_its_queries"}
+    assert "attack_keeps_its_queries" in failed(check_attack(attack(search, **facts)))
+    assert failed(check_attack(attack(search, queries=3, access="score"))) == {"attack_costs_what_it_declares"}
+    assert "attack_needs_its_access" in failed(check_attack(attack(blind, queries=2, **facts)))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

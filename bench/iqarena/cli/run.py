@@ -137,7 +137,7 @@ def _execute(plan: Plan, store: Store, options: Options, overwrite: str) -> tupl
         manifest["started"] = earlier["started"]
     else:
         store.write_manifest(manifest)
-    cells = len(shard_items(plan, options.shard)) * len(plan.sources) * plan.suite.repeats
+    cells = len(shard_items(plan, options.shard)) * len(plan.cells) * plan.suite.repeats
     evaluated = 0
     for budgets in rounds(plan, store):
         # delay: the bar comes with the first cell, so that a mistake found while loading is one line

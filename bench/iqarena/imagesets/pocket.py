@@ -4,7 +4,7 @@ The middle of thirteen free photographs (``pocket_images/ATTRIBUTION.md``), elev
 of the thirteen once with a degradation of known kind and strength, computed when it is read, so that the set spans
 the scale of a scorer. The id says which: ``china+jpeg10`` is JPEG of quality 10, ``coffee+blur2`` a Gaussian of σ = 2
 pixels, ``dogs+noise30`` noise of σ = 30 grey levels, ``hills+dark40`` 40 % of the light taken away. There are no
-opinion scores, and none are made up.
+opinion scores, and none are made up. ``crop`` takes a smaller square from the middle of each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from iqarena.api import ImageError, ImageItem, ImageSet
-from iqarena.errors import nearest
+from iqarena.errors import SpecError, nearest
 from iqarena.imagesets.decode import decode
 from iqarena.imagesets.degrade import degrade
 
@@ -59,6 +59,12 @@ _PICTURES: dict[str, tuple[str, float] | None] = {
 class PocketImages(ImageSet):
     name = "pocket"
 
+    crop: int | None = None  # side in pixels; none: the whole 384×288
+
+    def __post_init__(self) -> None:
+        if self.crop is not None and not 1 <= self.crop <= HEIGHT:
+            raise SpecError(f"pocket: expected crop from 1 to {HEIGHT} pixels or none, found {self.crop}")
+
     def items(self) -> list[ImageItem]:
         return [ImageItem(id=id, cluster=id.partition("+")[0]) for id in _PICTURES]
 
@@ -67,7 +73,9 @@ class PocketImages(ImageSet):
             raise ImageError(f"pocket: no picture {item.id!r}{nearest(item.id, _PICTURES)}; see PocketImages().items()")
         picture = _photograph(item.id.partition("+")[0])
         change = _PICTURES[item.id]
-        return picture if change is None else degrade(picture, *change, seed=zlib.crc32(item.id.encode()))
+        if change is not None:
+            picture = degrade(picture, *change, seed=zlib.crc32(item.id.encode()))
+        return picture if self.crop is None else _middle(picture, self.crop, self.crop)
 
 
 def _photograph(name: str) -> np.ndarray:
@@ -80,8 +88,12 @@ def _photograph(name: str) -> np.ndarray:
     if found != _sha256s()[path.name]:
         raise ImageError(f"{path}: expected sha256 {_sha256s()[path.name]}, found {found}; install iqarena again")
     picture = decode(data, str(path))
-    top, left = (picture.shape[0] - HEIGHT) // 2, (picture.shape[1] - WIDTH) // 2
-    return np.ascontiguousarray(picture[top : top + HEIGHT, left : left + WIDTH])
+    return _middle(picture, HEIGHT, WIDTH)
+
+
+def _middle(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    return np.ascontiguousarray(picture[top : top + height, left : left + width])
 
 
 @cache

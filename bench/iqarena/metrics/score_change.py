@@ -43,6 +43,12 @@ def boundary_ratio(clean: Floats, attacked: Floats, direction: Floats) -> Floats
     return np.abs(attacked - clean) / np.maximum(room, GUARD)
 
 
+def past_boundary(clean: Floats, attacked: Floats, direction: Floats, b: float) -> Floats:
+    """Whether ``f' > f + (100 − f)·b`` (raising) or ``f' < f − f·b`` (lowering): 0 or 1, ``(N,)``."""
+    room = np.where(direction > 0, 100 - clean, clean)
+    return (gain(clean, attacked, direction) > room * b).astype(np.float64)
+
+
 def robustness(clean: Floats, attacked: Floats) -> float:
     """R, one number; lower = stronger attack; NaN without scores."""
     if not len(clean):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from iqarena.errors import StoreError
-from iqarena.report import plots
+from iqarena.report import curves, plots
 from iqarena.report.ablation import ablation_study
 from iqarena.report.agreement import agreement_study
 from iqarena.report.boards import attack_board, model_board
@@ -23,6 +23,7 @@ from iqarena.report.tables import (
     flag_table,
     model_table,
     provenance,
+    query_table,
     reconstruction_table,
 )
 from iqarena.report.text import markdown, terminal
@@ -50,6 +51,7 @@ def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: 
     rows = rows[~rows["attack"].isin(searched)]
     pairs = pair_table(rows, declared)
     attacks, models = attack_board(pairs, declared), model_board(pairs, declared)
+    blind, asking = (attacks[attacks["board"] == name] for name in ("held-out", "query"))
     found = [
         same_ssim_study(pair_table(everything, manifest) if searched else pairs, manifest),
         ablation_study(pairs, declared),
@@ -57,23 +59,33 @@ def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: 
     ]
     studies = [study for study in found if study]
     files = {"leaderboard_attacks.csv": attacks, "leaderboard_models.csv": models, "pairs.csv": pairs.table}
+    if len(asking):
+        files["curves.csv"] = curves.curve_table(pairs, declared)
     files |= {name: table for study in studies for name, table in study.files.items()}
     for name, table in files.items():
         tidy(table).to_csv(out / name, index=False, float_format="%.6g", lineterminator="\n")
 
     suite = str(manifest.get("suite") or "run")
-    boards = [attack_table(attacks), model_table(models), *(study.table for study in studies)]
+    boards = [attack_table(blind), model_table(models)] if len(blind) else []
+    boards += [query_table(asking, declared)] if len(asking) else []
+    boards += [study.table for study in studies]
     remarks = [t for t in (flag_table(pairs.table), failure_table(everything), reconstruction_table(declared)) if t]
     _write(out / "leaderboard.md", markdown(suite, boards, remarks, facts))
     texts = {study.text: study.table for study in studies if study.text}
     for name, table in texts.items():
         _write(out / name, markdown(suite, [table], [], facts))
 
-    ranked = [
-        _draw(out, "attacks", plots.attack_ranks(attacks), "Ranked attacks with intervals"),
-        _draw(out, "models", plots.model_ranks(models), "Ranked models with intervals"),
-        *(_draw(out, study.name, study.figure, study.table.title) for study in studies),
-    ]
+    ranked, by_target = [], None
+    if len(blind):
+        ranked += [
+            _draw(out, "attacks", plots.attack_ranks(blind), "Ranked attacks with intervals"),
+            _draw(out, "models", plots.model_ranks(models), "Ranked models with intervals"),
+        ]
+    if len(asking):
+        ranked += [_draw(out, "cost_gain", curves.cost_gain(files["curves.csv"]), "Effect and SROCC against cost")]
+        figure = curves.cost_gain_by_target(files["curves.csv"])
+        by_target = _draw(out, "cost_gain_by_target", figure, "Effect against cost, by target")
+    ranked += [_draw(out, study.name, study.figure, study.table.title) for study in studies]
     maps = [
         _draw(out, f"heatmap_{plots.slug(label)}", figure, f"Heat map of {label}: sources by targets")
         for label, figure in ({} if manifest.get("reference") else plots.heat_maps(pairs.table, declared)).items()
@@ -82,10 +94,11 @@ def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: 
     shown = _draw(out, "gallery", kept, "Clean and adversarial pictures", vector=False) if kept else None
     illustrated = list(zip(boards, ranked, strict=True))
     _write(
-        out / "index.html", page(suite, illustrated, maps, shown, remarks, facts, [*files, "leaderboard.md", *texts])
+        out / "index.html",
+        page(suite, illustrated, maps, shown, remarks, facts, [*files, "leaderboard.md", *texts], by_target),
     )
-    brief = [attack_table(attacks, brief=True), *(table for table in boards[1:] if not table.details)]
-    return terminal(brief, facts)
+    brief = [attack_table(blind, brief=True)] if len(blind) else []
+    return terminal([*brief, *(table for table in boards[len(brief) :] if not table.details)], facts)
 
 
 def _draw(out: Path, name: str, figure: Figure, alt: str, *, vector: bool = True) -> Picture:

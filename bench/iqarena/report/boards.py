@@ -6,14 +6,14 @@ replicate for all pairs together, so differences between attacks (or models) are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from iqarena.plan import HELD_OUT
-from iqarena.report.pairs import COSTS, Pairs
+from iqarena.report.pairs import BOUNDARIES, COSTS, Pairs
 from iqarena.stats import Floats, Ranking, divide, interval, mean_of_present, ranking
 
 SIGNIFICANT = 0.05  # on Holm-corrected p-values
@@ -22,23 +22,43 @@ SIGNIFICANT = 0.05  # on Holm-corrected p-values
 def attack_board(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
     """One line per attack, strongest first; an attack without a single result stands last with coverage 0.
 
+    Query attacks have seen the target's scores, so they are no rivals of attacks that have not: they are ranked among
+    themselves (``board`` is then ``query``, else ``held-out``), by the same effect on the targets they queried.
     ``coverage`` counts against the held-out rows of all attacks together: what others were measured on and this
     one was not is missing too. ``win_rate`` is the share of duels won on the same source, target and picture
     against every other attack, ties half.
     """
     table = pairs.table
-    held_out = table["relation"].isin(HELD_OUT)
-    planned = len(_held_out_rows(pairs).drop_duplicates(["source", "target", "image", "repeat"]))
-    wins = _win_rates(pairs)
+    queried = set(table["attack_label"][table["relation"] == "query"])
+    labels = _in_order((a["label"] for a in manifest["attacks"]), table["attack_label"])
+    blind = [label for label in labels if label not in queried]
+    asking = [label for label in labels if label in queried]
+    boards = [_board(pairs, "held-out", HELD_OUT, blind)] if blind else []
+    boards += [_board(pairs, "query", ("query",), asking)] if asking else []
+    return pd.concat(boards, ignore_index=True)
+
+
+def _board(pairs: Pairs, name: str, relations: Sequence[str], labels: Sequence[str]) -> pd.DataFrame:
+    """Attacks ranked by their mean effect over pairs of these relations."""
+    table = pairs.table
+    counted = table["relation"].isin(relations)
+    rows = pairs.rows[pairs.rows["relation"].isin(relations)]
+    if name == "query":
+        rows = rows.assign(source="")  # a duel is about the target, whatever the attacks started from
+    shared = len(rows.drop_duplicates(["source", "target", "image", "repeat"]))
+    wins = _win_rates(rows)
     records, means, samples = [], [], []
-    for label in _in_order((a["label"] for a in manifest["attacks"]), table["attack_label"]):
+    for label in labels:
         mine = table["attack_label"] == label
-        board = table[mine & held_out]
-        mean, drawn = _mean_effect(pairs, mine & held_out)
-        record: dict[str, Any] = {"attack_label": label, **_summary("directed_sd", mean, drawn)}
-        for name in ("transfer", "ensemble_holdout", "whitebox"):
-            record |= _summary(f"{name}_directed_sd", *_mean_effect(pairs, mine & (table["relation"] == name)))
+        board = table[mine & counted]
+        planned = int((board["n"] + board["n_failed"]).sum()) if name == "query" else shared
+        mean, drawn = _mean_effect(pairs, mine & counted)
+        record: dict[str, Any] = {"attack_label": label, "board": name, **_summary("directed_sd", mean, drawn)}
+        for one in ("transfer", "ensemble_holdout", "whitebox"):
+            record |= _summary(f"{one}_directed_sd", *_mean_effect(pairs, mine & (table["relation"] == one)))
         record |= {"gain": board["gain_mean"].mean(), "srocc": board["srocc"].mean()}
+        record |= {"mos_srocc_fall": (board["mos_srocc_clean"] - board["mos_srocc"]).mean()}
+        record |= {column: board[column].mean() for column in (f"past_{b:g}" for b in BOUNDARIES)}
         record |= {"win_rate": wins.get(label, float("nan"))}
         decided = board["p_holm"] < SIGNIFICANT
         record |= {
@@ -108,8 +128,8 @@ def ranked(records: list[dict[str, Any]], order: Ranking, name: str) -> pd.DataF
     return board.sort_values(["rank", name], na_position="last", ignore_index=True)
 
 
-def _win_rates(pairs: Pairs) -> dict[str, float]:
-    duels = _held_out_rows(pairs).pivot_table(
+def _win_rates(rows: pd.DataFrame) -> dict[str, float]:
+    duels = rows.pivot_table(
         index=["source", "target", "image"], columns="attack_label", values="directed_sd", aggfunc="mean", observed=True
     )
     effect = duels.to_numpy(float)
@@ -120,10 +140,6 @@ def _win_rates(pairs: Pairs) -> dict[str, float]:
         won = (effect[:, [k]] > others) + 0.5 * (effect[:, [k]] == others)
         rates[str(label)] = float(divide(np.array(won[fought].sum()), np.array(fought.sum())))
     return rates
-
-
-def _held_out_rows(pairs: Pairs) -> pd.DataFrame:
-    return pairs.rows[pairs.rows["relation"].isin(HELD_OUT)]
 
 
 def _in_order(declared: Iterable[str], found: pd.Series) -> list[str]:

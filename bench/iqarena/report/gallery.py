@@ -47,7 +47,9 @@ def gallery_figure(folder: Path, rows: pd.DataFrame) -> Figure | None:
             _show(above[column], attacked, wrapped(entry["attack_label"], 26))
             _show(below[column], difference, _score_change(entry, rows))
     source = _shorten(short_source(entries[0]["source"]), 40)
-    note = f"Crafted on {source}. Lower lines: difference from the clean picture × {AMPLIFY}, and the score of the"
+    asked = rows["relation"].eq("query").any()
+    note = f"Crafted on {source}{', query attacks on the target alone' if asked else ''}."
+    note += f" Lower lines: difference from the clean picture × {AMPLIFY}, and the score of the"
     figure.supxlabel(f"{note} target that was held out.", fontsize=9)
     return figure
 
@@ -61,7 +63,7 @@ def _score_change(entry: dict[str, Any], rows: pd.DataFrame) -> str:
     """What the picture did to targets it was not made with: the held-out one, or the mean over several."""
     same = (rows["attack_label"] == entry["attack_label"]) & (rows["source"] == entry["source"])
     seen = rows[same & (rows["image"] == entry["image"]) & (rows["status"] == "ok")]
-    seen = seen[seen["relation"].isin(["transfer", "ensemble_holdout"])].drop_duplicates("target")
+    seen = seen[seen["relation"].isin(["transfer", "ensemble_holdout", "query"])].drop_duplicates("target")
     if seen.empty:
         return ""
     clean, attacked = seen["score_clean"].mean(), seen["score_adv"].mean()

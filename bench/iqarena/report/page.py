@@ -28,10 +28,19 @@ def page(
     remarks: Sequence[Table],
     facts: Mapping[str, str],
     files: Sequence[str],
+    curves: Picture | None = None,
 ) -> str:
     """HTML text; every string is escaped."""
     folder = FileSystemLoader(Path(__file__).parent)
     jinja = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return jinja.get_template("page.html.j2").render(
-        suite=suite, boards=boards, maps=maps, gallery=gallery, remarks=remarks, facts=facts, files=files, legend=LEGEND
+        suite=suite,
+        boards=boards,
+        maps=maps,
+        curves=curves,
+        gallery=gallery,
+        remarks=remarks,
+        facts=facts,
+        files=files,
+        legend=LEGEND,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,22 @@ import numpy as np
 import pandas as pd
 
 from iqarena.metrics.correlation import agreement, bootstrap_srocc
-from iqarena.metrics.score_change import boundary_ratio, directed_effect, gain, relative_gain, robustness
+from iqarena.metrics.score_change import (
+    boundary_ratio,
+    directed_effect,
+    gain,
+    past_boundary,
+    relative_gain,
+    robustness,
+)
 from iqarena.stats import Floats, cluster_weights, holm, interval, paired_test, weighted_mean, weighted_median
 
 KEY = ["attack", "source", "target"]
-MEANS = ["linf", "l2", "psnr", "ssim", "changed", "above_jnd", "own_gain", "zero_gradient"]
+MEANS = ["linf", "l2", "psnr", "ssim", "changed", "above_jnd", "own_gain", "zero_gradient", "no_response"]
 WHY = ["cosine", "sign_agreement", "energy_low", "energy_middle", "energy_high", "filter_kept", "mask_kept"]
+BOUNDARIES = (0.01, 0.05, 0.1, 0.2, 0.5)  # of the score, as shares of the room in the wanted direction
 COSTS = ["forwards", "backwards", "queries", "seconds"]
-ALL_ZERO = 0.99  # a mean share of exactly zero gradient entries above this is a gradient that is not there
+ALL_ZERO = 0.99  # a mean share of zero gradient entries, or of queries without response, above this is none at all
 ROUNDING = 1e-6  # slack of a stored L∞ against its budget
 
 
@@ -31,7 +39,7 @@ class Pairs:
     samples: Floats
     clusters: Floats
     rows: pd.DataFrame
-    weights: Floats
+    weights: Floats  # (B, images): the bootstrap replicates; ``rows["unit"]`` is a row's image
 
     def replicates(self, rows: pd.DataFrame, column: str) -> Floats:
         """Bootstrap means ``(B,)`` of a column of some of the ``rows``, of what is not NaN."""
@@ -51,9 +59,10 @@ def pair_table(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Pairs:
     rows["unit"] = np.searchsorted(images["image"].to_numpy(str), rows["image"].to_numpy(str))
     why = [name for name in WHY if name in rows and rows[name].notna().any()]
     budgets = {a["label"]: a["eps"] for a in manifest["attacks"] if a.get("eps") is not None}
+    noisy = {name for name, facts in manifest.get("models", {}).items() if facts.get("stochastic")}
     records, samples = [], []
     for key, group in rows.groupby(KEY, sort=True):
-        record, sample = _pair(group, weights, budgets)
+        record, sample = _pair(group, weights, budgets, noisy)
         record |= {name: float(group[name].mean()) for name in why}
         records.append(dict(zip(KEY, key, strict=True)) | record)  # pyright: ignore[reportArgumentType]
         samples.append(sample)
@@ -81,17 +90,9 @@ def _with_effects(rows: pd.DataFrame) -> pd.DataFrame:
     """Sorted copy; failed rows have no numbers; the three effects added."""
     rows = rows.sort_values([*KEY, "image", "repeat"], kind="stable")
     rows = rows.reset_index(drop=True).assign(ok=lambda r: r["status"] == "ok")
-    numeric = [
-        *(name for name in WHY if name in rows),
-        "direction",
-        "score_clean",
-        "score_adv",
-        "score_control",
-        "score_float",
-        "mos",
-        *MEANS,
-        *COSTS,
-    ]
+    rows = rows.assign(**{name: np.nan for name in MEANS if name not in rows})
+    numeric = ["direction", "score_clean", "score_adv", "score_control", "score_float", "mos", *MEANS, *COSTS]
+    numeric += [name for name in WHY if name in rows]
     rows[numeric] = rows[numeric].astype(float).where(rows["ok"], axis=0)
     s, clean, attacked = (rows[c].to_numpy() for c in ("direction", "score_clean", "score_adv"))
     rows["gain"] = gain(clean, attacked, s)
@@ -99,11 +100,14 @@ def _with_effects(rows: pd.DataFrame) -> pd.DataFrame:
     scored = rows[rows["ok"]].drop_duplicates(["target", "image"])
     deviation = scored.groupby("target")["score_clean"].std()  # pandas: ddof = 1
     deviation = deviation.where(deviation > 1e-9)
-    rows["directed_sd"] = rows["directed"] / rows["target"].map(deviation).astype(float)
+    rows["deviation"] = rows["target"].map(deviation).astype(float)
+    rows["directed_sd"] = rows["directed"] / rows["deviation"]
     return rows
 
 
-def _pair(group: pd.DataFrame, weights: Floats, budgets: Mapping[str, float]) -> tuple[dict[str, Any], Floats]:
+def _pair(
+    group: pd.DataFrame, weights: Floats, budgets: Mapping[str, float], noisy: Collection[str]
+) -> tuple[dict[str, Any], Floats]:
     """One line of the table, and its bootstrap samples ``(B, 7)`` in the order of the interval columns."""
     first, ok = group.iloc[0], group[group["ok"]]
     drawn = weights[:, ok["unit"].to_numpy()]
@@ -122,18 +126,25 @@ def _pair(group: pd.DataFrame, weights: Floats, budgets: Mapping[str, float]) ->
         "rgo": _mean(relative_gain(clean, attacked)),
         "boundary_ratio": _mean(boundary_ratio(clean, attacked, s)),
     }
+    record |= {f"past_{b:g}": _mean(past_boundary(clean, attacked, s, b)) for b in BOUNDARIES}
     record |= {f"mos_{k}": v for k, v in agreement(ok["mos"].to_numpy(), attacked).items()}
+    record["mos_srocc_clean"] = agreement(ok["mos"].to_numpy(), clean)["srocc"]
     record |= {name: _mean(ok[name].to_numpy()) for name in [*MEANS, *COSTS]}
     record["float_gap"] = _mean((ok["score_float"] - ok["score_adv"]).abs().to_numpy())
-    record["flags"] = ";".join(_flags(record, ok["linf"].max(), budgets.get(first["attack_label"])))
+    flags = _flags(record, ok["linf"].max(), budgets.get(first["attack_label"]), str(first["target"]) in noisy)
+    record["flags"] = ";".join(flags)
     return record, np.stack(samples, axis=1)
 
 
-def _flags(record: Mapping[str, Any], linf: float, eps: float | None) -> Iterable[str]:
+def _flags(record: Mapping[str, Any], linf: float, eps: float | None, noisy: bool) -> Iterable[str]:
     if record["backwards"] + record["queries"] > 0 and not record["own_gain"] > 0:
         yield "did_not_run"
     if record["zero_gradient"] > ALL_ZERO:
         yield "zero_gradient"
+    if record["no_response"] > ALL_ZERO:
+        yield "no_response"
+    if noisy and record["queries"] > 0:
+        yield "noisy_target"
     if eps is not None and linf > eps + ROUNDING:
         yield "over_budget"
 
@@ -145,7 +156,8 @@ def _with_tests(table: pd.DataFrame, clusters: Floats, baselines: Iterable[str] 
     effect = table["directed_sd_mean"].to_numpy(float)
     strength = np.where(is_baseline & ~np.isnan(effect), effect, -np.inf)
     opponent, gap, p = [""] * len(table), np.full(len(table), np.nan), np.full(len(table), np.nan)
-    for indices in table.groupby(["source", "target"], sort=True).indices.values():
+    queried = table["relation"] == "query"  # all query attacks on a target are opponents, whatever they started from
+    for indices in table.groupby([queried, table["source"].mask(queried, ""), "target"], sort=True).indices.values():
         places = [int(k) for k in indices]
         strongest = max(places, key=strength.__getitem__)
         if np.isneginf(strength[strongest]):

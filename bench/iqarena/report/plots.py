@@ -36,7 +36,7 @@ def heat_maps(pairs: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Fig
     limit = max(0.1, held_out.max()) if len(held_out) else 1.0
     figures = {}
     for label in labels:
-        mine = pairs[pairs["attack_label"] == label]
+        mine = pairs[(pairs["attack_label"] == label) & (pairs["relation"] != "query")]
         if mine["directed_sd_mean"].notna().any():
             figures[label] = _heat_map(label, mine.assign(row=mine["source"].map(short_source)), models, limit)
     return figures

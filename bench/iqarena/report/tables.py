@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from iqarena.plan import HELD_OUT
+from iqarena.report.pairs import BOUNDARIES
 from iqarena.spec import parse
 
 LEGEND = {
@@ -24,6 +25,8 @@ LEGEND = {
     "told apart from the first of their group.",
     "SROCC kept": "rank correlation of the target's clean and attacked scores; 1 = order untouched. "
     "Undirected noise lowers it too, so read it beside the noise row.",
+    "Query": "the attack asked the target for scores of 8-bit pictures inside its budget, each counted, the clean one "
+    "first. Never held out, so on a board of its own.",
     "Win rate": "share of duels against every other attack on the same source, target and picture, ties half.",
     "vs baseline": "held-out pairs significantly better / worse / tested against the strongest baseline of the same "
     "source and target (Wilcoxon signed-rank over pictures, Holm-corrected over all pairs, 5 %).",
@@ -85,6 +88,43 @@ def attack_table(board: pd.DataFrame, *, brief: bool = False) -> Table:
     return Table("Attacks", header, rows, names=3, note=note)
 
 
+def query_table(board: pd.DataFrame, manifest: Mapping[str, Any]) -> Table:
+    """The board of the query attacks."""
+    header = ["Rank", "Tie", "Attack", "Directed effect", "Gain", "SROCC fall"]
+    header += ["SROCC fall to MOS"] if board["mos_srocc_fall"].notna().any() else []
+    header += [f"Past {b:g}" for b in BOUNDARIES]
+    header += ["Win rate", "vs baseline", "SSIM", "Fwd / bwd / queries", "Seconds", "Coverage"]
+    rows = []
+    for r in board.to_dict("records"):
+        cells = {
+            "Rank": rank_text(r),
+            "Tie": tie_text(r["tie_group"]),
+            "Attack": r["attack_label"],
+            "Directed effect": with_interval(r, "directed_sd"),
+            "Gain": number(r["gain"], 1),
+            "SROCC fall": number(1 - r["srocc"]),
+            "SROCC fall to MOS": number(r["mos_srocc_fall"]),
+            **{f"Past {b:g}": share(r[f"past_{b:g}"]) for b in BOUNDARIES},
+            "Win rate": number(r["win_rate"]),
+            "vs baseline": f"{r['better']}/{r['worse']}/{r['tested']}" if r["tested"] else "",
+            "SSIM": number(r["ssim"], 3),
+            "Fwd / bwd / queries": " / ".join(_count(r[c]) for c in COUNTED) if r["n_ok"] else "",
+            "Seconds": number(r["seconds"], 2),
+            "Coverage": f"{r['n_ok']}/{r['n_planned']}",
+        }
+        rows.append([cells[name] for name in header])
+    note = (
+        "These have seen the target's scores, and are ranked among themselves. Past b: share of pictures whose score "
+    )
+    note += "went further than b of the way to the end of the scale."
+    said = [
+        f" Published for {a['label'].partition('(')[0]} (the paper's number, not measured here): {a['published']}"
+        for a in manifest["attacks"]
+        if a.get("published")
+    ]
+    return Table("Query attacks", header, rows, names=3, note=note + "".join(said))
+
+
 def model_table(board: pd.DataFrame) -> Table:
     header = ["Rank", "Tie", "Model", "Directed effect", "SROCC kept", "As a source", "Worst case", "by"]
     rows = []
@@ -119,7 +159,8 @@ def flag_table(pairs: pd.DataFrame) -> Table | None:
         return None
     groups = flagged.groupby(["attack_label", "source", "flags"], sort=True)["target"]
     rows = [[*map(str, key), ", ".join(targets)] for key, targets in groups]  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
-    note = "did_not_run: the attack failed to move its own source, so its pairs say nothing about the target."
+    note = "did_not_run: the attack failed to move its own source, so its pairs say nothing about the target. "
+    note += "no_response: no query moved the score. noisy_target: the target's scores differ from call to call."
     return Table("Flags", ["Attack", "Source", "Flags", "Targets"], rows, names=4, note=note)
 
 
@@ -182,6 +223,11 @@ def number(value: float, digits: int = 2) -> str:
     if math.isnan(value):
         return ""
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def share(value: float) -> str:
+    """Per cent; empty for NaN."""
+    return "" if math.isnan(value) else f"{100 * value:.0f} %"
 
 
 def with_interval(record: Mapping[Any, Any], name: str, *, signed: bool = False) -> str:

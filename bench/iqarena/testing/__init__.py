@@ -16,9 +16,9 @@ from iqarena.testing.attacks import check_attack
 from iqarena.testing.filters import check_filter
 from iqarena.testing.models import check_model
 from iqarena.testing.plugins import Check
-from iqarena.testing.toys import Curved, CurvedNet, Linear, LinearNet, pictures
+from iqarena.testing.toys import Curved, CurvedNet, Linear, LinearNet, Steep, pictures
 
 __all__ = [
     "Check", "check_attack", "check_filter", "check_model",
-    "Curved", "CurvedNet", "Linear", "LinearNet", "pictures",
+    "Curved", "CurvedNet", "Linear", "LinearNet", "Steep", "pictures",
 ]  # fmt: skip

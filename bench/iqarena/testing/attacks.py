@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,16 +17,27 @@ from iqarena.craft import Crafted, craft
 from iqarena.scorer import Scorer
 from iqarena.seeding import Streams
 from iqarena.source import Source
+from iqarena.target import Target
 from iqarena.testing.plugins import Check, assert_frozen, named, other_draws, parts, plugin_checks, state
-from iqarena.testing.toys import ROWS, SIZE, Curved, Linear, pictures
+from iqarena.testing.toys import ROWS, SIZE, Curved, Linear, Steep, pictures
+
+QUERIES = 80
+LESSER = {"gradient": ("score", "none"), "score": ("none",), "gradient+score": ("gradient", "score", "none")}
 
 
 def check_attack(attack: Attack) -> Iterator[Check]:
-    """Named checks of an attack with its parameters; each takes milliseconds for a cheap kernel."""
+    """Named checks of an attack with its parameters; each takes milliseconds for a cheap kernel.
+
+    One that asks for more than ``QUERIES`` scores, and has that number as a parameter, is checked with ``QUERIES``.
+    """
     yield from plugin_checks("attack", attack)
+    if attack.queries > QUERIES and "queries" in {field.name for field in dataclasses.fields(attack)}:
+        attack = dataclasses.replace(attack, queries=QUERIES)
     checks = [_attack_keeps_its_input, _attack_keeps_the_budget, _attack_repeats, _attack_ignores_neighbours]
     checks += [_attack_draws_per_image if attack.stochastic else _attack_draws_nothing]
     checks += [_attack_leaves_the_scorer_alone, _attack_costs_what_it_declares, _attack_takes_any_size]
+    if "score" in attack.access:
+        checks += [_attack_keeps_its_queries]
     if attack.access != "none":
         checks += [_attack_moves_its_source, _attack_needs_its_access]
         if re.search("arxiv|doi", sys.modules[type(attack).__module__].__doc__ or "", re.IGNORECASE):
@@ -46,6 +57,7 @@ class _Trial:
         *,
         size: tuple[int, int] = SIZE,
         models: Sequence[Model] = (),
+        target: Model = Steep(of=Curved()),  # noqa: B008 (frozen)
         ids: str = "picture",
         seed: int = 0,
         repeat: int = 0,
@@ -58,7 +70,12 @@ class _Trial:
         self.streams = Streams([f"{ids} {row}" for row in rows], repr(attack), seed, repeat)
         self.scorers = [Scorer(model) for model in models or [Curved(seed=i) for i in range(attack.min_members)]]
         self.memo: dict[Any, Any] = {}
-        self.source = Source(self.scorers, self.x, self.streams, access=access or attack.access, memo=self.memo)
+        self.target = Target(
+            Scorer(target), self.pictures, Scorer(target).score(self.x), eps=attack.eps, budget=attack.queries
+        )
+        self.source = Source(
+            self.scorers, self.x, self.streams, access=access or attack.access, memo=self.memo, target=self.target
+        )
 
     def perturb(self) -> Tensor:
         return self.attack.perturb(self.x, self.direction.view(-1, 1, 1, 1), self.source, self.streams)
@@ -86,7 +103,7 @@ def _attack_keeps_the_budget(attack: Attack) -> None:
         assert out.isfinite().all(), "NaN or infinite pixels"
         used = float((out.clamp(0, 1) - trial.x).abs().max())
         assert used <= eps + 1e-6, f"used {255 * used:.3f}/255 of a budget of {255 * eps:.3f}/255"  # 1e-6: float32
-        crafted, clean = trial.craft(), trial.pictures.short()
+        crafted, clean = _Trial(trial.attack).craft(), trial.pictures.short()
         for made in (crafted.adversarial, crafted.control):
             assert made.dtype == torch.uint8
             levels = int((made.short() - clean).abs().max())
@@ -130,12 +147,33 @@ def _attack_costs_what_it_declares(attack: Attack) -> None:
         trial = _Trial(attack, models=models)
         trial.perturb()
         source, expected = trial.source, attack.cost * len(trial.scorers)
-        if attack.access == "score":
-            assert 0 < source.queries <= attack.cost, f"declared {attack.cost} queries, counted {source.queries}"
-        else:
-            assert source.backwards == expected, f"declared {expected} gradients, counted {source.backwards}"
-            assert source.forwards >= expected, f"declared {expected} forwards, counted {source.forwards}"
-            assert source.forwards == 0 or attack.access == "gradient"
+        assert source.backwards == expected, f"declared {expected} gradients, counted {source.backwards}"
+        assert source.forwards >= expected, f"declared {expected} forwards, counted {source.forwards}"
+        assert source.forwards == 0 or "gradient" in attack.access
+
+
+def _attack_keeps_its_queries(attack: Attack) -> None:
+    """Declared, counted by the harness and really scored are the same; fewer queries are kept to as well."""
+    assert attack.queries > 0, "asks for scores of the target: declare queries"
+    parameter = "queries" in {field.name for field in dataclasses.fields(attack)}
+    for queries in (1, 2, 10, attack.queries) if parameter else (attack.queries,):
+        trial = _Trial(dataclasses.replace(attack, queries=queries) if parameter else attack)
+        scored = [0] * len(ROWS)
+        trial.target.score = _counting(trial.target.score, scored)
+        trial.perturb()
+        counted = (trial.target.queries - 1).tolist()
+        assert counted == scored, f"counted {counted} queries beside the clean ones, scored {scored}"
+        assert max(counted) < queries, f"declared {queries} queries, the clean one included, asked {max(counted)} more"
+
+
+def _counting(score: Callable[..., Tensor], scored: list[int]) -> Callable[..., Tensor]:
+    def counted(x: Tensor, whose: Sequence[int]) -> Tensor:
+        scores = score(x, whose)
+        for i in whose:
+            scored[i] += 1
+        return scores
+
+    return counted
 
 
 def _attack_takes_any_size(attack: Attack) -> None:
@@ -148,8 +186,8 @@ def _attack_takes_any_size(attack: Attack) -> None:
 def _attack_moves_its_source(attack: Attack) -> None:
     if attack.eps == 0:
         attack = dataclasses.replace(attack, eps=8 / 255)
-    for model in (Linear(), Curved()):
-        trial = _Trial(attack, models=[model] * attack.min_members)
+    for model in (Steep(), Steep(of=Curved())) if attack.queries else (Linear(), Curved()):
+        trial = _Trial(attack, models=[model] * attack.min_members, target=model)
         adversarial = trial.craft().adversarial.float() / 255
         gain = trial.direction * (trial.scorers[0].score(adversarial) - trial.scorers[0].score(trial.x))
         assert bool((gain > 0).all()), (
@@ -158,7 +196,7 @@ def _attack_moves_its_source(attack: Attack) -> None:
 
 
 def _attack_needs_its_access(attack: Attack) -> None:
-    for lesser in ("score", "none") if attack.access == "gradient" else ("none",):
+    for lesser in LESSER[attack.access]:
         try:
             _Trial(attack, access=lesser).perturb()
         except AttackError:

@@ -67,6 +67,31 @@ class Curved(Model):
         return CurvedNet(self.seed)
 
 
+class SteepNet(nn.Module):
+    """``50 + factor · (f(x) − 50)``."""
+
+    def __init__(self, net: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.net, self.factor = net, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 50 + self.factor * (self.net(x) - 50)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Steep(Model):
+    """Another toy's score, spread: few queries and one grey level are enough to move it by points."""
+
+    name = "toy_steep"
+    min_size = 16
+
+    of: Model = Linear()
+    factor: float = 100.0
+
+    def load(self) -> SteepNet:
+        return SteepNet(self.of.load(), self.factor)
+
+
 def pictures(rows: Sequence[int] = ROWS, size: tuple[int, int] = SIZE) -> Tensor:
     """uint8 ``(N, 3, H, W)``: flat on the left, each row another grey; noise with black and white on the right."""
     made = []

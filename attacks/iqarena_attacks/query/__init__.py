@@ -1,0 +1,1 @@
+"""Attacks that see nothing of the target but its scores."""

@@ -1,0 +1,88 @@
+"""Score-boundary attack (arXiv 2401.05217, TCSVT 2024): step by step past boundaries of the score, from scores alone.
+
+    for 20 rounds:  z₀ = last picture;   draw directions d until  f(box(z₀ + d))  is past the boundary b;
+                    SurFree from there towards z₀ along the boundary;   b ← b + (b − previous b)
+
+The box is ``|x' − x| ≤ 0.38·JND(x)/255``, per pixel, counted from the clean picture. Known values: 20 rounds, first
+boundary 0.01, at most 200 directions for a boundary and 6,000 in all, SurFree with 10 steps and 100 queries,
+about 8,000 queries. ``boundary.py`` has the schedule, ``directions.py`` the directions, ``surfree.py`` the refinement.
+
+Changed: pictures are rounded to 8 bit before they are asked for, so the box is in whole grey levels; a round must pass
+the score that is reached already, wherever its boundary lies, so that no accepted round goes back.
+``jnd = none`` leaves the box to ``eps``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iqarena.api import ImageSet, SpecError
+from iqarena.imagesets.pocket import PocketImages
+from iqarena.perception import jnd_map
+from iqarena_attacks.query._frame import Case, Query, Search, ask, begin
+from iqarena_attacks.query.boundary import FAILURES, Boundary
+from iqarena_attacks.query.directions import Directions
+from iqarena_attacks.query.surfree import nearer
+
+DRAWS, REFINEMENT = 6000, 100
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ScoreBoundary(Query):
+    name = "score_boundary"
+    reconstructed = (
+        "the saliency detector, the share of sparse noise, which photographs, and queries of 8 bits are ours"
+    )
+    published = "DBCNN loses 0.6381 of SROCC on LIVE (160 test pictures, 224 crops, 8,000 queries)."
+    bibtex = """@article{scoreboundary2024,
+  title = {Exploring Vulnerabilities of No-Reference Image Quality Assessment Models: A Query-Based Black-Box Method},
+  journal = {IEEE Transactions on Circuits and Systems for Video Technology}, year = {2024}, eprint = {2401.05217}
+}"""
+
+    eps: float = 1.0
+    jnd: float | None = 0.38
+    rounds: int = 20
+    steps: int = 10
+    photographs: ImageSet = PocketImages()  # noqa: RUF009 (frozen)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.jnd is not None and self.jnd <= 0:
+            raise SpecError(f"{self.name}: expected jnd > 0 or none, found {self.jnd}")
+        if self.rounds < 1 or self.steps < 0:
+            raise SpecError(f"{self.name}: expected rounds ≥ 1 and steps ≥ 0, found {self.rounds} and {self.steps}")
+
+    def reach(self, x: Tensor) -> Tensor:
+        room = super().reach(x)
+        if self.jnd is None:
+            return room
+        pictures = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        levels = np.stack([np.floor(self.jnd * jnd_map(np.ascontiguousarray(picture))) for picture in pictures])
+        return torch.minimum(room, torch.from_numpy(levels)[:, None].to(x) / 255)
+
+    def search(self, case: Case) -> Search:
+        boundary, directions, draws = Boundary(), Directions(case, self.photographs), 0
+        here = (yield from begin(case)) / case.room
+        for _ in range(self.rounds):
+            start, failures, there = case.answer, 0, 0.0
+            while there <= max(boundary.b, here):
+                if failures == FAILURES:
+                    failures = 0
+                    if not boundary.ease():
+                        return
+                if draws == DRAWS:
+                    return
+                z = case.box(start + directions.draw())
+                there = (yield from ask(z)) / case.room
+                draws, failures = draws + 1, failures + 1
+            case.answer = z
+            level = max(boundary.reach(there), here)
+            gain = yield from nearer(
+                case, start, there * case.room, level * case.room, queries=REFINEMENT, steps=self.steps
+            )
+            here = gain / case.room
+            boundary.move_on()

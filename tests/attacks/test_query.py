@@ -1,0 +1,387 @@
+"""Query attacks against known answers: optima of linear scorers, nearest points of planes, boxes, budgets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from iqarena.api import AttackError, ImageError, Model, SpecError
+from iqarena.craft import Crafted, craft
+from iqarena.imagesets.folder import FolderImages
+from iqarena.perception import edge_mask, jnd_map, saliency_map
+from iqarena.registry import build, build_attack, build_model
+from iqarena.scorer import Scorer
+from iqarena.seeding import Streams
+from iqarena.source import Source
+from iqarena.target import Target
+from iqarena.testing import Curved, Linear, LinearNet, Steep, pictures
+from iqarena_attacks.query._frame import Case
+from iqarena_attacks.query.boundary import Boundary
+from iqarena_attacks.query.directions import Directions, high_frequency
+from iqarena_attacks.query.nes import Nes
+from iqarena_attacks.query.surfree import low_frequencies, nearer
+
+ATTACKS = ["nes(samples=6)", "random_search", "score_boundary", "square", "surfree", "warm_start(start=fgsm)"]
+STEEP = Steep(of=Curved())
+
+
+class Run:
+    """A query attack on some pictures, with what the target was shown."""
+
+    def __init__(
+        self, spec: str, target: Model = STEEP, rows: Any = range(4), size: tuple[int, int] = (32, 40), seed: int = 0
+    ) -> None:
+        self.attack = build_attack(spec)
+        self.pixels = pictures(rows, size)
+        self.x = self.pixels.float() / 255
+        self.scorer = Scorer(target)
+        self.clean = self.scorer.score(self.x)
+        self.direction = torch.where(self.clean > 50, -1.0, 1.0)
+        self.streams = Streams([f"picture {row}" for row in rows], repr(self.attack), seed)
+        self.shown: list[Tensor] = []
+        self.target = Target(
+            self, self.pixels, self.clean, eps=self.attack.eps, budget=self.attack.queries  # pyright: ignore[reportArgumentType]
+        )  # fmt: skip
+        self.source = Source(
+            [Scorer(Curved(seed=1))], self.x, self.streams, access=self.attack.access, target=self.target
+        )
+        self.crafted: Crafted = craft(self.attack, self.pixels, self.x, self.direction, self.source, self.streams)
+        self.gains = self.direction * (self.scorer.score(self.crafted.adversarial.float() / 255) - self.clean)
+
+    def score(self, x: Tensor) -> Tensor:
+        self.shown.append(x)
+        return self.scorer.score(x)
+
+
+def spec_with(spec: str, **changes: object) -> str:
+    text = ", ".join(f"{key}={value}" for key, value in changes.items())
+    return f"{spec[:-1]}, {text})" if spec.endswith(")") else f"{spec}({text})"
+
+
+# ---- budgets, boxes, batches
+
+
+@pytest.mark.parametrize("queries", [1, 10, 100])
+@pytest.mark.parametrize("spec", ATTACKS)
+def test_the_budget_is_kept_to_the_query(spec: str, queries: int) -> None:
+    run = Run(spec_with(spec, queries=queries))
+    shown = sum(len(x) for x in run.shown)
+    assert shown == int((run.target.queries - 1).sum())
+    assert run.target.queries.max() <= queries
+    if not spec.startswith("nes"):  # which asks in pairs
+        assert run.target.queries.tolist() == [queries] * 4
+    if queries == 1:
+        assert torch.equal(run.crafted.adversarial, run.pixels), "the clean score leads nowhere"
+    assert (run.gains >= 0).all(), "an answer is never worse than the clean picture"
+
+
+@pytest.mark.parametrize("spec", ATTACKS)
+def test_a_picture_has_the_same_result_alone_and_in_a_batch(spec: str) -> None:
+    together = Run(spec_with(spec, queries=70), rows=range(4))
+    for row in range(4):
+        alone = Run(spec_with(spec, queries=70), rows=[row])
+        assert torch.equal(alone.crafted.adversarial[0], together.crafted.adversarial[row])
+        assert alone.target.queries[0] == together.target.queries[row]
+    other = Run(spec_with(spec, queries=70), seed=1)
+    assert not torch.equal(other.crafted.adversarial, together.crafted.adversarial)
+
+
+@pytest.mark.parametrize("spec", ["score_boundary(queries=300)", "warm_start(queries=300)"])
+def test_nothing_leaves_the_jnd_box(spec: str) -> None:
+    run = Run(spec, rows=range(3), size=(40, 48))
+    jnd = np.stack([jnd_map(p.permute(1, 2, 0).contiguous().numpy()) for p in run.pixels])
+    limit = torch.from_numpy(0.38 * jnd)[:, None].repeat(1, 3, 1, 1)
+    for made in (run.crafted.adversarial, run.crafted.control):
+        change = (made.short() - run.pixels.short()).abs()
+        assert (change <= limit).all()
+        assert change.max() > 0
+    assert run.gains.max() > 0
+    shown = torch.cat([x for x in run.shown if len(x) == 3])  # lockstep: candidate j is of picture j
+    levels = shown * 255
+    assert len(shown) >= 300
+    assert (levels - levels.round()).abs().max() < 1e-3, "queries are 8-bit pictures"
+    assert ((levels.round().view(-1, 3, *levels.shape[1:]) - run.pixels.float()).abs() <= limit).all()
+
+
+def test_without_jnd_the_box_is_eps() -> None:
+    run = Run("score_boundary(jnd=none, eps=5/255, queries=200)")
+    change = (run.crafted.adversarial.short() - run.pixels.short()).abs()
+    assert change.max() == 5
+    both = Run("score_boundary(eps=1/255, queries=100)")
+    assert (both.crafted.adversarial.short() - both.pixels.short()).abs().max() <= 1
+
+
+# ---- targets of all kinds
+
+
+@pytest.mark.parametrize("spec", ATTACKS)
+def test_a_target_whose_backward_raises_can_be_attacked(spec: str) -> None:
+    shut = build_model("toy_shut")
+    x = pictures(range(1)).float() / 255
+    with pytest.raises(RuntimeError, match="a gradient was asked for"):
+        shut.load()(x.requires_grad_()).sum().backward()
+    with pytest.raises(AttackError, match="has no gradient"):
+        Scorer(shut).value_and_gradient(x.detach())
+    run = Run(spec_with(spec, queries=150), shut)
+    assert (run.gains > 0).all()
+
+
+@pytest.mark.parametrize("spec", ATTACKS)
+def test_a_constant_target_ends_quickly_and_says_so(spec: str) -> None:
+    run = Run(spec_with(spec, queries=8000), build_model("toy_constant"), rows=range(2))
+    assert run.target.queries.max() < 210
+    assert run.target.no_response.tolist() == [1.0, 1.0]
+    assert torch.equal(run.crafted.adversarial, run.pixels)
+
+
+@pytest.mark.parametrize("spec", ATTACKS)
+def test_a_noisy_target_is_attacked_within_the_budget(spec: str) -> None:
+    run = Run(spec_with(spec, queries=150), build_model("toy_noisy"))
+    assert run.target.queries.max() <= 150
+    assert run.crafted.finite.all()
+    assert run.target.no_response.max() == 0
+
+
+def test_a_picture_without_room_costs_no_query() -> None:
+    run = Run("square(eps=0.5/255, queries=50)")
+    assert run.target.queries.tolist() == [1] * 4
+    assert torch.equal(run.crafted.adversarial, run.pixels)
+
+
+# ---- answers on the way
+
+
+@pytest.mark.parametrize("spec", ["random_search", "square", "nes(samples=6)", "warm_start(start=fgsm, then=square)"])
+def test_what_is_kept_never_gets_worse(spec: str) -> None:
+    run = Run(spec_with(spec, queries=250))
+    stages = [run.target.answers(at, run.crafted.adversarial) for at in run.target.checkpoints]
+    gains = torch.stack([run.direction * (run.scorer.score(s.float() / 255) - run.clean) for s in stages])
+    assert run.target.checkpoints == (20, 50, 100, 200)
+    assert (gains.diff(dim=0) >= 0).all()
+    assert (gains[-1] <= run.gains).all()
+    assert (gains[-1] > gains[0]).any()
+
+
+# ---- optima
+
+
+@pytest.mark.parametrize(
+    ("spec", "share"), [("square(p=0.01, eps=8/255)", 0.7), ("random_search", 0.35), ("nes(samples=100)", 0.45)]
+)
+def test_queries_lead_towards_the_optimum_of_a_linear_scorer(spec: str, share: float) -> None:
+    """``Σ |w| · min(eps, room)`` on pictures of 16×16; a quarter of the queries reaches less."""
+    gained = []
+    for queries in (500, 2000):
+        run = Run(spec_with(spec, queries=queries), Linear(), rows=range(1), size=(16, 16))
+        net = run.scorer._module
+        assert isinstance(net, LinearNet)
+        w = run.direction.view(-1, 1, 1, 1) * net.weights(run.x)
+        best = (w.abs() * torch.where(w > 0, 1 - run.x, run.x).clamp(max=8 / 255)).double().sum((1, 2, 3))
+        gained.append(float(run.gains / best))
+    assert share < gained[1] <= 1.0001
+    assert gained[0] < gained[1]
+
+
+def case(x: Tensor, reach: float = 1.0, seed: int = 0) -> Case:
+    stream = Streams(["one"], "test", seed).each()[0]
+    return Case(x, x, x.new_full((1, *x.shape[1:]), reach), 50.0, stream, 10**9, x)
+
+
+def drive(search: Generator[Tensor, Tensor, Any], gain: Any) -> tuple[Any, int]:
+    """Run a search on a gain function of float pictures; its result, and the number of queries."""
+    asked, z = 0, next(search)
+    while True:
+        asked += len(z)
+        try:
+            z = search.send(torch.stack([gain(one) for one in z]).double())
+        except StopIteration as stop:
+            return stop.value, asked
+
+
+def test_the_nes_estimate_is_aligned_with_the_gradient_of_a_linear_scorer() -> None:
+    """With n antithetic pairs in d dimensions the cosine is √(n / (n + d)) on average."""
+    one = case(torch.full((3, 8, 8), 0.5))
+    w = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(3))
+    for pairs in (100, 1000):
+        search = Nes(samples=2 * pairs).gradient(one.x, one, pairs)
+        g, asked = drive(search, lambda z: (w * z).sum())
+        cosine = float((g * w).sum() / g.norm() / w.norm())
+        assert asked == 2 * pairs
+        assert cosine == pytest.approx(math.sqrt(pairs / (pairs + 192)), abs=0.12)
+    assert float((g * w).sum() / w.square().sum()) == pytest.approx(1, abs=0.15), "and its length is right"
+
+
+def test_surfree_comes_near_the_nearest_point_of_a_plane() -> None:
+    """Past the boundary is ``w·(z − o) > c``; the nearest such point is at distance ``c / ‖w‖`` along ``w``."""
+    o = torch.full((3, 8, 8), 0.5)
+    one = case(o)
+    w = low_frequencies(case(o, seed=9))  # what the search may turn to
+    w /= w.norm()
+    level = 0.5
+    far = low_frequencies(case(o, seed=5))
+    far = far - (w * far).sum() * w
+    one.answer = o + 0.6 * w + 1.5 * far / far.norm()
+    distances = [float((one.answer - o).norm())]
+    gain = 0.6
+    for _ in range(6):
+        gain, asked = drive(nearer(one, o, gain, level, queries=10**6, steps=200), lambda z: (w * (z - o)).sum())
+        distances.append(float((one.answer - o).norm()))
+        assert gain > level
+        assert asked <= 200 * 12
+    assert all(b <= a for a, b in pairwise(distances)), distances
+    assert distances[0] > 1.6
+    assert distances[-1] == pytest.approx(level, rel=0.05)
+
+
+def test_surfree_keeps_its_allowance() -> None:
+    o = torch.full((3, 8, 8), 0.5)
+    one = case(o)
+    one.answer = o + 0.2
+    _, asked = drive(nearer(one, o, 0.2, 0.1, queries=25, steps=100), lambda z: (z - o).mean())
+    assert asked <= 26
+    there = case(o)
+    assert list(nearer(there, o, 0.0, 0.0, queries=25, steps=100)) == [], "nowhere nearer than the origin"
+
+
+def test_low_frequencies_hold_no_high_ones() -> None:
+    import scipy.fft
+
+    wave = low_frequencies(case(torch.zeros(3, 15, 22))).numpy()
+    spectrum = np.abs(scipy.fft.dctn(wave, axes=(1, 2), norm="ortho"))
+    assert spectrum[:, :8, :11].min() > 1e-4
+    assert spectrum[:, 8:].max() < 1e-4
+    assert spectrum[:, :, 11:].max() < 1e-4
+
+
+# ---- the score-boundary attack
+
+
+def test_the_schedule_of_the_boundary() -> None:
+    b = Boundary()
+    assert (b.b, b.step) == (0.01, 0.01)
+    assert b.reach(0.012) == 0.01, "a small excess changes nothing"
+    b.move_on()
+    assert (b.passed, b.b) == (0.01, 0.02)
+    assert b.reach(0.06) == pytest.approx(0.04), "past 0.02 + 2·0.01: half of the excess"
+    b.move_on()
+    assert (b.passed, b.b, b.step) == pytest.approx((0.04, 0.07, 0.03))
+    assert b.ease()
+    assert (b.b, b.step) == pytest.approx((0.055, 0.015))
+    eased = 1
+    while b.ease():
+        eased += 1
+    assert eased == 3, "0.015, 0.0075, 0.00375, and 0.001875 is too small"
+
+
+def test_directions_lie_on_edges_and_salient_pixels_and_leave_out_the_own_photograph() -> None:
+    pocket = build("imageset", "pocket(crop=96)")
+    item = pocket.items()[5]  # pyright: ignore[reportAttributeAccessIssue]
+    picture = pocket.read(item)  # pyright: ignore[reportAttributeAccessIssue]
+    x = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
+    one = case(x)
+    one.draw = Streams([item.id], "d").each()[0]
+    directions = Directions(one, build("imageset", "pocket"))  # pyright: ignore[reportArgumentType]
+    drawn = torch.stack([directions.draw() for _ in range(40)])
+    seen = torch.from_numpy(edge_mask(picture) | (saliency_map(picture) > 0.225))
+    assert 0.1 < seen.float().mean() < 1
+    assert not drawn[:, :, ~seen].any()
+    assert drawn.abs().max() <= 0.1
+    touched = (drawn != 0).any(1).float().mean((1, 2)) / seen.float().mean()
+    sparse = torch.arange(1, 41) % 4 == 0
+    assert ((touched[sparse] > 0.03) & (touched[sparse] < 0.13)).all()
+    assert (touched[~sparse] > 0.8).all()
+    photographs = build("imageset", "pocket")
+    all_, others = (high_frequency(photographs, besides=name) for name in ("nobody", item.id))  # pyright: ignore[reportArgumentType]
+    assert len(all_) == len(others) == 8
+    own = torch.from_numpy(photographs.read(photographs.items()[4])).permute(2, 0, 1) / 255  # pyright: ignore[reportAttributeAccessIssue]
+    assert not any(torch.equal(own, other) for other in others)
+
+
+def test_directions_may_come_from_a_folder(tmp_path: Any) -> None:
+    import cv2
+
+    for k in range(2):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), np.random.default_rng(k).integers(0, 256, (20, 30, 3)).astype(np.uint8))
+    folder = FolderImages(path=str(tmp_path))
+    one = case(pictures(range(1), (32, 40))[0].float() / 255)
+    assert Directions(one, folder).draw().shape == (3, 32, 40), "smaller photographs are mirrored on"
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (tmp_path / "0.png").rename(alone / "0.png")
+    with pytest.raises(ImageError, match="expected photographs besides the attacked one"):
+        high_frequency(FolderImages(path=str(alone)), besides="0.png")
+
+
+def test_the_score_goes_one_way_from_round_to_round() -> None:
+    """Of the answers of 20 rounds, each ends further than the one before; candidates in between may not."""
+    attack = build_attack("score_boundary(steps=3)")
+    net = Steep(of=Curved()).load()
+    x = pictures(range(1), (40, 48)).float() / 255
+    clean = net(x)
+    s = -1.0 if clean > 50 else 1.0
+    one = Case(x[0], x[0], attack.reach(x)[0], 50.0, Streams(["a"], "b").each()[0], 8000, x[0])  # pyright: ignore[reportAttributeAccessIssue]
+
+    def gain(z: Tensor) -> Tensor:
+        return (s * (net((z[None] * 255).round() / 255) - clean))[0]
+
+    ends, last = [0.0], one.answer
+    search = attack.search(one)  # pyright: ignore[reportAttributeAccessIssue]
+    z = next(search)
+    with torch.no_grad():
+        for _ in range(3000):
+            starts = search.gi_frame.f_locals.get("start")
+            if starts is not None and starts is not last:
+                last = starts
+                ends.append(float(gain(starts)))
+            try:
+                z = search.send(torch.stack([gain(c) for c in z]).double())
+            except StopIteration:
+                break
+    assert len(ends) >= 5
+    assert all(b > a for a, b in pairwise(ends[1:])), ends
+
+
+# ---- warm start
+
+
+def test_a_warm_start_goes_on_from_the_transferred_picture() -> None:
+    """On a target like its source the start is worth many queries."""
+    cold = Run("square(eps=8/255, queries=30)", Curved(seed=1))
+    warm = Run("warm_start(start=fgsm, then=square(eps=8/255), queries=30)", Curved(seed=1))
+    fgsm = Run("warm_start(start=fgsm, then=square(eps=8/255), queries=2)", Curved(seed=1))
+    assert (warm.gains > cold.gains).all()
+    assert (warm.gains >= fgsm.gains).all()
+    assert torch.equal(fgsm.crafted.adversarial, craft_fgsm(fgsm)), "the first query is for the start itself"
+    assert (warm.source.forwards, warm.source.backwards) == (1, 1)
+
+
+def craft_fgsm(run: Run) -> Tensor:
+    source = Source([Scorer(Curved(seed=1))], run.x, run.streams)
+    return craft(build_attack("fgsm"), run.pixels, run.x, run.direction, source, run.streams).adversarial
+
+
+def test_a_start_that_does_not_help_is_given_up() -> None:
+    class Flipped(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 100 - Curved(seed=1).load()(x)
+
+    target = type("Against", (Model,), {"name": "against", "load": lambda self: Flipped()})()
+    run = Run("warm_start(start=fgsm, then=square(eps=8/255), queries=2)", target)
+    assert torch.equal(run.crafted.adversarial, run.pixels)
+
+
+def test_parameters_are_checked() -> None:
+    for spec in (
+        "square(queries=0)", "square(p=0)", "nes(samples=3)", "nes(sigma=0)", "random_search(alpha=0)",
+        "surfree(boundary=1)", "score_boundary(jnd=-1)", "score_boundary(rounds=0)", "warm_start(then=fgsm)",
+        "warm_start(start=square)", "warm_start(queries=0)",
+    ):  # fmt: skip
+        with pytest.raises(SpecError, match="expected"):
+            build_attack(spec)
