@@ -33,7 +33,8 @@ class Scorer:
         self._dtype = PRECISIONS[precision]
         self._chunk = 1 if self.device.type == "cpu" else CUDA_BATCH
         self._module: nn.Module = model.load().eval().requires_grad_(False)
-        self._module.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._layout = torch.channels_last if model.channels_last else torch.contiguous_format
+        self._module.to(device=self.device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
         self._lock = threading.Lock()
 
     def score(self, x: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ class Scorer:
         for part in x.to(self.device).split(self._chunk):
             pad = self._chunk - len(part)
             whole = torch.cat([part, part[:1].expand(pad, -1, -1, -1)]) if pad else part
-            yield whole.to(memory_format=torch.channels_last), len(part)
+            yield whole.to(memory_format=self._layout), len(part)
 
     def _forward(self, x: Tensor) -> Tensor:
         low = self._dtype != torch.float32
