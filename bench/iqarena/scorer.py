@@ -3,13 +3,19 @@
 Convolution libraries pick their algorithm by batch size, and another algorithm rounds differently. So a scorer is
 always evaluated in micro-batches of one fixed size: single pictures on the CPU (which is as fast there), padded
 batches of ``CUDA_BATCH`` on a GPU.
+
+When a device's memory runs out, all other scorers leave it, and come back when they are asked. When that is not
+enough, the micro-batch is halved for good. Neither changes what is computed for a picture (a GPU's algorithm for
+smaller batches may round the last digits differently).
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +24,10 @@ from iqarena.api import AttackError, ImageError, Model
 
 CUDA_BATCH = 16
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_on_device: WeakSet[Scorer] = WeakSet()
+_gpu_turn = threading.RLock()  # nobody may be sent away while it works
+
+T = TypeVar("T")
 
 
 class Scorer:
@@ -34,13 +44,13 @@ class Scorer:
         self._chunk = 1 if self.device.type == "cpu" else CUDA_BATCH
         self._module: nn.Module = model.load().eval().requires_grad_(False)
         self._layout = torch.channels_last if model.channels_last else torch.contiguous_format
-        self._module.to(device=self.device, memory_format=self._layout)  # pyright: ignore[reportCallIssue]
+        self._module.to(memory_format=self._layout)  # pyright: ignore[reportCallIssue]
         self._lock = threading.Lock()
+        self._fitting(lambda: None)
 
     def score(self, x: Tensor) -> Tensor:
         """Scores without a graph."""
-        with torch.inference_mode():
-            scores = torch.cat([self._forward(part)[:n] for part, n in self._parts(x)])
+        scores = self._fitting(lambda: self._scores(x))
         self._count("forward", len(x))
         return scores.double().clone()
 
@@ -51,6 +61,15 @@ class Scorer:
         """
         if not self.model.differentiable:
             raise AttackError(f"{self.model!r} has no gradient; use it as a target only")
+        values, gradients = self._fitting(lambda: self._values_and_gradients(x))
+        self._count("gradient", len(x))
+        return values.double(), gradients.contiguous()
+
+    def _scores(self, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return torch.cat([self._forward(part)[:n] for part, n in self._parts(x)])
+
+    def _values_and_gradients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         values, grads = [], []
         for part, n in self._parts(x):
             leaf = part.detach().requires_grad_(True)
@@ -61,8 +80,38 @@ class Scorer:
                 raise AttackError(f"{self.model!r} has no gradient; use it as a target only")
             values.append(scores.detach()[:n])
             grads.append(torch.autograd.grad(total, leaf)[0][:n])
-        self._count("gradient", len(x))
-        return torch.cat(values).double(), torch.cat(grads).contiguous()
+        return torch.cat(values), torch.cat(grads)
+
+    def _fitting(self, evaluate: Callable[[], T]) -> T:
+        """What ``evaluate`` gives with this scorer on its device; tried again with more room when memory runs out."""
+        with contextlib.nullcontext() if self.device.type == "cpu" else _gpu_turn:
+            while True:
+                try:
+                    if self not in _on_device:
+                        self._module.to(self.device)
+                        _on_device.add(self)
+                    return evaluate()
+                except torch.cuda.OutOfMemoryError:
+                    if not self._others_leave():
+                        self._halve()
+
+    def _others_leave(self) -> bool:
+        """Move every other scorer off this device; whether there was any."""
+        others = [scorer for scorer in _on_device if scorer is not self and scorer.device == self.device]
+        for scorer in others:
+            scorer._module.to("cpu")
+            _on_device.discard(scorer)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return bool(others)
+
+    def _halve(self) -> None:
+        if self._chunk == 1:
+            raise ImageError(
+                f"{self.model!r}: the memory of {self.device} does not hold one picture of this size;"
+                " reduce large ones (published models take max_side=…) or use --device cpu"
+            )
+        self._chunk //= 2
 
     def _parts(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
         """Micro-batches of exactly ``_chunk`` pictures and how many of each are real."""

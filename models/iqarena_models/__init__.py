@@ -12,7 +12,10 @@ PLUGINS = {
         "linearity": "iqarena_models.pocket.zoo:Linearity",
         "vit": "iqarena_models.pocket.zoo:Vit",
     },
-    "training": dict.fromkeys(
-        ("bilinear", "cnn", "hyper", "linearity", "vit"), "iqarena_models.training.pocket:train_pocket"
-    ),
+    "training": {
+        "linearityiqa": "iqarena_models.training.linearityiqa:train_linearityiqa",
+        **dict.fromkeys(
+            ("bilinear", "cnn", "hyper", "linearity", "vit"), "iqarena_models.training.pocket:train_pocket"
+        ),
+    },
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
+from urllib.parse import quote
 
 from iqarena.api import WeightFile
 
@@ -42,21 +43,23 @@ class Metric:
 @cache
 def catalog() -> dict[str, Metric]:
     """Every record by name, in the file's order."""
-    return {
-        name: Metric(name, **{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
-        for name, record in _read()["metrics"].items()
-    }
+    return {name: _metric(name, record) for name, record in _read()["metrics"].items()}
 
 
 def weight_file(name: str) -> WeightFile:
     """A file of the catalogue by its name: pyiqa's, unless a table under ``[files]`` says something else."""
     known: dict[str, str] = _read()["files"].get(name, {})
-    return WeightFile(name, **({"url": _read()["pyiqa_url"] + name} if "page" not in known else {}) | known)
+    return WeightFile(name, **({"url": _read()["pyiqa_url"] + quote(name)} if "page" not in known else {}) | known)
 
 
 def pyiqa_version() -> str:
     """The version of pyiqa that the records describe."""
     return _read()["pyiqa_version"]
+
+
+def _metric(name: str, record: dict[str, Any]) -> Metric:
+    lists: dict[str, Any] = {key: tuple(value) for key, value in record.items() if isinstance(value, list)}
+    return Metric(name, **(record | lists))
 
 
 @cache

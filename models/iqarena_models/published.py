@@ -49,7 +49,7 @@ class Published(Model):
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {key: value for key, value in dataclasses.asdict(self.metric).items() if key not in ("name", "arch", "network")}
+        return dataclasses.asdict(self.metric)
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
@@ -138,4 +138,5 @@ def __getattr__(name: str) -> type[Published]:
         "__doc__": metric.what,
         "__module__": __name__,
     }
-    return dataclass(frozen=True, kw_only=True, repr=False)(type(base.__name__, (base,), declared))
+    made: type[Published] = type(base.__name__, (base,), declared)
+    return dataclass(frozen=True, kw_only=True, repr=False)(made)

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import unquote
 
 import torch
 from torch import Tensor, nn
@@ -58,14 +59,19 @@ def build_metric(metric: Metric, paths: Mapping[str, Path], crops: int | None = 
 
     Raises :class:`IqarenaError` when pyiqa is not installed and :class:`WeightsError` for a wrong checkpoint.
     """
+    files = _Files(paths)
     with _building, _quiet():
         module, configs = _pyiqa(metric.arch)
         options = dict(configs[metric.name]["metric_opts"])
         architecture = getattr(module, options.pop("type"))
         if crops is not None:
             options[metric.crops_option] = crops
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), _doors(paths):
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), _doors(files):
             net: nn.Module = architecture(**options)
+    if unread := paths.keys() - files.read:
+        raise WeightsError(
+            f"{metric.name}: expected pyiqa {pyiqa_version()}, the one here never asked for {', '.join(sorted(unread))}"
+        )
     return PerImage(net.eval(), metric.stateful)
 
 
@@ -81,31 +87,67 @@ def _pyiqa(arch: str) -> tuple[ModuleType, dict[str, Any]]:
         ) from None
 
 
+class _Files:
+    """What pyiqa gets when it asks for a URL: a checked file of the catalogue. ``read`` are those it asked for."""
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self.paths, self.read = paths, set[str]()
+
+    def find(self, url: str) -> Path | None:
+        name = unquote(url.rpartition("/")[2])
+        self.read |= {name} & self.paths.keys()
+        return self.paths.get(name)
+
+    def local(self, url: str, **options: Any) -> str:
+        path = self.find(url)
+        if path is None:
+            raise WeightsError(f"expected only files of the catalogue, pyiqa asks for {url}; add it to catalog.toml")
+        return str(path)
+
+    def fill(self, net: nn.Module, url: str, strict: bool = True, weight_keys: str | None = None) -> None:
+        """Parameters of ``net``; a file that is not in the catalogue is part of one that is, and read with that."""
+        path = self.find(url)
+        if path is not None:
+            tensors = read_tensors(path)
+            fill(net, tensors.get(weight_keys or "params", tensors), path, strict=strict)
+
+    def clip(self, name: str, *args: Any, **options: Any) -> nn.Module:
+        """CLIP from its own file, or its architecture from the checkpoint that holds its parameters."""
+        from pyiqa.archs.clip_model import build_model  # pyright: ignore[reportMissingImports]
+
+        if own := self.find(name.replace("/", "-") + ".pt"):
+            return build_model(_archive(own)).float()
+        for path in self.paths.values():
+            tensors = read_tensors(path)
+            tensors = tensors.get("params", tensors)
+            if found := {k.removeprefix("clip_model."): v for k, v in tensors.items() if k.startswith("clip_model.")}:
+                return build_model(found).float()
+        raise WeightsError(f"expected CLIP's parameters in {', '.join(map(str, self.paths.values()))}, found none")
+
+
 @contextlib.contextmanager
-def _doors(paths: Mapping[str, Path]) -> Iterator[None]:
+def _doors(files: _Files) -> Iterator[None]:
     """Replace every way to the network, to caches and to pickles, for as long as an architecture is built."""
     import timm
     import torchvision.models as backbones
 
     with tempfile.TemporaryDirectory() as cache, contextlib.ExitStack() as afterwards:
-        new: dict[str, Any] = {
-            "load_pretrained_network": partial(_fill_from, paths),
-            "load_file_from_url": lambda url, **options: str(_local(paths, url)),
-            "load": partial(_clip, paths),
+        new = {
+            "load_pretrained_network": files.fill,
+            "load_file_from_url": files.local,
+            "load": files.clip,
             "DEFAULT_CACHE_DIR": cache,
         }
         changes: list[tuple[Any, str, Any]] = [
             (timm, "create_model", partial(_with, timm.create_model, {"pretrained": False})),
             (torch, "load", lambda path, **options: read_checkpoint(Path(path))),
-            (torch.hub, "load_state_dict_from_url", lambda url, **options: read_tensors(_local(paths, url))),
+            (torch.hub, "load_state_dict_from_url", lambda url, **options: read_tensors(Path(files.local(url)))),
         ]
         changes += [(backbones, n, partial(_with, getattr(backbones, n), {"weights": None})) for n in BACKBONES]
-        for module in [m for name, m in sys.modules.items() if name.startswith("pyiqa.archs.") and "clip_model" not in name]:
+        for module in [m for name, m in sys.modules.items() if name.startswith("pyiqa.archs.")]:
             changes += [(module, name, value) for name, value in new.items() if hasattr(module, name)]
             if swin := getattr(module, "create_swin", None):
                 changes.append((module, "create_swin", partial(_with, swin, {"pretrained": False})))
-            if clip := getattr(module, "clip", None):
-                changes.append((clip, "load", lambda name, *args, **options: (_clip(paths, name), None)))
         for holder, name, value in changes:
             afterwards.callback(setattr, holder, name, getattr(holder, name))
             setattr(holder, name, value)
@@ -114,38 +156,6 @@ def _doors(paths: Mapping[str, Path]) -> Iterator[None]:
 
 def _with(function: Callable[..., Any], fixed: Mapping[str, Any], *args: Any, **options: Any) -> Any:
     return function(*args, **{**options, **fixed})
-
-
-def _local(paths: Mapping[str, Path], url: str) -> Path:
-    name = url.rpartition("/")[2]
-    if name not in paths:
-        raise WeightsError(f"expected only files of the catalogue, pyiqa asks for {name}; add it to catalog.toml")
-    return paths[name]
-
-
-def _fill_from(
-    paths: Mapping[str, Path], net: nn.Module, url: str, strict: bool = True, weight_keys: str | None = None
-) -> None:
-    """A file that the catalogue does not name is part of one that it does, and need not be loaded."""
-    path = paths.get(url.rpartition("/")[2])
-    if path is not None:
-        tensors = read_tensors(path)
-        fill(net, tensors.get(weight_keys or "", tensors), path, strict=strict)
-
-
-def _clip(paths: Mapping[str, Path], name: str, *args: Any, **options: Any) -> nn.Module:
-    """CLIP from its own file, or its architecture from the checkpoint that holds its parameters."""
-    from pyiqa.archs.clip_model import build_model
-
-    own = paths.get(name.replace("/", "-") + ".pt")
-    if own is not None:
-        return build_model(_archive(own)).float()
-    for path in paths.values():
-        tensors = read_tensors(path)
-        tensors = tensors.get("params", tensors)
-        if found := {k.removeprefix("clip_model."): v for k, v in tensors.items() if k.startswith("clip_model.")}:
-            return build_model(found).float()
-    raise WeightsError(f"expected CLIP's parameters in {', '.join(map(str, paths.values()))}, found none")
 
 
 def _archive(path: Path) -> dict[str, Tensor]:

@@ -45,10 +45,7 @@ def load_training_data(
 ) -> TrainingData:
     """Read ``folder`` (see module docstring), keeping the views under ``cache``; ``limit`` takes the first pictures
     of each split. Opinion scores are mapped linearly from their range's natural ends (0–1, or 0–100) to 0–100."""
-    table = _table(folder)
-    if limit is not None:
-        table = table.groupby("split", sort=False).head(limit).reset_index(drop=True)
-    digest = hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16]
+    table, digest = read_table(folder, limit)
     key = f"{digest}-jpeg{round(100 * jpeg)}"
     path = cache / f"views-{key}.npy"
     shape = (len(VIEWS), len(table), 3, SIDE, SIDE)
@@ -70,7 +67,7 @@ def load_training_data(
     split = table["split"].to_numpy()
     return TrainingData(
         np.load(path, mmap_mode="r"),
-        mos * (100 if mos.max() <= 1 else 1),
+        to_hundred(mos),
         np.flatnonzero(split == "train"),
         np.flatnonzero(split == "val"),
         digest,
@@ -78,7 +75,20 @@ def load_training_data(
     )
 
 
-def _table(folder: Path) -> pd.DataFrame:
+def read_table(folder: Path, limit: int | None = None) -> tuple[pd.DataFrame, str]:
+    """Columns ``image, mos, split`` of ``folder/mos.csv``, checked, and their digest; ``limit`` as above."""
+    table = _checked_table(folder)
+    if limit is not None:
+        table = table.groupby("split", sort=False).head(limit).reset_index(drop=True)
+    return table, hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16]
+
+
+def to_hundred(mos: np.ndarray) -> np.ndarray:
+    """Opinion scores mapped from their range's natural ends (0–1, or 0–100) to 0–100."""
+    return mos * (100 if mos.max() <= 1 else 1)
+
+
+def _checked_table(folder: Path) -> pd.DataFrame:
     path = folder / "mos.csv"
     if not path.is_file():
         raise ImageError(f"expected {path} with columns image, mos, split; found no such file")
