@@ -91,9 +91,9 @@ def _attempt(url: str, part: Path, progress: bool) -> None:
             part.open("ab" if resumed else "wb") as file,
             tqdm(total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, disable=not progress) as bar,
         ):
-            while block := answer.read(CHUNK):
+            while block := answer.read1(CHUNK):  # what has arrived; read() would lose it when silence follows
                 file.write(block)
                 bar.update(len(block))
                 have += len(block)
-    if total is not None and have < total:  # http.client says nothing when a connection ends early in a sized read
+    if total is not None and have < total:
         raise ConnectionError(f"the connection ended after {have} of {total} bytes")

@@ -7,7 +7,7 @@ score is ``k q + b``, a straight line fitted to the opinion scores of the traini
 Pictures are resized to 498×664.
 
 The layout is that of the authors' checkpoints: a dictionary with the state ``model`` (names below) and the lists ``k``
-and ``b``. Of the paper's variants, spatial pooling other than the average, pyramids and normalised ratings are left out.
+and ``b``. Left out of the paper's variants: spatial pooling other than the average, pyramids, normalised ratings.
 """
 
 from __future__ import annotations
