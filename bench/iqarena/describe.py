@@ -56,7 +56,7 @@ def _describe(kind: str, name: str) -> str:
     plugin = default(kind, name)
     parts = [f"{kind} {name}", inspect.getdoc(inspect.getmodule(type(plugin))) or ""]
     if dataclasses.fields(plugin):
-        parts.append(f"parameters (defaults): {plugin!r}")
+        parts.append(f"parameters (defaults): {Plugin.__repr__(plugin)}")  # whole, also where specs are kept short
     if plugin.reconstructed:
         parts.append("reconstructed: " + plugin.reconstructed)
     if isinstance(plugin, Model) and plugin.facts:

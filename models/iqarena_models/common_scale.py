@@ -20,20 +20,24 @@ class CommonScale(nn.Module):
     """Images ``(N, 3, H, W)`` in [0, 1] → ``100 (f − worst) / (best − worst)``, ``f`` the native score.
 
     A straight line and no clipping: a clipped score has no gradient. With ``max_side``, a picture whose longer side
-    has more pixels is first reduced to it (bilinear, antialiased).
+    has more pixels is first reduced to it (bilinear, antialiased), but not below ``min_size`` on the shorter one.
     """
 
-    def __init__(self, net: nn.Module, worst: float, best: float, max_side: int | None = None) -> None:
+    def __init__(
+        self, net: nn.Module, worst: float, best: float, max_side: int | None = None, min_size: int = 1
+    ) -> None:
         super().__init__()
-        self.net, self.worst, self.best, self.max_side = net, worst, best, max_side
+        self.net, self.worst, self.best, self.max_side, self.min_size = net, worst, best, max_side, min_size
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        if self.max_side is not None and max(height, width) > self.max_side:
-            scale = self.max_side / max(height, width)
-            size = (max(1, round(scale * height)), max(1, round(scale * width)))
-            x = F.interpolate(x, size, mode="bilinear", antialias=True)
-        return 100 * (self.net(x) - self.worst) / (self.best - self.worst)
+        return 100 * (self.net(self._reduced(x)) - self.worst) / (self.best - self.worst)
+
+    def _reduced(self, x: Tensor) -> Tensor:
+        sides = x.shape[-2:]
+        if self.max_side is None or max(sides) <= self.max_side:
+            return x
+        scale = min(1.0, max(self.max_side / max(sides), self.min_size / min(sides)))
+        return F.interpolate(x, [round(scale * side) for side in sides], mode="bilinear", antialias=True)
 
 
 def read_checkpoint(path: Path) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from iqarena.api import Model, SpecError, WeightFile
 from iqarena.weights import obtain, sha256
@@ -65,7 +65,7 @@ class Published(Model):
         from iqarena_models.common_scale import CommonScale
 
         paths = dict(zip(self.metric.files, map(obtain, self.files), strict=True))
-        return CommonScale(self.build(paths).eval(), *self.metric.ends, self.max_side)
+        return CommonScale(self.build(paths).eval(), *self.metric.ends, self.max_side, self.min_size)
 
     @abstractmethod
     def build(self, paths: Mapping[str, Path]) -> nn.Module:
@@ -138,5 +138,5 @@ def __getattr__(name: str) -> type[Published]:
         "__doc__": metric.what,
         "__module__": __name__,
     }
-    made: type[Published] = type(base.__name__, (base,), declared)
+    made = cast("type[Published]", type(base.__name__, (base,), declared))
     return dataclass(frozen=True, kw_only=True, repr=False)(made)

@@ -20,6 +20,7 @@ from iqarena.registry import build_model
 from iqarena.testing import check_model
 from iqarena_models import linearityiqa, published
 from iqarena_models.cnniqa_live import PatchCnniqa, normalised
+from iqarena_models.common_scale import CommonScale
 from iqarena_models.linearityiqa import LinearityNet, load_checkpoint, resized
 from iqarena_models.scnn import LEVELS, Scnn
 from iqarena_models.training import linearityiqa as training
@@ -57,6 +58,32 @@ def test_cnniqa_is_the_mean_over_whole_patches() -> None:
         each = [net(x[..., i : i + 33, j : j + 33]) for i in (0, 32) for j in (0, 32, 64)]
         assert torch.allclose(net(x), torch.stack(each).mean(0), atol=1e-5)
         assert torch.equal(net(x[..., :64, :96]), net(x[..., :63, :95])), "a row that ends at the border is left out"
+
+
+def test_large_pictures_are_reduced_but_not_below_what_a_scorer_needs() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Watching(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(tuple(x.shape[-2:]))
+            return x.mean((1, 2, 3))
+
+    net = CommonScale(Watching(), 0, 1, max_side=100, min_size=60)
+    x = torch.rand(1, 3, 150, 200)
+    for size in ((150, 200), (100, 80), (100, 200), (61, 400)):
+        net(x[..., :1, :1].expand(1, 3, *size))
+    assert seen == [(75, 100), (100, 80), (60, 120), (60, 393)]
+
+
+def test_the_common_scale_is_a_straight_line_through_the_ends() -> None:
+    x = torch.tensor([1.0, 3.0, 5.0, 6.0])[:, None, None, None].expand(4, 3, 2, 2)
+
+    class Mean(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((1, 2, 3))
+
+    assert CommonScale(Mean(), 1, 5)(x).tolist() == [0, 50, 100, 125]
+    assert CommonScale(Mean(), 5, 1)(x).tolist() == [100, 50, 0, -25]
 
 
 def test_scnn_has_the_authors_layout_and_its_levels() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -67,7 +68,7 @@ def test_liqe_reads_no_sentences_that_other_parameters_have_written(folder: Path
 def test_crops_of_a_picture_depend_on_its_size_alone(folder: Path) -> None:
     """A picture and its attacked version are cropped alike, and numpy's global stream is left alone."""
     write_files("hyperiqa", folder)
-    net = build_model("hyperiqa(crops=4)").load().net.net  # pyright: ignore
+    net: Any = build_model("hyperiqa(crops=4)").load().net.net  # pyright: ignore[reportAttributeAccessIssue]
     seen: list[torch.Tensor] = []
     net.forward_patch = lambda crops: seen.append(crops) or crops.mean((1, 2, 3))[:, None]
     x = torch.rand(1, 3, 300, 400)

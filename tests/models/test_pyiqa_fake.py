@@ -8,6 +8,7 @@ import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -89,14 +90,19 @@ def _tiny(name: str = "", pretrained: bool = False, **options: object) -> nn.Mod
     return nn.Linear(2, 2)
 
 
+def inner(module: nn.Module) -> Any:
+    """pyiqa's network inside a loaded model."""
+    return module.net.net  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def test_it_is_built_from_its_own_file_alone_and_silently(
     pyiqa: types.ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = torch.get_rng_state()
-    net = build_model(NAME).load().net.net  # pyright: ignore
+    net = inner(build_model(NAME).load())
     assert torch.equal(torch.get_rng_state(), before)
     assert net.note == "kept"
-    assert torch.equal(net.trunk.bias, _loaded(net.trunk.bias)), "the checkpoint's backbone"
+    assert torch.equal(net.trunk.bias, checkpoint()["params"]["trunk.bias"]), "the backbone of the checkpoint"
     assert not net.encoded.requires_grad, "no graph from building"
     assert capsys.readouterr().out == ""
     assert timm.create_model is _tiny
@@ -105,11 +111,7 @@ def test_it_is_built_from_its_own_file_alone_and_silently(
     assert torch.load.__module__ == "torch.serialization"
 
 
-def _loaded(like: Tensor) -> Tensor:
-    return weights_of()["params"]["trunk.bias"].to(like)
-
-
-def weights_of() -> dict:
+def checkpoint() -> dict:
     return torch.load(Path(weights.places()[0]) / FILE, weights_only=True)
 
 
@@ -123,7 +125,7 @@ def test_scores_are_per_image_on_the_common_scale() -> None:
 
 def test_a_part_that_is_hidden_in_a_list_is_frozen_and_moved_with_the_rest() -> None:
     module = Scorer(build_model(NAME))._module
-    hidden = module.net.net.hidden[0]  # pyright: ignore
+    hidden = inner(module).hidden[0]
     assert any(part is hidden for part in module.modules())
     assert not any(p.requires_grad for p in hidden.parameters())
 
@@ -145,11 +147,11 @@ def test_parameters_of_a_model_stand_in_its_spec() -> None:
     model = build_model(f"{NAME}(crops=5, max_side=20)")
     assert repr(model) == f"{NAME}(max_side=20, crops=5)"
     net = model.load()
-    assert net.net.net.num_crop == 5  # pyright: ignore
+    assert inner(net).num_crop == 5
     net(torch.rand(2, 3, 30, 40))
-    assert net.net.net.seen == (2, 3, 15, 20)  # pyright: ignore
+    assert inner(net).seen == (2, 3, 15, 20)
     net(torch.rand(1, 3, 20, 10))
-    assert net.net.net.seen == (1, 3, 20, 10)  # pyright: ignore
+    assert inner(net).seen == (1, 3, 20, 10)
     for spec, message in {
         "dbcnn(crops=5)": r"dbcnn: expected no crops, it looks at the whole picture",
         "hyperiqa(crops=0)": "expected crops ≥ 1, found 0",
@@ -161,7 +163,7 @@ def test_parameters_of_a_model_stand_in_its_spec() -> None:
 
 
 def test_a_file_of_ones_own_and_its_hash_are_part_of_the_identity(tmp_path: Path) -> None:
-    saved = weights_of()
+    saved = checkpoint()
     saved["params"]["rate.bias"] += 1
     torch.save(saved, tmp_path / "mine.pth")
     mine, theirs = build_model(f"{NAME}(weights=mine.pth)"), build_model(NAME)
