@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from iqarena.errors import AttackError, ImageError, IqarenaError, SpecError, WeightsError
 from iqarena.spec import format_number
+from iqarena.weights import WeightFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attack", "AttackError", "CHECKPOINTS", "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet",
-    "IqarenaError", "Model", "Plugin", "SpecError", "WeightsError",
+    "IqarenaError", "Model", "Plugin", "SpecError", "WeightFile", "WeightsError",
 ]  # fmt: skip
 
 CHECKPOINTS = (
@@ -161,10 +162,14 @@ class FilterChain(Filter):
 class Model(Plugin):
     """A scorer: ``load`` gives a module mapping images ``(N, 3, H, W)`` in [0, 1] to ``(N,)`` on 0–100.
 
-    ``min_size`` is the shortest side in pixels that it accepts.
+    ``min_size`` is the shortest side in pixels that it accepts. ``straight_through``: the gradient stands in for one
+    that the score does not have, because it rounds or looks something up. ``channels_last``: whether the module may be
+    put into that memory layout, which is faster.
     """
 
     differentiable: ClassVar[bool] = True
+    straight_through: ClassVar[bool] = False
+    channels_last: ClassVar[bool] = True
     stochastic: ClassVar[bool] = False
     min_size: ClassVar[int] = 1
 
@@ -172,6 +177,11 @@ class Model(Plugin):
     def facts(self) -> dict[str, Any]:
         """Training set, licence, backbone, correlations …: shown by ``describe`` and kept in manifests."""
         return {}
+
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        """Files that ``iqarena fetch models`` brings and :func:`iqarena.weights.obtain` finds; none when shipped."""
+        return ()
 
     @property
     def weights_sha256(self) -> str:

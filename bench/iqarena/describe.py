@@ -10,9 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from iqarena.api import Model, Plugin
-from iqarena.errors import SpecError, nearest
+from iqarena.errors import IqarenaError, SpecError, nearest
 from iqarena.plan import suites
-from iqarena.registry import KINDS, names, origin, plugin_class
+from iqarena.registry import KINDS, build_model, names, origin, plugin_class
+from iqarena.spec import format_number
 
 
 def summaries(kind: str) -> list[tuple[str, str, str]]:
@@ -21,6 +22,11 @@ def summaries(kind: str) -> list[tuple[str, str, str]]:
         return [(name, _first_comment(path), path.name) for name, path in suites().items()]
     single = kind.removesuffix("s")
     return [(name, summary(single, name), origin(single, name).partition(":")[0]) for name in names(single)]
+
+
+def model_table() -> list[dict[str, str]]:
+    """One row of facts per model; empty where something is not known. Imports no model's network."""
+    return [_model_row(name) for name in names("model")]
 
 
 def description(name: str) -> str:
@@ -50,7 +56,7 @@ def _describe(kind: str, name: str) -> str:
     plugin = default(kind, name)
     parts = [f"{kind} {name}", inspect.getdoc(inspect.getmodule(type(plugin))) or ""]
     if dataclasses.fields(plugin):
-        parts.append(f"parameters (defaults): {plugin!r}")
+        parts.append(f"parameters (defaults): {Plugin.__repr__(plugin)}")  # whole, also where specs are kept short
     if plugin.reconstructed:
         parts.append("reconstructed: " + plugin.reconstructed)
     if isinstance(plugin, Model) and plugin.facts:
@@ -61,15 +67,45 @@ def _describe(kind: str, name: str) -> str:
 
 
 def summary(kind: str, name: str) -> str:
-    """First line of the class's docstring, or of the module's, read from the source file without importing it."""
+    """First line of the class's docstring, or of the module's, read from the source file without importing it.
+
+    A class that its module makes when it is asked for (a record of a catalogue) is asked for.
+    """
     module, _, class_name = origin(kind, name).partition(":")
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         return "(cannot be found)"
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     named = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name]
+    if not named and any(isinstance(n, ast.FunctionDef) and n.name == "__getattr__" for n in tree.body):
+        return plugin_class(kind, name).__doc__ or ""
     text = (ast.get_docstring(named[0]) if named else None) or ast.get_docstring(tree) or ""
     return text.split("\n", 1)[0].strip().removeprefix(f"``{name}`` — ")
+
+
+def _model_row(name: str) -> dict[str, str]:
+    try:
+        model = build_model(name)
+    except IqarenaError as error:  # somebody else's plugin may be broken; it is an error when it is used
+        return {"model": name, "input": f"({error})"}
+    facts = model.facts
+    low, high = facts.get("range", (0, 100))
+    about = "" if facts.get("exact_range", True) else "about "
+    gradient = "straight-through" if model.straight_through else "yes" if model.differentiable else "no: target only"
+    expected = [f.name + ("" if f.expected in f.name else f" {f.expected[:8]}…") for f in model.files]
+    return {
+        "model": name,
+        "better": "lower" if facts.get("lower_better") else "higher",
+        "range": f"{about}{format_number(low)} to {format_number(high)}",
+        "trained on": str(facts.get("trained_on", "")),
+        "crops": str(facts.get("crops", 1)),
+        "input": str(facts.get("input", "")),
+        "shortest side": str(model.min_size),
+        "gradient": gradient,
+        "random": "yes" if model.stochastic else "no",
+        "licence": str(facts.get("licence", "")),
+        "files": ", ".join(expected) or ("shipped" if facts.get("sha256") else ""),
+    }
 
 
 def _first_comment(path: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from iqarena.describe import default, summary
+from iqarena.describe import default, model_table, summary
 from iqarena.errors import SpecError, nearest
 from iqarena.registry import build_attack, build_model, names, origin
 
@@ -53,6 +53,8 @@ def _models() -> list[dict[str, object]]:
     rows = []
     for name in _shipped("model"):
         facts = build_model(name).facts
+        if "monotone" not in facts:
+            continue  # a published scorer
         falls = [f"{100 * facts['monotone'][kind]['steps_that_fall']:.0f}" for kind in ("blur", "noise", "jpeg")]
         rows.append(
             {
@@ -84,6 +86,14 @@ def _imagesets() -> list[dict[str, object]]:
     return rows
 
 
+def _published() -> list[dict[str, str]]:
+    return [
+        {key: value for key, value in row.items() if key not in ("random", "licence")} | {"model": f"`{row['model']}`"}
+        for row in model_table()
+        if row["files"] != "shipped"
+    ]
+
+
 def _shipped(kind: str) -> list[str]:
     packages = ("iqarena.", "iqarena_attacks.", "iqarena_models.")
     return [name for name in names(kind) if origin(kind, name).startswith(packages)]
@@ -93,7 +103,9 @@ def _summary(kind: str, name: str) -> str:
     return summary(kind, name).replace("|", "\\|")
 
 
-_TABLES = {"attacks": _attacks, "filters": _filters, "imagesets": _imagesets, "models": _models}
+_TABLES = {
+    "attacks": _attacks, "filters": _filters, "imagesets": _imagesets, "models": _models, "published": _published,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -3,6 +3,10 @@
 Convolution libraries pick their algorithm by batch size, and another algorithm rounds differently. So a scorer is
 always evaluated in micro-batches of one fixed size: single pictures on the CPU (which is as fast there), padded
 batches of ``CUDA_BATCH`` on a GPU.
+
+When a device's memory runs out, all other scorers leave it, and come back when they are asked. When that is not
+enough, the micro-batch is halved for good. Neither changes what is computed for a picture (a GPU's algorithm for
+smaller batches may round the last digits differently).
 """
 
 from __future__ import annotations
@@ -10,7 +14,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +24,10 @@ from iqarena.api import AttackError, ImageError, Model
 
 CUDA_BATCH = 16
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_on_device: WeakSet[Scorer] = WeakSet()
+_gpu_turn = threading.RLock()  # nobody may be sent away while it works
+
+T = TypeVar("T")
 
 
 class Scorer:
@@ -34,15 +43,16 @@ class Scorer:
         self._dtype = PRECISIONS[precision]
         self._chunk = 1 if self.device.type == "cpu" else CUDA_BATCH
         self._module: nn.Module = model.load().eval().requires_grad_(False)
-        self._module.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._layout = torch.channels_last if model.channels_last else torch.contiguous_format
+        self._module.to(memory_format=self._layout)  # pyright: ignore[reportCallIssue]
         self._lock = threading.Lock()
         self._kept: dict[Hashable, Any] = {}
         self._keeping = threading.RLock()
+        self._fitting(lambda: None)
 
     def score(self, x: Tensor) -> Tensor:
         """Scores without a graph."""
-        with torch.inference_mode():
-            scores = torch.cat([self._forward(part)[:n] for part, n in self._parts(x)])
+        scores = self._fitting(lambda: self._scores(x))
         self._count("forward", len(x))
         return scores.double().clone()
 
@@ -53,6 +63,15 @@ class Scorer:
         """
         if not self.model.differentiable:
             raise AttackError(f"{self.model!r} has no gradient; use it as a target only")
+        values, gradients = self._fitting(lambda: self._values_and_gradients(x))
+        self._count("gradient", len(x))
+        return values.double(), gradients.contiguous()
+
+    def _scores(self, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return torch.cat([self._forward(part)[:n] for part, n in self._parts(x)])
+
+    def _values_and_gradients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         values, grads = [], []
         for part, n in self._parts(x):
             leaf = part.detach().requires_grad_(True)
@@ -63,8 +82,38 @@ class Scorer:
                 raise AttackError(f"{self.model!r} has no gradient; use it as a target only")
             values.append(scores.detach()[:n])
             grads.append(torch.autograd.grad(total, leaf)[0][:n])
-        self._count("gradient", len(x))
-        return torch.cat(values).double(), torch.cat(grads).contiguous()
+        return torch.cat(values), torch.cat(grads)
+
+    def _fitting(self, evaluate: Callable[[], T]) -> T:
+        """What ``evaluate`` gives with this scorer on its device; tried again with more room when memory runs out."""
+        with contextlib.nullcontext() if self.device.type == "cpu" else _gpu_turn:
+            while True:
+                try:
+                    if self not in _on_device:
+                        self._module.to(self.device)
+                        _on_device.add(self)
+                    return evaluate()
+                except torch.cuda.OutOfMemoryError:
+                    if not self._others_leave():
+                        self._halve()
+
+    def _others_leave(self) -> bool:
+        """Move every other scorer off this device; whether there was any."""
+        others = [scorer for scorer in _on_device if scorer is not self and scorer.device == self.device]
+        for scorer in others:
+            scorer._module.to("cpu")
+            _on_device.discard(scorer)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return bool(others)
+
+    def _halve(self) -> None:
+        if self._chunk == 1:
+            raise ImageError(
+                f"{self.model!r}: the memory of {self.device} does not hold one picture of this size;"
+                " reduce large ones (published models take max_side=…) or use --device cpu"
+            )
+        self._chunk //= 2
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """``make()``, worked out once for this scorer: for what does not depend on the picture under attack."""
@@ -83,7 +132,7 @@ class Scorer:
         for part in x.to(self.device).split(self._chunk):
             pad = self._chunk - len(part)
             whole = torch.cat([part, part[:1].expand(pad, -1, -1, -1)]) if pad else part
-            yield whole.to(memory_format=torch.channels_last), len(part)
+            yield whole.to(memory_format=self._layout), len(part)
 
     def _forward(self, x: Tensor) -> Tensor:
         low = self._dtype != torch.float32

@@ -42,6 +42,7 @@ def test_a_wheel_holds_everything(wheel: Path) -> None:
         assert {p.relative_to(folder).as_posix() for p in sources} <= names
     for name in (
         "iqarena/suites/pocket.toml",
+        "iqarena_models/catalog.toml",
         "iqarena/report/page.html.j2",
         "iqarena/imagesets/pocket_images/ATTRIBUTION.md",
         "iqarena/imagesets/pocket_images/pictures.csv",
@@ -89,7 +90,8 @@ def test_listing_plugins_imports_none_of_them() -> None:
 import sys
 from iqarena.cli import main
 main(["list"], standalone_mode=False)
-print(sorted({"torch", "timm"} & set(sys.modules)), "iqarena_attacks.pgd" in sys.modules)
+main(["list", "models"], standalone_mode=False)
+print(sorted({"torch", "timm", "pyiqa"} & set(sys.modules)), "iqarena_attacks.pgd" in sys.modules)
 """
     assert python("-c", code).splitlines()[-1] == "[] False"
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
+from weakref import WeakSet
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from iqarena import scorer as scorer_module
 from iqarena.api import AttackError, ImageError, Model
 from iqarena.registry import build_model
 from iqarena.scorer import Scorer
@@ -156,3 +158,86 @@ class Detached(Model):
 def test_a_gradient_that_is_declared_but_not_there_is_named() -> None:
     with pytest.raises(AttackError, match="detached has no gradient"):
         Scorer(Detached()).value_and_gradient(X)
+
+
+class Hungry(CurvedNet):
+    """Runs out of memory above ``room`` pictures, or as long as another module is on the device."""
+
+    room = 8
+    asked: ClassVar[list[int]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked.append(len(x))
+        if len(x) > self.room:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return super().forward(x)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Large(Model):
+    name = "large"
+
+    def load(self) -> nn.Module:
+        return Hungry(0)
+
+
+@pytest.fixture
+def hungry(monkeypatch: pytest.MonkeyPatch) -> Scorer:
+    monkeypatch.setattr(Hungry, "asked", [])
+    monkeypatch.setattr(scorer_module, "_on_device", WeakSet())  # nobody else's
+    scorer = Scorer(Large())
+    scorer._chunk = 4
+    return scorer
+
+
+def test_less_memory_means_smaller_micro_batches_and_the_same_results(
+    hungry: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, (values, gradients) = hungry.score(X), hungry.value_and_gradient(X)
+    assert hungry._chunk == 4
+    monkeypatch.setattr(Hungry, "room", 1)
+    Hungry.asked.clear()
+    assert torch.allclose(hungry.score(X), scores, rtol=1e-6)
+    assert Hungry.asked == [4, 2, *[1] * 5]
+    assert hungry._chunk == 1
+    again = hungry.value_and_gradient(X)
+    assert torch.allclose(again[0], values, rtol=1e-6)
+    assert torch.allclose(again[1], gradients, rtol=1e-3, atol=1e-6)
+    assert hungry.evaluated == {"forward": 10, "gradient": 10}, "what was tried in vain is not counted"
+
+
+def test_when_one_picture_does_not_fit_the_error_says_what_helps(
+    hungry: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hungry, "room", 0)
+    with pytest.raises(ImageError, match=r"large: the memory of cpu does not hold one picture .* max_side=…\) or use"):
+        hungry.score(X)
+
+
+def test_other_scorers_leave_the_device_before_batches_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    moves: list[tuple[str, str]] = []
+    to = nn.Module.to
+
+    def watched(module: nn.Module, *args: object, **options: object) -> nn.Module:
+        if args:
+            moves.append((type(module).__name__, str(args[0])))
+        return to(module, *args, **options)  # pyright: ignore
+
+    first, second = Scorer(Linear()), Scorer(Large())
+    second._chunk = 4
+    expected = second.score(X)
+    monkeypatch.setattr(nn.Module, "to", watched)
+    forward = Hungry.forward
+
+    def crowded(module: Hungry, x: Tensor) -> Tensor:
+        if first in scorer_module._on_device:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return forward(module, x)
+
+    monkeypatch.setattr(Hungry, "forward", crowded)
+    assert torch.equal(second.score(X), expected)
+    assert second._chunk == 4, "room was found without smaller batches"
+    assert ("LinearNet", "cpu") in moves
+    moves.clear()
+    first.score(X)
+    assert moves == [("LinearNet", "cpu")], "it comes back when it is asked"

@@ -75,7 +75,7 @@ def test_a_killed_training_goes_on_and_ends_the_same(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train("cnn", data, tmp_path / "whole" / "cnn", epochs=2)
-    save, saved = loop._save, []
+    save, saved = loop.save_state, []
 
     def killed(*args: object) -> None:
         save(*args)  # pyright: ignore[reportArgumentType]
@@ -83,7 +83,7 @@ def test_a_killed_training_goes_on_and_ends_the_same(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_save", killed)
+        patch.setattr(loop, "save_state", killed)
         with pytest.raises(KeyboardInterrupt):
             train("cnn", data, tmp_path / "cut" / "cnn", epochs=2)
     assert len(saved) == 1

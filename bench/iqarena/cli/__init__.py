@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from iqarena.cli.look import cite, describe, doctor, list_
 from iqarena.cli.run import plan, report, run, speed
 from iqarena.cli.train import train
 from iqarena.errors import IqarenaError, nearest
+from iqarena.weights import FOLDER, OFFLINE
 
 DONE, USER_MISTAKE, UNFINISHED = 0, 2, 3
 
@@ -31,12 +33,20 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Python file with plugins.")
-def main(plugins: tuple[Path, ...]) -> None:
+@click.option("--weights-dir", type=click.Path(path_type=Path), help="Folder of model files, looked at first.")
+@click.option("--offline", is_flag=True, help="Open no socket; say what is missing and where it can be had.")
+def main(plugins: tuple[Path, ...], weights_dir: Path | None, offline: bool) -> None:
     """Compare adversarial attacks on no-reference image quality models.
 
     Exit codes: 0 all good, 2 a mistake in what was asked (one line says which), 3 stopped, or finished with failed
     rows.
     """
+    if weights_dir:
+        if not weights_dir.is_dir():
+            raise IqarenaError(f"--weights-dir: expected a folder, found no {weights_dir}")
+        os.environ[FOLDER] = str(weights_dir)
+    if offline:
+        os.environ[OFFLINE] = "1"
     if plugins:
         from iqarena.registry import add_file
 
@@ -44,7 +54,7 @@ def main(plugins: tuple[Path, ...]) -> None:
             add_file(path)
 
 
-for command in (run, plan, report, train, list_, describe, cite, doctor, speed, fetch):
+for command in (run, plan, report, train, fetch, list_, describe, cite, doctor, speed):
     main.add_command(command)
 fetch.add_command(data)
 

@@ -12,13 +12,19 @@ _KINDS = ("attacks", "filters", "models", "imagesets", "suites")
 @click.command("list")
 @click.argument("kind", required=False)
 def list_(kind: str | None) -> None:
-    """List attacks, filters, models, imagesets or suites; without KIND, all of them."""
+    """List attacks, filters, models, imagesets or suites; without KIND, all of them.
+
+    `list models` says of each scorer what is known: direction, range, training set, crops, input, licence, files.
+    """
     from tabulate import tabulate
 
-    from iqarena.describe import summaries
+    from iqarena.describe import model_table, summaries
 
     if kind is not None and kind not in _KINDS:
         raise IqarenaError(f"unknown kind {kind!r}{nearest(kind, _KINDS)}")
+    if kind == "models":
+        click.echo(tabulate(model_table(), headers="keys", tablefmt="simple", disable_numparse=True))
+        return
     for one in [kind] if kind else _KINDS:
         click.echo(tabulate(summaries(one), headers=[one, "", "from"], tablefmt="simple") + "\n")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from pathlib import Path
 
 import click
@@ -18,29 +20,35 @@ from iqarena.errors import IqarenaError
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.")
 @click.option("--limit", type=click.IntRange(8), help="Only the first N pictures of each split, for trying things.")
 @click.option("--device", default="auto", show_default=True)
+@click.option("--from-scratch", is_flag=True, help="Start the trunk from random instead of ImageNet weights.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads [torch's default].")
 def train(
     scorer: str, data: Path, out: Path | None, seed: int, epochs: int | None, limit: int | None,
-    device: str, threads: int | None,
+    device: str, from_scratch: bool, threads: int | None,
 ) -> None:  # fmt: skip
-    """Train SCORER (pocket/cnn, pocket/vit, …) on pictures with opinion scores.
+    """Train SCORER (pocket/cnn, linearityiqa, 'linearityiqa(trunk=resnet50)' …) on pictures with opinion scores.
 
     mos.csv has the columns image, mos and split (train or val). Killed and started again, training goes on after the
     last whole epoch.
     """
     import torch
 
-    from iqarena.registry import training_of
+    from iqarena.registry import build_model, training_of
 
-    name = scorer.removeprefix("pocket/")
-    made = training_of(name)
+    model = build_model(scorer.removeprefix("pocket/"))
+    made = training_of(model.name)
+    chosen = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
+    chosen = {key: value for key, value in chosen.items() if value != getattr(type(model), key)}
+    chosen |= {"from_scratch": True} if from_scratch else {}
+    if unknown := chosen.keys() - inspect.signature(made).parameters.keys():
+        raise IqarenaError(f"training of {model.name} expects no {', '.join(sorted(unknown))}; leave it out")
     if not data.is_dir():
         raise IqarenaError(f"--data: expected a folder with images/ and mos.csv, found no folder {data}")
     if threads:
         torch.set_num_threads(threads)
     facts = made(
-        name, data, out or Path("results") / "training" / name, seed=seed, epochs=epochs, limit=limit,
-        device=checked_device(device), say=click.echo,
+        model.name, data, out or Path("results") / "training" / model.name, seed=seed, epochs=epochs, limit=limit,
+        device=checked_device(device), say=click.echo, **chosen,
     )  # fmt: skip
     measured = ", ".join(f"{what.upper()} {facts[f'validation_{what}']}" for what in ("srocc", "plcc"))
-    click.echo(f"{name}: validation {measured}, sha256 {facts['sha256'][:12]}…")
+    click.echo(f"{model.name}: validation {measured}, sha256 {facts['sha256'][:12]}…")

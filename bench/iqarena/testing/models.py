@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +28,11 @@ def check_model(model: Model) -> Iterator[Check]:
     if model.min_size > 1:
         checks += [_model_refuses_small_pictures]
     if not model.stochastic:
-        checks += [_model_repeats]
-    checks += [_model_gradient_is_right if model.differentiable else _model_refuses_gradients]
+        checks += [_model_repeats, _model_draws_nothing]
+    if not model.differentiable:
+        checks += [_model_refuses_gradients]
+    else:
+        checks += [_model_gradient_points_uphill if model.straight_through else _model_gradient_is_right]
     yield from named("model", model, checks)
 
 
@@ -71,6 +76,18 @@ def _model_repeats(model: Model) -> None:
     assert torch.equal(Scorer(model).score(x), _scorer(model).score(x)), "loading twice gives other scores"
 
 
+def _model_draws_nothing(model: Model) -> None:
+    """Threads share the global random streams: crops drawn from them would depend on who else is at work."""
+    scorer, x = _scorer(model), _images(model, [0])
+    before = torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()
+    scorer.score(x)
+    if model.differentiable:
+        scorer.value_and_gradient(x)
+    after = torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()
+    for whose, old, new in zip(("torch", "numpy", "Python"), before, after, strict=True):
+        assert old == new, f"scoring draws from the global random stream of {whose}"
+
+
 def _model_ignores_neighbours(model: Model) -> None:
     x, scorer = _images(model), _scorer(model)
     if not model.stochastic:
@@ -97,6 +114,8 @@ def _model_stays_frozen(model: Model) -> None:
 
 def _model_gradient_is_right(model: Model) -> None:
     x, scorer = _images(model), _scorer(model)
+    # equal neighbours tie in a maximum, which has no derivative there
+    x = 0.98 * x + 0.02 * torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
     value, gradient = scorer.value_and_gradient(x)
     assert gradient.shape == x.shape, f"expected shape {tuple(x.shape)}, found {tuple(gradient.shape)}"
     assert gradient.isfinite().all(), "NaN or infinite gradient"
@@ -110,6 +129,17 @@ def _model_gradient_is_right(model: Model) -> None:
         tolerance = 0.02 * steepness + 1e-5 / step
         right = ((found - expected).abs() < tolerance).double().mean()
         assert right > 0.5, f"along {what}: slopes {found.tolist()}, the gradient says {expected.tolist()}"
+
+
+def _model_gradient_points_uphill(model: Model) -> None:
+    """A gradient that passes over rounding has no finite difference to agree with, but a step along it must pay."""
+    x, scorer = _images(model), _scorer(model)
+    value, gradient = scorer.value_and_gradient(x)
+    assert gradient.isfinite().all(), "NaN or infinite gradient"
+    assert torch.allclose(value, scorer.score(x), atol=1e-3), "value_and_gradient and score differ"
+    step = gradient.sign() * 2 / 255
+    gain = scorer.score((x + step).clamp(0, 1)) - scorer.score((x - step).clamp(0, 1))
+    assert bool((gain > 0).double().mean() > 0.5), f"two grey levels along the gradient's sign: gains {gain.tolist()}"
 
 
 def _directions(gradient: Tensor) -> Iterator[tuple[str, Tensor]]:

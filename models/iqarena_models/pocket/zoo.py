@@ -28,7 +28,7 @@ class PocketModel(Model):
 
     @property
     def facts(self) -> dict[str, Any]:
-        return _facts(self.name)
+        return _facts(self.name) | {"trained_on": "BIQ2021", "input": "halved"}
 
     @property
     def weights_sha256(self) -> str:

@@ -45,10 +45,7 @@ def load_training_data(
 ) -> TrainingData:
     """Read ``folder`` (see module docstring), keeping the views under ``cache``; ``limit`` takes the first pictures
     of each split. Opinion scores are mapped linearly from their range's natural ends (0–1, or 0–100) to 0–100."""
-    table = _table(folder)
-    if limit is not None:
-        table = table.groupby("split", sort=False).head(limit).reset_index(drop=True)
-    digest = hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16]
+    table, digest = read_table(folder, limit)
     sizes = [(folder / "images" / name).stat().st_size for name in table["image"]]
     key = hashlib.sha256(f"{digest} {sizes} {jpeg}".encode()).hexdigest()[:16]
     path = cache / f"views-{key}.npy"
@@ -71,7 +68,7 @@ def load_training_data(
     split = table["split"].to_numpy()
     return TrainingData(
         np.load(path, mmap_mode="r"),
-        mos * (100 if mos.max() <= 1 else 1),
+        to_hundred(mos),
         np.flatnonzero(split == "train"),
         np.flatnonzero(split == "val"),
         digest,
@@ -79,7 +76,20 @@ def load_training_data(
     )
 
 
-def _table(folder: Path) -> pd.DataFrame:
+def read_table(folder: Path, limit: int | None = None) -> tuple[pd.DataFrame, str]:
+    """Columns ``image, mos, split`` of ``folder/mos.csv``, checked, and their digest; ``limit`` as above."""
+    table = _checked_table(folder)
+    if limit is not None:
+        table = table.groupby("split", sort=False).head(limit).reset_index(drop=True)
+    return table, hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16]
+
+
+def to_hundred(mos: np.ndarray) -> np.ndarray:
+    """Opinion scores mapped from their range's natural ends (0–1, or 0–100) to 0–100."""
+    return mos * (100 if mos.max() <= 1 else 1)
+
+
+def _checked_table(folder: Path) -> pd.DataFrame:
     path = folder / "mos.csv"
     if not path.is_file():
         raise ImageError(f"expected {path} with columns image, mos, split; found no such file")

@@ -71,7 +71,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=max(2, total * steps), pct_start=0.15)
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
     state = {"net": net, "average": average, "optimizer": optimizer, "schedule": schedule}
-    log = _resume(out / CHECKPOINT, state, seed, total, data.digest)
+    log = resume_state(out / CHECKPOINT, state, seed, total, data.digest)
     if log:
         say(f"going on after epoch {len(log)} of {total}")
     for epoch in range(len(log), total):
@@ -103,7 +103,7 @@ def train(
         log.append({"loss": float(np.mean(losses)), "srocc": srocc, "plcc": plcc, "seconds": seconds})
         say(f"epoch {epoch + 1}/{total}  loss {log[-1]['loss']:.4f}  validation SROCC {srocc:.4f}  PLCC {plcc:.4f}"
             f"  {seconds:.0f} s  fit {fit:.2f}")  # fmt: skip
-        _save(out / CHECKPOINT, state, log, seed, total, data.digest)
+        save_state(out / CHECKPOINT, state, log, seed, total, data.digest)
     (out / "log.json").write_text(json.dumps(log, indent=1))
     final: PocketNet = average.module.half().float()  # pyright: ignore[reportAssignmentType]
     return Trained(final.eval().cpu(), *_validate(final, data, features, device), log)
@@ -151,14 +151,15 @@ def _validate(net: PocketNet, data: TrainingData, features: np.ndarray | None, d
     return found["srocc"], found["plcc"]
 
 
-def _save(path: Path, state: dict, log: list, seed: int, total: int, digest: str) -> None:
+def save_state(path: Path, state: dict, log: list, seed: int, total: int, digest: str) -> None:
+    """Keep everything that has a ``state_dict``, the log and what run it is of; whole or not at all."""
     part = path.with_suffix(".part")
     saved = {name: thing.state_dict() for name, thing in state.items()}
     torch.save({**saved, "log": log, "run": [seed, total, digest]}, part)
     part.replace(path)
 
 
-def _resume(path: Path, state: dict, seed: int, total: int, digest: str) -> list[dict[str, float]]:
+def resume_state(path: Path, state: dict, seed: int, total: int, digest: str) -> list[dict[str, float]]:
     """Load a checkpoint of the same seed, length and data, if there is one; returns its log."""
     if not path.exists():
         return []

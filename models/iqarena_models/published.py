@@ -1,0 +1,142 @@
+"""Published scorers as plugins: a record of the catalogue, its files, and the module that they are loaded into.
+
+``weights`` names a file to be used in place of the published one (looked for in the same folders; its hash is not
+checked but is part of every result's identity), for scorers that a group has trained itself. ``max_side`` reduces
+larger pictures before they are scored. Imports neither torch nor pyiqa.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from iqarena.api import Model, SpecError, WeightFile
+from iqarena.weights import obtain, sha256
+from iqarena_models.catalog import Metric, catalog, pyiqa_version, weight_file
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Published(Model):
+    """A scorer of the catalogue."""
+
+    channels_last = False  # some take tensors apart as if they lay in the ordinary order
+
+    weights: str | None = None
+    max_side: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_side is not None and self.max_side < max(self.min_size, 16):
+            raise SpecError(f"{self.name}: expected max_side ≥ {max(self.min_size, 16)} pixels, found {self.max_side}")
+        if self.weights is not None and not self.metric.files:
+            raise SpecError(f"{self.name}: expected no weights, it has no parameters; found {self.weights}")
+
+    def __repr__(self) -> str:
+        return self.label
+
+    @property
+    def metric(self) -> Metric:
+        return catalog()[self.name]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return dataclasses.asdict(self.metric)
+
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        published = tuple(weight_file(name) for name in self.metric.files)
+        return published if self.weights is None else (WeightFile(self.weights), *published[1:])
+
+    @property
+    def weights_sha256(self) -> str:
+        hashes = [sha256(obtain(file)) for file in self.files]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
+
+    def load(self) -> nn.Module:
+        from iqarena_models.common_scale import CommonScale
+
+        paths = dict(zip(self.metric.files, map(obtain, self.files), strict=True))
+        return CommonScale(self.build(paths).eval(), *self.metric.ends, self.max_side, self.min_size)
+
+    @abstractmethod
+    def build(self, paths: Mapping[str, Path]) -> nn.Module:
+        """The module that gives native scores ``(N,)``; ``paths`` has the checked files by their catalogue names."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PyiqaModel(Published):
+    """A metric of pyiqa. ``crops`` is another number of views per picture than pyiqa's own."""
+
+    crops: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crops is not None and not self.metric.crops_option:
+            raise SpecError(f"{self.name}: expected no crops, it looks at the whole picture; found crops={self.crops}")
+        if self.crops is not None and self.crops < 1:
+            raise SpecError(f"{self.name}: expected crops ≥ 1, found {self.crops}")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return super().facts | {"pyiqa_version": pyiqa_version(), "code_licence": "PolyForm Noncommercial 1.0.0"}
+
+    def build(self, paths: Mapping[str, Path]) -> nn.Module:
+        from iqarena_models.pyiqa_adapter import build_metric
+
+        return build_metric(self.metric, paths, self.crops)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class OwnModel(Published):
+    """A scorer whose architecture is a file of this package."""
+
+    def build(self, paths: Mapping[str, Path]) -> nn.Module:
+        from iqarena_models.common_scale import filled, read_tensors
+
+        module, _, network = self.metric.network.partition(":")
+        (path,) = paths.values()
+        return filled(getattr(importlib.import_module(module), network), read_tensors(path), path)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LinearityIQA(Published):
+    """LinearityIQA; ``trunk`` is the torchvision network that its checkpoint holds."""
+
+    name = "linearityiqa"
+    trunk: Literal["resnext101_32x8d", "resnext50_32x4d", "resnet101", "resnet50", "resnet34", "resnet18"] = (
+        "resnext101_32x8d"
+    )
+
+    def build(self, paths: Mapping[str, Path]) -> nn.Module:
+        from iqarena_models.linearityiqa import load_checkpoint
+
+        (path,) = paths.values()
+        return load_checkpoint(path, self.trunk)
+
+
+@cache
+def __getattr__(name: str) -> type[Published]:
+    """The plugin class of a record, made from it."""
+    metric = catalog().get(name)
+    if metric is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    base = PyiqaModel if metric.arch else OwnModel
+    declared = {
+        "name": name,
+        "min_size": metric.min_size,
+        "differentiable": metric.gradient != "none",
+        "straight_through": metric.gradient == "straight-through",
+        "__doc__": metric.what,
+        "__module__": __name__,
+    }
+    made = cast("type[Published]", type(base.__name__, (base,), declared))
+    return dataclass(frozen=True, kw_only=True, repr=False)(made)
