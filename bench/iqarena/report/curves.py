@@ -15,7 +15,8 @@ import pandas as pd
 
 from iqarena.metrics.correlation import agreement, bootstrap_srocc
 from iqarena.metrics.score_change import directed_effect, gain
-from iqarena.report.pairs import HELD_OUT, KEY, Pairs
+from iqarena.plan import HELD_OUT
+from iqarena.report.pairs import KEY, Pairs
 from iqarena.stats import Floats, interval, mean_of_present, weighted_mean
 
 if TYPE_CHECKING:
