@@ -160,15 +160,11 @@ def test_unusable_data_is_one_clear_line(data: Path, tmp_path: Path) -> None:
         load_training_data(tmp_path / "nowhere", tmp_path / "cache", progress=False)
 
 
-def test_stored_views_are_not_those_of_other_pictures_or_degradations(data: Path, tmp_path: Path) -> None:
+def test_stored_views_are_not_those_of_other_pictures(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data, tmp_path / "data")
     before = load_training_data(tmp_path / "data", tmp_path / "cache", progress=False)
-    more_jpeg = load_training_data(tmp_path / "data", tmp_path / "cache", jpeg=0.9, progress=False)
     cv2.imwrite(str(tmp_path / "data" / "images" / "00.png"), np.zeros((96, 128, 3), np.uint8))
     repainted = load_training_data(tmp_path / "data", tmp_path / "cache", progress=False)
-    assert len({before.key, more_jpeg.key, repainted.key}) == 3
     assert before.digest == repainted.digest
     assert before.views[0, 0].any()
     assert not repainted.views[0, 0].any()
-    assert (before.views[:2] == more_jpeg.views[:2]).all()
-    assert (before.views[2:] != more_jpeg.views[2:]).any()

@@ -3,8 +3,7 @@
 A data folder holds ``images/`` and ``mos.csv`` with the columns ``image, mos, split`` (``train`` or ``val``).
 Pictures are brought to 512×512 (short side, centre crop), degraded at that size, then halved to 256×256, which is
 what the pocket scorers look at. Four views of each are kept as uint8 on disk: the picture, its mirror image, and a
-weak and a strong degradation of one kind, for the ranking term (Liu et al., RankIQA, ICCV 2017). The kind is JPEG for
-the share ``jpeg`` of the pictures and blur or noise for the others.
+weak and a strong degradation of one kind, for the ranking term (Liu et al., RankIQA, ICCV 2017).
 """
 
 from __future__ import annotations
@@ -37,17 +36,15 @@ class TrainingData:
     train: np.ndarray
     val: np.ndarray
     digest: str  # of the table: names, scores and split
-    key: str  # of the stored views: the table, the pictures' sizes and how they were degraded
+    key: str  # of the stored views: the table and the pictures' sizes
 
 
-def load_training_data(
-    folder: Path, cache: Path, *, jpeg: float = 1 / 3, limit: int | None = None, progress: bool = True
-) -> TrainingData:
+def load_training_data(folder: Path, cache: Path, *, limit: int | None = None, progress: bool = True) -> TrainingData:
     """Read ``folder`` (see module docstring), keeping the views under ``cache``; ``limit`` takes the first pictures
     of each split. Opinion scores are mapped linearly from their range's natural ends (0–1, or 0–100) to 0–100."""
     table, digest = read_table(folder, limit)
     sizes = [(folder / "images" / name).stat().st_size for name in table["image"]]
-    key = hashlib.sha256(f"{digest} {sizes} {jpeg}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{digest} {sizes}".encode()).hexdigest()[:16]
     path = cache / f"views-{key}.npy"
     shape = (len(VIEWS), len(table), 3, SIDE, SIDE)
     if not path.exists():
@@ -56,7 +53,7 @@ def load_training_data(
         out = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
 
         def fill(i: int) -> None:
-            out[:, i] = _views(folder / "images" / table["image"][i], i, jpeg)
+            out[:, i] = _views(folder / "images" / table["image"][i], i)
 
         with ThreadPoolExecutor(2) as pool:
             jobs = pool.map(fill, range(len(table)))
@@ -116,15 +113,14 @@ def _checked_table(folder: Path) -> pd.DataFrame:
     return table
 
 
-def _views(path: Path, seed: int, jpeg: float) -> np.ndarray:
+def _views(path: Path, seed: int) -> np.ndarray:
     """uint8 ``(4, 3, 256, 256)``: see :data:`VIEWS`; kind and strengths are drawn from ``seed``."""
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
         raise ImageError(f"{path}: expected a picture, found something that cannot be decoded")
     picture = _square(np.ascontiguousarray(picture[..., ::-1]))
     rng = np.random.default_rng(seed)
-    others = (1 - jpeg) / 2
-    kind = str(rng.choice(["blur", "noise", "jpeg"], p=[others, others, jpeg]))
+    kind = str(rng.choice(list(_RANGES)))
     low, high = _RANGES[kind]
     weak, strong = sorted(rng.uniform(0, 1, 2))
     strengths = [low + (high - low) * u for u in (0.6 * weak, 0.4 + 0.6 * strong)]

@@ -27,7 +27,7 @@ from iqarena_models.training.data import TrainingData
 from iqarena_models.training.losses import rank_hinge
 from iqarena_models.training.recipes import Recipe
 
-STRONG_MARGIN, WEAK_MARGIN = 0.3, 0.05
+RANK_WEIGHT, STRONG_MARGIN, WEAK_MARGIN = 0.5, 0.3, 0.05
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -88,7 +88,7 @@ def train(
             loss, r = recipe.loss(ratings.float(), (y - float(mean)) / float(std))
             weak, strong = r[len(y) :].chunk(2)
             ranking = rank_hinge(weak, strong, STRONG_MARGIN) + rank_hinge(r[: len(weak)], weak, WEAK_MARGIN)
-            total_loss = loss + recipe.rank_weight * ranking
+            total_loss = loss + RANK_WEIGHT * ranking
             optimizer.zero_grad()
             total_loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 2.0)

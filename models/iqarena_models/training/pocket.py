@@ -8,7 +8,7 @@ from typing import Any
 
 from iqarena.imagesets.pocket import PocketImages
 from iqarena_models.training.data import load_training_data
-from iqarena_models.training.loop import train
+from iqarena_models.training.loop import RANK_WEIGHT, train
 from iqarena_models.training.publish import publish
 from iqarena_models.training.recipes import RECIPES, TRUNK_LICENCE, Recipe
 
@@ -26,7 +26,7 @@ def train_pocket(
 ) -> dict[str, Any]:
     """Train, store weights, facts and card in ``out``; returns the facts. Raises ``ImageError`` for unusable data."""
     recipe = RECIPES[name]
-    pictures = load_training_data(data, out.parent / "cache", jpeg=recipe.jpeg, limit=limit)
+    pictures = load_training_data(data, out.parent / "cache", limit=limit)
     trained = train(recipe, pictures, out, seed=seed, epochs=epochs, device=device, say=say)
     images = PocketImages()
     pristine = [images.read(item) for item in images.items() if "+" not in item.id]
@@ -54,6 +54,5 @@ def _words(recipe: Recipe) -> str:
     loss = recipe.loss.__name__.strip("_")
     return (
         f"AdamW, one-cycle peak {recipe.rate}{tail}, batch {recipe.batch}, {precision}, weight averaging 0.99;"
-        f" {loss} loss + {recipe.rank_weight} × ranking hinge on {recipe.ranked} degraded pairs a batch"
-        f" ({100 * recipe.jpeg:.0f} % JPEG)"
+        f" {loss} loss + {RANK_WEIGHT} × ranking hinge on {recipe.ranked} degraded pairs a batch"
     )

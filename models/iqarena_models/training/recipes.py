@@ -52,8 +52,6 @@ class Recipe:
     tail_rate: float = 1.0
     batch: int = 32
     ranked: int = 8  # pictures of each batch that also come weakly and strongly degraded
-    jpeg: float = 1 / 3  # share of JPEG among these degradations
-    rank_weight: float = 0.5
     crop: int = 256  # side of the random crop of the half-size picture (scorers without a stem)
     autocast: bool = False  # bfloat16: faster for dense convolutions, slower for depthwise ones
     backbone: str = "none"
@@ -69,12 +67,12 @@ RECIPES: dict[str, Recipe] = {
     "cnn": Recipe(
         CnnNet,
         "A plain convolutional scorer with local contrast normalisation (CNNIQA's idea).",
-        epochs=16, rate=3e-3, ranked=16, jpeg=0.6, rank_weight=1.5, crop=192, autocast=True,
+        epochs=16, rate=3e-3, crop=192, autocast=True,
     ),
     "vit": Recipe(
         VitNet,
         "A small vision transformer that scores by similarity to five quality levels (LIQE's idea).",
-        epochs=22, rate=1.5e-3, ranked=16, jpeg=0.6, rank_weight=1.5, crop=192, autocast=True,
+        epochs=30, rate=1.5e-3, crop=192, autocast=True,
     ),
     "bilinear": Recipe(
         lambda: BilinearNet(imagenet=True),
