@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from toyruns import Answer
 
 from iqarena.errors import IqarenaError, SpecError
 from iqarena.grid import expand
 from iqarena.plan import load_suite, resolve
 from iqarena.registry import build_attack
+from iqarena.store import Store
 
 
 def test_a_grid_is_every_combination_of_canonical_specs() -> None:
@@ -86,3 +89,31 @@ def test_subsets_are_all_choices_that_leave_a_target_out(suite: Path) -> None:
 def test_bad_values_of_the_new_keys(suite: Path, key: str, value: Any, words: str) -> None:
     with pytest.raises(IqarenaError, match=re.escape(words)):
         load_suite(str(suite), {key: value})
+
+
+def test_a_filter_ablation_of_any_size_costs_one_gradient_pass(
+    suite: Path, tmp_path: Path, iqarena: Callable[..., Answer]
+) -> None:
+    filters = """attacks = []
+baselines = []
+[grid]
+attack = "sega(samples=3)"
+gradient_filter = ["none", "fourier_topk(0.5)", "random(0.5)"]
+mask = ["none", "jnd(6)"]
+"""
+    suite.write_text(re.sub("attacks = .*\nbaselines = .*\n", filters, suite.read_text()))
+    answer = iqarena("run", suite, "--out", tmp_path / "run")
+    assert answer.code == 0, answer.err
+    store = Store(tmp_path / "run")
+    asked, evaluated = (
+        5 * 6 * 3 * (1 + 1 + 2),
+        5 * 3 * 2,
+    )  # pictures × combinations × samples × members; no combinations
+    assert store.manifest()["gradients"] == {"evaluated": evaluated, "resumed": False}
+    said = f"{asked} gradients of a picture asked for by the attacks, {evaluated} evaluated; the others were remembered"
+    assert said in answer.out
+    assert said in (tmp_path / "run" / "ablation.md").read_text()
+    next(store.rows_folder.glob("p1*")).unlink()
+    again = iqarena("run", suite, "--out", tmp_path / "run")
+    assert store.manifest()["gradients"] == {"evaluated": evaluated // 5, "resumed": True}
+    assert f"the last invocation, which went on from earlier rows, evaluated {evaluated // 5}" in again.out

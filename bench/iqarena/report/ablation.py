@@ -40,7 +40,7 @@ def ablation_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
     effects["p_holm"] = holm(effects["p"].to_numpy(float))
     effects["verdict"] = [_verdict(record) for record in effects.to_dict("records")]
     files = {"ablation.csv": _cells(pairs, levels), "main_effects.csv": effects}
-    return Study("main_effects", _table(effects), main_effects(effects), files, text="ablation.md")
+    return Study("main_effects", _table(effects, len(pairs.clusters)), main_effects(effects), files, text="ablation.md")
 
 
 def factor_levels(table: pd.DataFrame, manifest: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -125,7 +125,7 @@ def _verdict(record: Mapping[Any, Any]) -> str:
     return HELPED if record["difference"] > 0 else HURT
 
 
-def _table(effects: pd.DataFrame) -> Table:
+def _table(effects: pd.DataFrame, photographs: int) -> Table:
     header = ["Factor", "Level", "Directed effect", "To the reference", "p (Holm)", "SSIM", "Verdict"]
     rows = [
         [
@@ -134,11 +134,12 @@ def _table(effects: pd.DataFrame) -> Table:
         ]
         for r in effects.to_dict("records")
     ]  # fmt: skip
+    least = f" With {photographs} photographs p is at least {p_value(2.0 ** (1 - photographs))} before the correction."
     said = {}
     for verdict in (HELPED, HURT, UNDECIDED):
         some = effects[effects["verdict"] == verdict].to_dict("records")
         said[verdict.capitalize()] = "; ".join(map(_sentence, some)) or "nothing"
-    return Table("Main effects", header, rows, names=2, note=_NOTE, last_is_name=True, summary=said)
+    return Table("Main effects", header, rows, names=2, note=_NOTE + least, last_is_name=True, summary=said)
 
 
 def _sentence(r: Mapping[Any, Any]) -> str:

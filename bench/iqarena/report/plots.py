@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"  # of Okabe and Ito's palette
+LINES = 40  # attacks that one figure can hold
 UNIT = """mean directed effect,
 in standard deviations of the target's clean scores
 (bars: 95 % bootstrap interval over pictures)"""
@@ -83,12 +84,13 @@ def _heat_map(label: str, mine: pd.DataFrame, models: Sequence[str], limit: floa
 
 
 def attack_ranks(board: pd.DataFrame) -> Figure:
-    """Attacks, strongest first, with intervals: single-source transfer and ensemble hold-out."""
+    """Attacks, strongest first and at most ``LINES``, with intervals: single-source transfer and ensemble hold-out."""
     series = {
         "single-source transfer": "transfer_directed_sd",
         "ensemble, held-out target": "ensemble_holdout_directed_sd",
     }
-    return _ranks(board, "attack_label", series, "Attacks on held-out targets")
+    title = "Attacks on held-out targets" + (f": the first {LINES} of {len(board)}" if len(board) > LINES else "")
+    return _ranks(board[:LINES], "attack_label", series, title)
 
 
 def model_ranks(board: pd.DataFrame) -> Figure:
@@ -105,6 +107,8 @@ def _ranks(board: pd.DataFrame, name: str, series: Mapping[str, str], title: str
     styles = zip(series.items(), (BLUE, ORANGE), "os", (-0.14, 0.14), strict=True)
     for (text, column), colour, marker, shift in styles:
         value, low, high = (board[c].to_numpy(float) for c in (column, f"{column}_low", f"{column}_high"))
+        if np.isnan(value).all():
+            continue
         axes.hlines(place + shift, low, high, color=colour, linewidth=1.8)
         axes.plot(value, place + shift, marker, color=colour, markersize=5.5, label=text)
     axes.axvline(0, color="#666666", linewidth=0.9, linestyle="--", zorder=0)

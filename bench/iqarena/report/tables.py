@@ -235,7 +235,7 @@ def with_interval(record: Mapping[Any, Any], name: str, *, signed: bool = False)
     value, low, high = record[name], record[f"{name}_low"], record[f"{name}_high"]
     if math.isnan(value):
         return ""
-    text = f"+{number(value)}" if signed and value > 0 else number(value)
+    text = f"+{number(value)}" if signed and round(value, 2) > 0 else number(value)
     return text if math.isnan(low) else f"{text} [{number(low)}, {number(high)}]"
 
 
