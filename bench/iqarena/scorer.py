@@ -50,6 +50,11 @@ class Scorer:
         self._keeping = threading.RLock()
         self._fitting(lambda: None)
 
+    @property
+    def chunk(self) -> int:
+        """Pictures in one micro-batch."""
+        return self._chunk
+
     def score(self, x: Tensor) -> Tensor:
         """Scores without a graph."""
         scores = self._fitting(lambda: self._scores(x))

@@ -14,8 +14,6 @@ from iqarena.scorer import Scorer
 from iqarena.seeding import Streams
 from iqarena.target import Target
 
-FOLD = 2**23  # numbers in the noisy copies that a scorer is given at once: 32 MB
-
 
 class Source:
     """Score and gradient of the mean of ``scorers`` on a batch of clean ``images``, counted per image.
@@ -172,7 +170,7 @@ class Source:
         if isinstance(sigma, float | int) and sigma == 0:
             return scorer.value_and_gradient(z)
         value, gradient = torch.zeros(len(z), dtype=torch.float64, device=z.device), torch.zeros_like(z)
-        for some in torch.arange(samples).split(max(1, FOLD // z.numel())):
+        for some in torch.arange(samples).split(max(1, scorer.chunk // len(z))):  # copies that fill a micro-batch
             copies = torch.cat([z + sigma * noise(i, z) for i in some.tolist()])
             for v, g in zip(*(part.split(len(z)) for part in scorer.value_and_gradient(copies)), strict=True):
                 value += v

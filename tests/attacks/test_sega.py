@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from attackruns import BOTH, CURVED, ENSEMBLE, Run
 from torch import Tensor, nn
 from toyruns import paint
 
-from iqarena.api import AttackError, Model, SpecError
-from iqarena.plan import Suite, resolve
-from iqarena.registry import build_attack
+from iqarena.api import AttackError, ImageError, Model, SpecError
+from iqarena.manifest import build_manifest, finish
+from iqarena.plan import Suite, parse_source, resolve
+from iqarena.registry import build_attack, build_model
+from iqarena.report.pairs import pair_table
 from iqarena.runner import Options, run_plan
 from iqarena.scorer import Scorer
 from iqarena.seeding import Streams
@@ -296,14 +300,62 @@ def test_twelve_variants_cost_one_gradient_pass(tmp_path: Path) -> None:
     assert set(rows["backwards"] / (1 + rows["source"].str.startswith("ensemble"))) == {4}, "counted as if alone"
 
 
-def test_noisy_copies_are_folded_into_few_calls_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noisy_copies_fill_the_micro_batches_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     scorer, x = Scorer(Curved()), Run("fgsm").x
     sizes: list[int] = []
     real = scorer.value_and_gradient
     monkeypatch.setattr(scorer, "value_and_gradient", lambda z: (sizes.append(len(z)), real(z))[1])
-    folded = Source([scorer], x, Streams(list("abcd"), "fold")).smoothed_gradient(0.1, 7)
-    assert sizes == [7 * 4]
+    monkeypatch.setattr(scorer, "_chunk", 16)  # as on a GPU
+    whole = Source([scorer], x, Streams(list("abcd"), "fold")).smoothed_gradient(0.1, 7)
+    assert sizes == [16, 12]
     sizes.clear()
-    monkeypatch.setattr("iqarena.source.FOLD", 2 * x.numel())
-    assert torch.equal(Source([scorer], x, Streams(list("abcd"), "fold")).smoothed_gradient(0.1, 7), folded)
-    assert sizes == [8, 8, 8, 4]
+    apart = [Source([scorer], x[i : i + 1], Streams(["abcd"[i]], "fold")).smoothed_gradient(0.1, 7) for i in range(4)]
+    assert sizes == [7] * 4
+    assert torch.equal(torch.cat(apart), whole)
+    monkeypatch.setattr(scorer, "_chunk", 1)
+    assert torch.allclose(
+        Source([scorer], x, Streams(list("abcd"), "fold")).smoothed_gradient(0.1, 7), whole, atol=1e-6
+    )
+    assert scorer.evaluated["gradient"] == 3 * 7 * 4
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    "spec", ["sega(samples=2, mask=jnd(threshold=1000))", "sega(samples=2, gradient_filter=edges)"]
+)
+def test_a_filter_that_removes_everything_is_flagged_and_finite(filters: str, tmp_path: Path) -> None:
+    spec = f"sega(samples=2, {filters})"
+    for i in range(3):
+        picture = np.full((32, 40, 3), 60 + 50 * i, np.uint8)
+        picture[: 5 + i] = 70 + 50 * i  # too faint for an edge
+        cv2.imwrite(str(tmp_path / f"{i}.png"), picture)
+    targets = ["toy_curved", "toy_curved(seed=1)"]
+    plan = resolve(Suite("s", {"path": str(tmp_path)}, ["noise", "fgsm", spec], targets, sources=["each"]))
+    store = Store(tmp_path / "run")
+    run_plan(plan, store, Options(workers=1))
+    rows = store.rows()
+    removed = rows[rows["attack"] == repr(build_attack(spec))]
+    assert (rows["status"] == "ok").all()
+    assert (removed["changed"] == 0).all()
+    assert np.isfinite(removed[["score_adv", "score_control", "score_float", "own_gain", "ssim", "linf"]]).all(
+        axis=None
+    )
+    manifest = finish(build_manifest(plan, Options(), "a test"), rows)
+    table = pair_table(rows, manifest).table.set_index("attack")
+    assert set(table.loc[repr(build_attack(spec)), "flags"]) == {"did_not_run;unchanged"}
+    assert set(table.loc[repr(build_attack("fgsm")), "flags"]) == {""}
+    assert (table.loc[repr(build_attack(spec)), "directed_mean"] == 0).all()
+
+
+def test_sources_that_cannot_be_used_are_named() -> None:
+    x = torch.rand(1, 3, 12, 20)
+    with pytest.raises(ImageError, match=r"toy_curved.* needs pictures of at least 16 pixels a side, found 20×12"):
+        Source([Scorer(Linear()), Scorer(Curved())], x, Streams(["a"], "")).smoothed_gradient(0.1, 2)
+    blind = Source([Scorer(Linear()), Scorer(build_model("toy_step"))], x, Streams(["a"], ""))
+    with pytest.raises(AttackError, match="toy_step has no gradient; use it as a target only"):
+        blind.smoothed_gradient(0.1, 2)
+    for one in ("ensemble(toy_curved)", "ensemble()", "ensemble(toy_curved, toy_curved)"):
+        with pytest.raises(SpecError, match=r"at least two models|names a model twice"):
+            parse_source(one)

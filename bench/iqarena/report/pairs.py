@@ -139,6 +139,8 @@ def _pair(
 def _flags(record: Mapping[str, Any], linf: float, eps: float | None, noisy: bool) -> Iterable[str]:
     if record["backwards"] + record["queries"] > 0 and not record["own_gain"] > 0:
         yield "did_not_run"
+    if eps and record["changed"] == 0:
+        yield "unchanged"  # a filter that takes everything away, for one
     if record["zero_gradient"] > ALL_ZERO:
         yield "zero_gradient"
     if record["no_response"] > ALL_ZERO:
