@@ -28,9 +28,12 @@ from iqarena.source import Source
 _global_stream = threading.Lock()
 
 
+# Each class below holds the parameters that torchattacks' class of the same name takes.
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Fgsm(Attack):
-    """The bridge; subclasses add parameters that torchattacks' class of the same name takes."""
+    """FGSM of torchattacks, unedited."""
 
     name = "torchattacks.FGSM"
     bibtex = """@misc{kim2020torchattacks,
@@ -60,6 +63,8 @@ class Fgsm(Attack):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Bim(Fgsm):
+    """BIM of torchattacks, unedited."""
+
     name = "torchattacks.BIM"
 
     steps: int = 10
@@ -82,6 +87,8 @@ class Bim(Fgsm):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Pgd(Bim):
+    """PGD of torchattacks, unedited, without its random start."""
+
     name = "torchattacks.PGD"
 
     def options(self) -> dict[str, Any]:
@@ -90,6 +97,8 @@ class Pgd(Bim):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class MiFgsm(Bim):
+    """MIFGSM of torchattacks, unedited."""
+
     name = "torchattacks.MIFGSM"
 
     decay: float = 1.0
@@ -105,11 +114,15 @@ class MiFgsm(Bim):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class NiFgsm(MiFgsm):
+    """NIFGSM of torchattacks, unedited."""
+
     name = "torchattacks.NIFGSM"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SiniFgsm(MiFgsm):
+    """SINIFGSM of torchattacks, unedited."""
+
     name = "torchattacks.SINIFGSM"
 
     m: int = 5
@@ -129,6 +142,8 @@ class SiniFgsm(MiFgsm):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DiFgsm(MiFgsm):
+    """DIFGSM of torchattacks, unedited."""
+
     name = "torchattacks.DIFGSM"
 
     decay: float = 0.0
@@ -152,6 +167,8 @@ class DiFgsm(MiFgsm):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class TiFgsm(DiFgsm):
+    """TIFGSM of torchattacks, unedited."""
+
     name = "torchattacks.TIFGSM"
 
     len_kernel: int = 15
@@ -163,6 +180,8 @@ class TiFgsm(DiFgsm):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PiFgsm(Fgsm):
+    """PIFGSM of torchattacks, unedited."""
+
     name = "torchattacks.PIFGSM"
 
     steps: int = 10
