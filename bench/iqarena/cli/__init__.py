@@ -12,6 +12,7 @@ import click
 from iqarena import __version__
 from iqarena.cli.fetch import fetch
 from iqarena.cli.fetch_data import data
+from iqarena.cli.fetch_models import models
 from iqarena.cli.look import cite, describe, doctor, list_
 from iqarena.cli.run import plan, report, run, speed
 from iqarena.cli.train import train
@@ -57,6 +58,7 @@ def main(plugins: tuple[Path, ...], weights_dir: Path | None, offline: bool) -> 
 for command in (run, plan, report, train, fetch, list_, describe, cite, doctor, speed):
     main.add_command(command)
 fetch.add_command(data)
+fetch.add_command(models)
 
 
 def entry(arguments: Sequence[str] | None = None) -> None:

@@ -8,22 +8,3 @@ import click
 @click.group()
 def fetch() -> None:
     """Models' weights and image sets: get them, or learn where they are had."""
-
-
-@fetch.command()
-@click.argument("names", nargs=-1, required=True)
-def models(names: tuple[str, ...]) -> None:
-    """Bring the files of the models NAMES (see: iqarena list models) into the cache, or into --weights-dir.
-
-    A broken download goes on where it was; what is already there is checked and left as it is. Every file is checked
-    against its hash where that is known.
-    """
-    from iqarena.registry import build_model
-    from iqarena.weights import obtain
-
-    for model in [build_model(name) for name in names]:
-        for file in model.files:
-            path = obtain(file)
-            click.echo(f"{model.name}: {path}{'' if file.expected else ' (its hash is not known: not checked)'}")
-        if not model.files:
-            click.echo(f"{model.name}: nothing to bring")
