@@ -202,8 +202,7 @@ def _make(
         for i, picture in enumerate(pictures)
     ]
     scored: dict[str, Tensor] = {}
-    for at in asked.checkpoints if asked else ():
-        answers = asked.answers(at, crafted.adversarial)
+    for at, answers in asked.kept(crafted.adversarial) if asked else ():
         scored |= {f"score_at_{at}": answers, f"control_at_{at}": mirrored(batch.pixels, answers)}
     return Made(crafted, shas, hashes(to_pictures(crafted.control)), columns, scored, towards)
 

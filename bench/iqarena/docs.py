@@ -38,6 +38,7 @@ def _attacks() -> list[dict[str, object]]:
             "what": _summary("attack", name),
             "sees": build_attack(name).access,
             "gradients": build_attack(name).cost,
+            "queries": build_attack(name).queries,
         }
         for name in _shipped("attack")
     ]

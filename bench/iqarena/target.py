@@ -6,7 +6,7 @@ projected and rounded before it is scored, and the score that an attack saw is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -68,15 +68,13 @@ class Target:
         """From now on the attack would hand in ``x`` ``(3, H, W)`` for picture ``i``; costs nothing."""
         self._answers[i] = x
 
-    def answers(self, at: int, final: Tensor) -> Tensor:
-        """What the attack would have handed in after ``at`` queries, uint8; ``final`` for those that asked no more."""
-        kept = self._kept[at]
-        return torch.stack([kept.get(i, picture) for i, picture in enumerate(final)])
+    def kept(self, final: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """The checkpoints inside the budget, each with what the attack would have handed in by then, uint8.
 
-    @property
-    def checkpoints(self) -> tuple[int, ...]:
-        """Those of ``CHECKPOINTS`` inside the budget."""
-        return tuple(self._kept)
+        For pictures that asked no more by then this is their ``final`` one.
+        """
+        for at, answers in self._kept.items():
+            yield at, torch.stack([answers.get(i, picture) for i, picture in enumerate(final)])
 
     def _keep(self, asked: Tensor) -> None:
         """The answers of those pictures that the next queries carry past a checkpoint."""

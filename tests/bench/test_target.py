@@ -72,13 +72,13 @@ def test_what_is_scored_is_what_could_be_handed_in(eps: float) -> None:
 
 def test_an_answer_is_that_of_the_last_query_up_to_the_checkpoint() -> None:
     view, final = target(budget=60), torch.zeros_like(PIXELS)
-    assert view.checkpoints == (20, 50)
+    assert [at for at, _ in view.kept(final)] == [20, 50]
     for step in range(1, 60):  # query number step + 1 of picture 0; two at a time for picture 1
         view.answer(0, X[0] + 0.1 * step / 255)
         view.answer(1, X[1] + 0.1 * step / 255)
         view.score(X[[0, 1]], [0, 1]) if step % 2 else view.score(X[:1], [0])
     shifted = {at: round8(PIXELS[:1], X[:1] + 0.1 * at / 255, 8 / 255)[0] for at in (20, 39, 50)}
-    after20, after50 = view.answers(20, final), view.answers(50, final)
+    after20, after50 = (answers for _, answers in view.kept(final))
     assert view.queries.tolist() == [60, 31, 1, 1, 1]
     assert torch.equal(after20[0], shifted[20]), "what was known when query 21 was asked"
     assert torch.equal(after50[0], shifted[50])
@@ -93,7 +93,7 @@ def test_a_batch_of_candidates_across_a_checkpoint_counts_for_the_later_one() ->
     view.answer(0, X[0] + 1 / 255)
     view.score(X[:1].expand(3, -1, -1, -1), [0] * 3)  # 20, 21, 22
     view.answer(0, X[0] + 2 / 255)
-    assert torch.equal(view.answers(20, PIXELS)[0], round8(PIXELS[:1], X[:1] + 1 / 255, 8 / 255)[0])
+    assert torch.equal(dict(view.kept(PIXELS))[20][0], round8(PIXELS[:1], X[:1] + 1 / 255, 8 / 255)[0])
 
 
 def test_the_share_of_queries_without_response() -> None:

@@ -7,6 +7,7 @@ is sparse noise instead, signs of that strength on a random 5–10 % of those pi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import cv2
@@ -64,7 +65,7 @@ def _by_detail(photographs: ImageSet) -> list[tuple[str, Tensor]]:
     return [(cluster, torch.from_numpy(picture).permute(2, 0, 1).float() / 255) for cluster, picture in pictures]
 
 
-def _crop(photograph: Tensor, top: float, left: float, size: tuple[int, int]) -> Tensor:
+def _crop(photograph: Tensor, top: float, left: float, size: Sequence[int]) -> Tensor:
     """A crop, mirrored on to ``size``: ``(3, H, W)``."""
     for axis, place, wanted in ((1, top, size[0]), (2, left, size[1])):
         whole = photograph.shape[axis]

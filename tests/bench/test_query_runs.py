@@ -1,0 +1,256 @@
+"""Runs with query attacks: cells, rows, answers on the way, resume, flags, boards and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+from toyruns import Answer, files, numbers
+
+from iqarena.api import CHECKPOINTS
+from iqarena.cost import describe_plan
+from iqarena.metrics.score_change import past_boundary
+from iqarena.plan import Plan, load_suite, resolve
+from iqarena.report.boards import attack_board, model_board
+from iqarena.report.curves import ALL, curve_table
+from iqarena.report.pairs import pair_table
+from iqarena.runner import Options, run_plan
+from iqarena.store import Store
+
+TARGETS = ["toy_curved", "toy_curved(seed=1)", "toy_shut"]
+ATTACKS = ["noise", "fgsm", "square(queries=60)", "random_search(queries=25)", "warm_start(start=fgsm, queries=30)"]
+Run = Callable[..., pd.DataFrame]
+
+
+@pytest.fixture
+def queried(suite: Path) -> Plan:
+    keys = {
+        "targets": TARGETS,
+        "attacks": ATTACKS,
+        "sources": ["leave_one_out"],
+        "baselines": ["noise", "square(queries=60)"],
+    }
+    return resolve(load_suite(str(suite), keys))
+
+
+@pytest.fixture
+def rows(queried: Plan, results: Run) -> pd.DataFrame:
+    return results(queried).assign(seconds=0.0)
+
+
+def manifest(plan: Plan, rows: pd.DataFrame, **changes: Any) -> dict[str, Any]:
+    attacks = [{"label": a.label, "eps": a.eps, "queries": a.queries} for a in plan.attacks]
+    return {"attacks": attacks, "targets": [repr(t) for t in plan.targets], "seed": 0, "planned": len(rows)} | changes
+
+
+def test_a_query_attack_meets_each_target_alone_and_a_warm_start_those_its_source_does_not_hold(queried: Plan) -> None:
+    ensemble = "ensemble(toy_curved(seed=0), toy_curved(seed=1))"
+    assert [s.spec for s in queried.cells] == [ensemble, "toy_curved(seed=0)", "toy_curved(seed=1)", "toy_shut"]
+    met = {(a.name, s.spec): [repr(t) for t in queried.met(a, s)] for a in queried.attacks for s in queried.cells}
+    assert met["fgsm", ensemble] == met["warm_start", ensemble] == ["toy_shut"]
+    for target in ("toy_curved(seed=0)", "toy_curved(seed=1)", "toy_shut"):
+        assert met["square", target] == [target]
+        assert met["fgsm", target] == met["warm_start", target] == []
+    assert met["square", ensemble] == []
+    assert len(queried.results()) == 2 + 1 + 3 + 3
+    assert sum(queried.gradients().values()) == 2 * 2, (
+        "FGSM of both members, once for itself and once for the warm start"
+    )
+
+
+def test_queries_may_be_all_there_is(suite: Path, results: Run) -> None:
+    plan = resolve(load_suite(str(suite), {"targets": ["toy_step"], "attacks": ["square(queries=30)"], "sources": []}))
+    rows = results(plan)
+    assert set(rows["relation"]) == {"query"}
+    assert (rows["source"] == rows["target"]).all()
+
+
+def test_rows_of_query_attacks(queried: Plan, rows: pd.DataFrame) -> None:
+    assert len(rows) == 5 * 9
+    assert (rows["status"] == "ok").all(), rows["message"].unique()
+    asked = rows[rows["relation"] == "query"]
+    assert set(asked["attack_label"]) == {a.label for a in queried.attacks if a.queries}
+    assert asked.groupby("attack_label")["queries"].agg(["min", "max"]).to_numpy().tolist() == [
+        [25, 25],
+        [60, 60],
+        [30, 30],
+    ]
+    assert (rows.loc[rows["relation"] != "query", "queries"] == 0).all()
+    expected = np.where(asked["score_clean"] > 50, -1, 1)
+    assert (asked["direction"] == expected).all(), "decided by the target's own score"
+    gain = asked["direction"] * (asked["score_adv"] - asked["score_clean"])
+    assert np.allclose(gain, asked["own_gain"])
+    assert (gain >= 0).all()
+    warm = asked["attack_label"].str.startswith("warm")
+    assert (asked.loc[warm, "backwards"] == 2).all()
+    assert (asked.loc[~warm, ["forwards", "backwards"]] == 0).to_numpy().all()
+
+
+def test_answers_on_the_way_are_kept_inside_the_budget(rows: pd.DataFrame) -> None:
+    asked = rows[rows["relation"] == "query"]
+    for label, group in asked.groupby("attack_label"):
+        budget = group["queries"].iloc[0]
+        for at in CHECKPOINTS:
+            kept = group[[f"score_at_{at}", f"control_at_{at}"]].notna()
+            assert (kept == (at <= budget)).to_numpy().all(), label
+    square = asked[asked["attack_label"] == "square(queries=60)"]
+    stages = square[["score_clean", "score_at_20", "score_at_50", "score_adv"]].mul(square["direction"], axis=0)
+    assert (stages.diff(axis=1).iloc[:, 1:] >= 0).to_numpy().all()
+    assert (stages["score_at_50"] > stages["score_clean"]).any()
+    assert rows.loc[rows["relation"] != "query", [f"score_at_{at}" for at in CHECKPOINTS]].isna().to_numpy().all()
+
+
+def test_the_answer_at_the_end_is_the_final_picture(suite: Path, results: Run) -> None:
+    keys: dict[str, Any] = {"targets": TARGETS, "sources": [], "attacks": ["random_search(queries=50)"]}
+    shorter = results(resolve(load_suite(str(suite), keys)))
+    assert np.array_equal(shorter["control_at_50"], shorter["score_control"])
+    assert np.array_equal(shorter["score_at_50"], shorter["score_adv"]), "the last answer is the final picture"
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 3}, {"batch_size": 100, "workers": 1}], ids=str)
+def test_neither_batches_nor_workers_change_a_number(
+    queried: Plan, rows: pd.DataFrame, results: Run, options: Any
+) -> None:
+    assert_frame_equal(results(queried, **options), rows.drop(columns="seconds"), check_exact=True)
+
+
+def test_a_run_goes_on_between_pictures(suite: Path, tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"targets": TARGETS, "attacks": ATTACKS, "sources": ["leave_one_out"]}
+    store = Store(tmp_path / "run")
+    run_plan(resolve(load_suite(str(suite), {**keys, "limit": 2})), store, Options())
+    before = files(store.rows_folder)
+    store = Store(store.folder)
+    scorers = run_plan(resolve(load_suite(str(suite), keys)), store, Options())
+    after = files(store.rows_folder)
+    assert len(before) == 2
+    assert len(after) == 5
+    assert {name: after[name] for name in before} == before
+    whole = Store(tmp_path / "whole")
+    again = run_plan(resolve(load_suite(str(suite), keys)), whole, Options())
+    assert_frame_equal(numbers(store), numbers(whole), check_exact=True)
+    for part, all_ in zip(scorers, again, strict=True):
+        assert part.evaluated["forward"] < 0.75 * all_.evaluated["forward"]
+    assert run_plan(resolve(load_suite(str(suite), keys)), Store(whole.folder), Options())[0].evaluated["forward"] == 0
+
+
+def test_the_cost_is_foretold(queried: Plan, tmp_path: Path) -> None:
+    text = describe_plan(queried)
+    assert "= 45 rows" in text
+    for scorer in run_plan(queried, Store(tmp_path / "run"), Options()):
+        line = next(line for line in text.splitlines() if line.startswith(repr(scorer.model)))
+        ahead = [int(word) for word in line.removeprefix(repr(scorer.model)).split()[:2]]
+        slack = (
+            2 * 5 * len(ATTACKS) if scorer.model.differentiable else 0
+        )  # as a source: clean and adversarial pictures
+        assert scorer.evaluated["forward"] <= ahead[0] + slack
+        assert scorer.evaluated["gradient"] <= ahead[1]
+
+
+def test_a_target_that_does_not_answer_or_answers_with_noise_is_flagged(suite: Path, results: Run) -> None:
+    targets = ["toy_constant", "toy_noisy", "toy_shut"]
+    keys: dict[str, Any] = {
+        "targets": targets,
+        "attacks": ["square(queries=500)", "surfree(queries=40)"],
+        "sources": [],
+    }
+    plan = resolve(load_suite(str(suite), {**keys, "limit": 2}))
+    rows = results(plan).assign(seconds=0.0)
+    models = {repr(t): {"stochastic": t.stochastic} for t in plan.targets}
+    table = pair_table(rows, manifest(plan, rows, models=models)).table
+    flags = table.set_index(["attack_label", "target"])["flags"]
+    constant = rows[(rows["target"] == "toy_constant") & (rows["attack_label"] == "square(queries=500)")]
+    assert constant["queries"].max() < 210, "ends quickly"
+    assert flags["square(queries=500)", "toy_constant"] == "did_not_run;no_response"
+    assert "noisy_target" in flags["square(queries=500)", "toy_noisy"]
+    assert flags["square(queries=500)", "toy_shut"] == ""
+
+
+def test_query_attacks_stand_on_a_board_of_their_own(queried: Plan, rows: pd.DataFrame) -> None:
+    facts = manifest(queried, rows, baselines=list(queried.baselines))
+    pairs = pair_table(rows, facts)
+    board = attack_board(pairs, facts).set_index("attack_label")
+    assert board["board"].to_dict() == {
+        "noise": "held-out", "fgsm": "held-out", "square(queries=60)": "query", "random_search(queries=25)": "query",
+        "warm_start(queries=30, start=fgsm(eps=8/255))": "query",
+    }  # fmt: skip
+    assert sorted(board.loc[board["board"] == "query", "rank"]) == [1, 2, 3]
+    assert sorted(board.loc[board["board"] == "held-out", "rank"]) == [1, 2]
+    assert (board["coverage"] == 1).all()
+    square = pairs.table[pairs.table["attack_label"] == "square(queries=60)"]
+    assert board["directed_sd"]["square(queries=60)"] == pytest.approx(square["directed_sd_mean"].mean())
+    opponents = pairs.table.set_index(["attack_label", "target"])["baseline"]
+    assert opponents["random_search(queries=25)", "toy_shut"] == "square(queries=60)"
+    assert opponents["warm_start(queries=30, start=fgsm(eps=8/255))", "toy_shut"] == "square(queries=60)"
+    assert opponents["fgsm", "toy_shut"] == "noise"
+    without = rows[rows["relation"] != "query"]
+    apart = attack_board(pair_table(without, facts), {**facts, "attacks": facts["attacks"][:2]})
+    together = attack_board(pairs, facts)
+    same = together[together["board"] == "held-out"].reset_index(drop=True).drop(columns=["better", "worse"])
+    assert_frame_equal(same[["attack_label", "rank"]], apart[["attack_label", "rank"]])
+    models = model_board(pairs, facts).set_index("model")
+    assert models["strongest_attack"]["toy_shut"] == "fgsm", "robustness is about attacks that have not seen the target"
+
+
+def test_shares_past_the_boundaries_by_hand(queried: Plan, rows: pd.DataFrame) -> None:
+    clean, attacked = np.array([40.0, 40.0, 80.0, 80.0]), np.array([46.0, 46.1, 72.0, 71.9])
+    direction = np.array([1.0, 1.0, -1.0, -1.0])
+    assert past_boundary(clean, attacked, direction, 0.1).tolist() == [0, 1, 0, 1]
+    table = pair_table(rows, manifest(queried, rows)).table
+    shares = table[["past_0.01", "past_0.05", "past_0.1", "past_0.2", "past_0.5"]]
+    assert (shares.diff(axis=1).iloc[:, 1:] <= 0).to_numpy().all()
+    chosen = table[(table["attack_label"] == "square(queries=60)") & (table["target"] == "toy_shut")].iloc[0]
+    mine = rows[(rows["attack_label"] == "square(queries=60)") & (rows["target"] == "toy_shut")]
+    room = np.where(mine["direction"] > 0, 100 - mine["score_clean"], mine["score_clean"])
+    for b in (0.01, 0.05, 0.1, 0.2, 0.5):
+        assert chosen[f"past_{b:g}"] == pytest.approx((mine["own_gain"] > b * room).mean())
+    assert 0 < chosen["past_0.01"] <= 1
+
+
+def test_curves_go_through_the_rows(queried: Plan, rows: pd.DataFrame) -> None:
+    facts = manifest(queried, rows)
+    curves = curve_table(pair_table(rows, facts), facts)
+    mine = curves[curves["attack_label"] == "square(queries=60)"]
+    assert mine[mine["target"] == ALL]["evaluations"].tolist() == [0, 20, 50, 60]
+    shut = mine[mine["target"] == "toy_shut"].set_index("queries")
+    square = rows[(rows["attack_label"] == "square(queries=60)") & (rows["target"] == "toy_shut")]
+    for at, column in ((0, "score_clean"), (20, "score_at_20"), (60, "score_adv")):
+        assert shut["gain"][at] == pytest.approx(
+            (square["direction"] * (square[column] - square["score_clean"])).mean()
+        )
+        assert shut["srocc"][at] == pytest.approx(square["score_clean"].corr(square[column], method="spearman"))
+        assert shut["gain_low"][at] <= shut["gain"][at] <= shut["gain_high"][at]
+    assert shut.loc[0, ["gain", "directed_sd"]].tolist() == [0, 0]
+    assert mine.loc[(mine["target"] == ALL) & (mine["queries"] == 60), "gain"].item() == pytest.approx(
+        mine[(mine["target"] != ALL) & (mine["queries"] == 60)]["gain"].mean()
+    )
+    fgsm = curves[(curves["attack_label"] == "fgsm") & (curves["target"] == ALL)]
+    assert fgsm[["queries", "evaluations"]].to_numpy().tolist() == [[0, 4]], "two forwards and two backwards"
+    warm = curves[curves["attack_label"].str.startswith("warm") & (curves["target"] == ALL)]
+    assert warm[["queries", "evaluations"]].to_numpy().tolist() == [[0, 0], [20, 24], [30, 34]]
+
+
+def test_a_command_writes_curves_and_both_boards(suite: Path, tmp_path: Path, iqarena: Callable[..., Answer]) -> None:
+    text = suite.read_text().replace('"sega(samples=2)"', '"square(queries=30)", "score_boundary(queries=5)"')
+    suite.write_text(text)
+    answer = iqarena("run", suite, "--limit", 3, "--out", tmp_path / "run")
+    assert answer.code == 0, answer.err
+    out = tmp_path / "run"
+    assert "Query attacks: " in answer.out
+    boards = (out / "leaderboard.md").read_text()
+    assert "## Query attacks" in boards
+    assert "Published for score\\_boundary" in boards or "Published for score_boundary (the paper's number" in boards
+    assert "0.6381" in boards
+    assert len(pd.read_csv(out / "curves.csv")) > 10
+    assert 'href="#curves"' in (out / "index.html").read_text() or 'id="curves"' in (out / "index.html").read_text()
+    only = tmp_path / "only.toml"
+    only.write_text(
+        text.replace('"identity", "noise", "fgsm", "mi_fgsm(steps=2)", ', "").replace('["noise", "fgsm"]', "[]")
+    )
+    answer = iqarena("run", only, "--limit", 2, "--out", tmp_path / "only")
+    assert answer.code == 0, answer.err
+    assert "Attacks: Directed" not in answer.out
