@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8A8A8A"  # of Okabe and Ito's palette
-LINES = 40  # attacks that one figure can hold
+LINES = 25  # attacks that one figure can hold
 UNIT = """mean directed effect,
 in standard deviations of the target's clean scores
 (bars: 95 % bootstrap interval over pictures)"""
