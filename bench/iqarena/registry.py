@@ -198,5 +198,5 @@ def _expected(options: tuple[Any, ...]) -> str:
     words = {float: "a number (8/255)", int: "a whole number", bool: "true or false", str: "a word", type(None): "none"}
     parts = [part for o in options for part in typing.get_args(o) or (o,)]
     return " or ".join(
-        o if isinstance(o, str) else words.get(o, "a " + getattr(o, "__name__", "value").lower()) for o in options
+        o if isinstance(o, str) else words.get(o, "a " + getattr(o, "__name__", "value").lower()) for o in parts
     )
