@@ -91,7 +91,7 @@ def _published() -> list[dict[str, str]]:
     return [
         {key: value for key, value in row.items() if key not in ("random", "licence")} | {"model": f"`{row['model']}`"}
         for row in model_table()
-        if row["files"] != "shipped"
+        if row["model"] in _shipped("model") and row["files"] != "shipped"
     ]
 
 

@@ -243,9 +243,9 @@ def test_auto_needs_an_ensemble() -> None:
     with pytest.raises(AttackError, match="at least two scorers, found one"):
         Run("sega(sigma=auto)")
     with pytest.raises(SpecError) as caught:
-        resolve(Suite("s", "pocket", ["fgsm", "sega(sigma=auto)"], ["cnn", "vit", "hyper"]))
+        resolve(Suite("s", "pocket", ["cnn", "vit", "hyper"], ["fgsm", "sega(sigma=auto)"]))
     assert "sega(sigma=auto) needs a source of at least 2 scorers, found cnn" in str(caught.value)
-    resolve(Suite("s", "pocket", ["sega(sigma=auto)"], ["cnn", "vit", "hyper"], sources=["leave_one_out"]))
+    resolve(Suite("s", "pocket", ["cnn", "vit", "hyper"], ["sega(sigma=auto)"], sources=["leave_one_out"]))
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_twelve_variants_cost_one_gradient_pass(tmp_path: Path) -> None:
         paint(tmp_path / f"{i}.png", i)
     specs = [f"toy_curved(seed={i})" for i in range(3)]
     sources = [specs[0], specs[1], f"ensemble({specs[0]}, {specs[1]})"]
-    suite = Suite("s", {"path": str(tmp_path)}, _ablation(), specs[2:], sources)
+    suite = Suite("s", {"path": str(tmp_path)}, specs[2:], _ablation(), sources)
     assert len(suite.attacks) == 12
     plan, store = resolve(suite), Store(tmp_path / "run")
     scorers = run_plan(plan, store, Options(workers=1))
@@ -330,7 +330,7 @@ def test_a_filter_that_removes_everything_is_flagged_and_finite(filters: str, tm
         picture[: 5 + i] = 70 + 50 * i  # too faint for an edge
         cv2.imwrite(str(tmp_path / f"{i}.png"), picture)
     targets = ["toy_curved", "toy_curved(seed=1)"]
-    plan = resolve(Suite("s", {"path": str(tmp_path)}, ["noise", "fgsm", spec], targets, sources=["each"]))
+    plan = resolve(Suite("s", {"path": str(tmp_path)}, targets, ["noise", "fgsm", spec], sources=["each"]))
     store = Store(tmp_path / "run")
     run_plan(plan, store, Options(workers=1))
     rows = store.rows()

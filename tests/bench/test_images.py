@@ -58,7 +58,7 @@ def test_pocket_has_24_pictures_of_13_photographs() -> None:
     assert all(i.mos is None for i in ITEMS)
     assert sum("+" not in i.id for i in ITEMS) == 11
     assert {i.cluster for i in ITEMS if "+" in i.id} == {i.cluster for i in ITEMS}
-    assert repr(build("imageset", "pocket")) == "pocket"
+    assert repr(build("imageset", "pocket")) == "pocket(crop=none)"
     assert {"folder", "pocket"} <= set(names("imageset"))
 
 

@@ -119,7 +119,8 @@ def _ranks(board: pd.DataFrame, name: str, series: Mapping[str, str], title: str
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(UNIT, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
