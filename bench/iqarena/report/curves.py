@@ -1,7 +1,7 @@
 """Cost–gain curves: what an attack has reached after so many model evaluations, transfer and query attacks alike.
 
 A query attack is a curve through its answers on the way; an attack that takes gradients alone is one point at its
-forward and backward passes. A warm start has paid for its start before its first query.
+forward and backward passes. A warm start has paid for its start before its first query, and has no point before.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ def curve_table(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
         first, drawn = group.iloc[0], pairs.weights[:, group["unit"].to_numpy()]
         label, queried = str(first["attack_label"]), first["relation"] == "query"
         passes = group["forwards"].mean() + group["backwards"].mean()
-        for at, attacked, control in _answers(group, budgets.get(label, 0) if queried else 0):
+        for at, attacked, control in _answers(group, budgets.get(label, 0) if queried else 0, passes):
             value, sample = _statistics(group, attacked, control, drawn)
             for who in (target, ALL):
-                key = (label, "query" if queried else "held-out", who, at, at + passes if at or not queried else 0.0)
+                key = (label, "query" if queried else "held-out", who, at, at + passes)
                 points.setdefault(key, []).append((value, sample))
     return pd.DataFrame([_line(key, some) for key, some in points.items()]).sort_values(NAMES, ignore_index=True)
 
 
-def _answers(group: pd.DataFrame, budget: int) -> Iterator[tuple[int, str, str]]:
+def _answers(group: pd.DataFrame, budget: int, passes: float) -> Iterator[tuple[int, str, str]]:
     """(queries, score column, control column) of each answer that was kept, the last included."""
-    if budget:
+    if budget and not passes:
         yield 0, "score_clean", "score_clean"
     marks = sorted(int(m[1]) for name in group.columns if (m := re.fullmatch(r"score_at_(\d+)", name)))
     for at in marks:
