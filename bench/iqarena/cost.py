@@ -24,6 +24,7 @@ from iqarena.scorer import CUDA_BATCH, Scorer
 from iqarena.seeding import Streams
 from iqarena.source import Source
 from iqarena.store import Store
+from iqarena.weights import no_downloads
 
 USUAL = (500, 500)  # pixels, for timing a database whose pictures differ in size and are not here
 
@@ -37,7 +38,7 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
     count, x = _pictures(plan, missing)
     times = count * plan.suite.repeats
     gradients, table = plan.gradients(), []
-    with single_threaded(device == "cpu"):
+    with single_threaded(device == "cpu"), no_downloads():
         for model in plan.models:
             counts = [_scores(plan, model) * times, gradients.get(repr(model), 0) * times]
             try:

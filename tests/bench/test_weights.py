@@ -120,6 +120,14 @@ def test_what_is_nowhere_is_downloaded_into_the_store(home: Path, monkeypatch: p
     assert asked == [(URL, store() / "a-c96c41b1.pth", "c96c41b1", False)]
 
 
+def test_a_question_brings_nothing() -> None:
+    with weights.no_downloads():
+        assert weights.offline()
+        with pytest.raises(WeightsError, match="get it from"):
+            obtain(WeightFile("net.pth", url=URL))
+    assert not weights.offline()
+
+
 def test_the_command_line_sets_place_and_silence(
     home: Path, iqarena: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

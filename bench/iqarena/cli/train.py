@@ -34,9 +34,11 @@ def train(
     import torch
 
     from iqarena.registry import build_model, training_of
+    from iqarena.spec import parse
 
-    model = build_model(scorer.removeprefix("pocket/"))
-    made = training_of(model.name)
+    spec = parse(scorer.removeprefix("pocket/"))
+    made = training_of(spec.single.name)
+    model = build_model(spec)
     chosen = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
     chosen = {key: value for key, value in chosen.items() if value != getattr(type(model), key)}
     chosen |= {"from_scratch": True} if from_scratch else {}
