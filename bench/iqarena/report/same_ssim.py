@@ -24,7 +24,7 @@ from iqarena.report.tables import Table, number, rank_text, tie_text, with_inter
 from iqarena.spec import Call, parse
 from iqarena.stats import Floats, divide, ranking
 
-NAMED = 5  # lines of the figure that are told apart, and the first floor
+NAMED = 4  # lines of the figure that are told apart for their strength
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,18 @@ def same_ssim_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
             for p in points
         ]
     )
-    strongest = board.loc[board["rank"].notna(), "attack"].tolist()[:NAMED]
-    floors = [label_without_budget(a["label"]) for a in manifest["attacks"] if a["access"] == "none" and a["eps"] > 0]
-    figure = effect_against_ssim(levels, wanted, list(dict.fromkeys([*strongest, *floors[:1]])))
+    matched = board.loc[board["rank"].notna(), "attack"].tolist()
+    figure = effect_against_ssim(levels[levels["attack"].isin(matched)], wanted, _named(matched, manifest))
     return Study("same_ssim", _table(board, wanted), figure, {"same_ssim.csv": board, "ssim_levels.csv": levels})
+
+
+def _named(attacks: list[str], manifest: Mapping[str, Any]) -> list[str]:
+    """Whose lines the figure names: the strongest, the strongest that is no baseline, and the first floor."""
+    floors = {label_without_budget(a["label"]) for a in manifest["attacks"] if a["access"] == "none"}
+    rivals = {label_without_budget(label) for label in manifest.get("baselines", [])}
+    own = [attack for attack in attacks if attack not in floors | rivals]
+    floor = [attack for attack in attacks if attack in floors]
+    return list(dict.fromkeys([*attacks[:NAMED], *own[:1], *floor[:1]]))
 
 
 def _points(pairs: Pairs, manifest: Mapping[str, Any]) -> dict[str, list[Point]]:

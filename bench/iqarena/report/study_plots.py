@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 VERDICTS = {"reference": (BLUE, "D"), "helped": (GREEN, "^"), "hurt": (ORANGE, "v"), "no difference shown": (GREY, "o")}
 EFFECT = "mean directed effect, in standard deviations of the target's clean scores"
+_FAINT = "#c4c4c4"
 _LINES = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]  # of Okabe and Ito's palette
 
 
@@ -51,16 +52,15 @@ def effect_against_ssim(levels: pd.DataFrame, wanted: float, strongest: Sequence
     figure = _figure(7.6, 4.8)
     ax = figure.subplots()
     colours = dict(zip(strongest, _LINES, strict=False))
-    for label, some in levels.sort_values("level").groupby("attack", sort=False):
-        colour = colours.get(str(label), "#c4c4c4")
-        named = str(label) in colours
+    lines = dict(iter(levels.sort_values("level").groupby("attack")))
+    for label in [*sorted(lines.keys() - colours.keys()), *colours]:
+        some, named = lines[label], label in colours
         ax.plot(
-            some["ssim"], some["directed_sd"], "o-", color=colour, markersize=4 if named else 3,
-            linewidth=1.8 if named else 1, zorder=3 if named else 2,
-            label=wrapped(str(label), 34) if named else None,
+            some["ssim"], some["directed_sd"], "o-", color=colours.get(label, _FAINT), markersize=4 if named else 3,
+            linewidth=1.8 if named else 1, label=wrapped(label, 34) if named else None,
         )  # fmt: skip
-    if len(set(levels["attack"])) > len(colours):
-        ax.plot([], [], "o-", color="#c4c4c4", markersize=3, linewidth=1, label="others")
+    if len(lines) > len(colours):
+        ax.plot([], [], "o-", color=_FAINT, markersize=3, linewidth=1, label="others")
     ax.axvline(wanted, color="#444444", linewidth=1, linestyle="--", zorder=1)
     ax.invert_xaxis()
     _tidy(ax, "both")
