@@ -165,7 +165,7 @@ def test_a_target_that_does_not_answer_or_answers_with_noise_is_flagged(suite: P
     flags = table.set_index(["attack_label", "target"])["flags"]
     constant = rows[(rows["target"] == "toy_constant") & (rows["attack_label"] == "square(queries=500)")]
     assert constant["queries"].max() < 210, "ends quickly"
-    assert flags["square(queries=500)", "toy_constant"] == "did_not_run;no_response"
+    assert flags["square(queries=500)", "toy_constant"] == "did_not_run;unchanged;no_response"
     assert "noisy_target" in flags["square(queries=500)", "toy_noisy"]
     assert flags["square(queries=500)", "toy_shut"] == ""
 
