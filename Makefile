@@ -32,8 +32,8 @@ docs: setup      ## the generated tables in the READMEs
 speed: setup     ## wall time against bare model evaluations and against torchattacks
 	$(BIN)/iqarena speed
 
-reference: setup ## run pocket afresh into results/reference/pocket
-	$(BIN)/iqarena run pocket --overwrite always --out results/reference/pocket
+reference: setup ## run the suites with committed evidence afresh into results/reference
+	for suite in pocket query; do $(BIN)/iqarena run $$suite --overwrite always --out results/reference/$$suite || exit; done
 
 clean:           ## remove what make and runs have made
 	rm -rf .venv results/runs results/training .pytest_cache .ruff_cache build

@@ -12,22 +12,33 @@ from iqarena.report import derive
 from iqarena.runner import Options, run_plan
 from iqarena.store import NAMES, Store
 
-REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "pocket"
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+SUITES = sorted(path.name for path in REFERENCE.iterdir())
 
 
-def test_derived_files_are_what_the_rows_give(tmp_path: Path) -> None:
-    store = Store(REFERENCE)
-    derive(store.rows(), store.manifest(), tmp_path, REFERENCE / "gallery")
-    for name in ("pairs.csv", "leaderboard_attacks.csv", "leaderboard_models.csv"):
-        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / name), pd.read_csv(REFERENCE / name), rtol=1e-5)
+def test_the_suites_with_committed_evidence() -> None:
+    assert SUITES == ["pocket", "query"]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_derived_files_are_what_the_rows_give(suite: str, tmp_path: Path) -> None:
+    folder = REFERENCE / suite
+    store = Store(folder)
+    derive(store.rows(), store.manifest(), tmp_path, folder / "gallery")
+    tables = sorted(path.name for path in folder.glob("*.csv"))
+    assert {"pairs.csv", "leaderboard_attacks.csv", "leaderboard_models.csv"} <= set(tables)
+    assert tables == sorted(path.name for path in tmp_path.glob("*.csv"))
+    for name in tables:
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / name), pd.read_csv(folder / name), rtol=1e-5)
     for name in ("leaderboard.md", "index.html"):
-        assert (tmp_path / name).read_text("utf-8") == (REFERENCE / name).read_text("utf-8")
+        assert (tmp_path / name).read_text("utf-8") == (folder / name).read_text("utf-8")
     plots = {path.name for path in (tmp_path / "plots").iterdir()}
-    assert plots == {path.name for path in (REFERENCE / "plots").iterdir()}
+    assert plots == {path.name for path in (folder / "plots").iterdir()}
 
 
-def test_the_reference_is_whole_and_of_this_suite() -> None:
-    store, plan = Store(REFERENCE), resolve(load_suite("pocket"))
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_reference_is_whole_and_of_this_suite(suite: str) -> None:
+    store, plan = Store(REFERENCE / suite), resolve(load_suite(suite))
     manifest, rows = store.manifest(), store.rows()
     assert manifest["rows"] == {"ok": manifest["planned"], "error": 0}
     assert len(rows) == manifest["planned"] == rows["key"].nunique()
@@ -46,7 +57,7 @@ def test_one_picture_measured_again_gives_the_committed_numbers(tmp_path: Path) 
     again = Store(tmp_path)
     run_plan(plan, again, Options(workers=1))
     made = again.rows().set_index(NAMES)
-    committed = Store(REFERENCE).rows().set_index(NAMES).loc[made.index]
+    committed = Store(REFERENCE / "pocket").rows().set_index(NAMES).loc[made.index]
     assert len(made) == len(plan.attacks) * len(plan.targets)
     for column, tolerance in (("score_clean", 0.02), ("score_adv", 0.5), ("score_control", 0.5), ("ssim", 1e-3)):
         assert made[column].to_numpy() == pytest.approx(committed[column].to_numpy(), abs=tolerance)
