@@ -38,7 +38,7 @@ class Source:
         self._scorers = tuple(scorers)
         self._images = images
         self._streams = streams
-        self._access: Literal["gradient", "score", "none"] = access
+        self._access: Literal["gradient", "score", "gradient+score", "none"] = access
         self._memo: dict[Any, Any] = {} if memo is None else memo
         self._target = target
         self._forwards = self._backwards = 0

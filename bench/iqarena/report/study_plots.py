@@ -52,7 +52,7 @@ def effect_against_ssim(levels: pd.DataFrame, wanted: float, strongest: Sequence
     figure = _figure(7.6, 4.8)
     ax = figure.subplots()
     colours = dict(zip(strongest, _LINES, strict=False))
-    lines = dict(iter(levels.sort_values("level").groupby("attack")))
+    lines = {str(label): some for label, some in levels.sort_values("level").groupby("attack")}
     for label in [*sorted(lines.keys() - colours.keys()), *colours]:
         some, named = lines[label], label in colours
         ax.plot(
