@@ -224,7 +224,7 @@ def test_curves_go_through_the_rows(queried: Plan, rows: pd.DataFrame) -> None:
         )
         assert shut["srocc"][at] == pytest.approx(square["score_clean"].corr(square[column], method="spearman"))
         assert shut["gain_low"][at] <= shut["gain"][at] <= shut["gain_high"][at]
-    assert shut.loc[0, ["gain", "directed_sd"]].tolist() == [0, 0]
+    assert list(shut.loc[0, ["gain", "directed_sd"]]) == [0, 0]
     last = mine[mine["queries"] == 60].set_index("target")["gain"]
     assert last[ALL] == pytest.approx(last.drop(ALL).mean())
     fgsm = curves[(curves["attack_label"] == "fgsm") & (curves["target"] == ALL)]
