@@ -69,7 +69,8 @@ def effect_against_ssim(levels: pd.DataFrame, wanted: float, strongest: Sequence
     )
     ax.set_ylabel(wrapped(EFFECT, 44), fontsize=9)
     figure.suptitle("Effect on held-out targets against visibility", x=0.01, ha="left", fontsize=12)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    if lines:
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
 
 
