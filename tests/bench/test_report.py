@@ -276,14 +276,14 @@ def derived(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_derive_writes_a_whole_and_escaped_page(derived: Path) -> None:
     page = (derived / "index.html").read_text()
     links = set(re.findall(r'(?:href|src)="([^"#]+)"', page))
-    assert {"pairs.csv", "plots/attacks.svg", "plots/gallery.png", "plots/heatmap_sega_mask_jnd_6_soft.png"} <= links
+    assert {"pairs.csv", "plots/attacks.svg", "plots/gallery.jpg", "plots/heatmap_sega_mask_jnd_6_soft.png"} <= links
     assert all((derived / link).stat().st_size > 0 for link in links)
     assert "toy &amp; co" in page
     assert "a &lt;reading&gt;" in page
     assert "http" not in page  # self-contained
     for label in ATTACKS:
         assert f">{label}</td>" in page
-    with Image.open(derived / "plots" / "gallery.png") as figure:
+    with Image.open(derived / "plots" / "gallery.jpg") as figure:
         colours = figure.convert("RGB").getcolors(maxcolors=2**24)
     assert colours is not None
     assert len(colours) > 50  # pictures were drawn, not only their captions

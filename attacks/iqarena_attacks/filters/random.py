@@ -1,4 +1,7 @@
-"""``random`` — keep a random share of the pixels: the control for any mask of that density."""
+"""``random`` — keep a random share of the pixels: the control for any mask of that density.
+
+Filters of one ``seed`` keep the same pixels of a picture: a gradient filter and a mask need two to be independent.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ class Random(Filter):
     name = "random"
 
     keep: float = 0.5
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
@@ -25,4 +29,4 @@ class Random(Filter):
         return self.keep < 1
 
     def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
-        return t * (streams.shared("random filter").uniform(t[:, :1]) < self.keep)
+        return t * (streams.shared(f"random filter {self.seed}").uniform(t[:, :1]) < self.keep)

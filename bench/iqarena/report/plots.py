@@ -125,15 +125,17 @@ def _ranks(board: pd.DataFrame, name: str, series: Mapping[str, str], title: str
 
 
 def save(figure: Figure, path: Path, *, vector: bool = True) -> None:
-    """Write ``path`` + ``.png`` and, unless told not to, ``.svg``, without time stamps."""
+    """Write ``path`` + ``.png`` and ``.svg``, without time stamps; ``.jpg`` alone if told that it is of photographs."""
     import matplotlib as mpl
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not vector:
+        figure.savefig(f"{path}.jpg", dpi=130, pil_kwargs={"quality": 88})
+        return
     figure.savefig(f"{path}.png", dpi=130, metadata={"Software": None})
     figure.set_layout_engine("none")  # it is laid out; a second pass would cost as much as the first
-    if vector:
-        with mpl.rc_context({"svg.hashsalt": "iqarena"}):
-            figure.savefig(f"{path}.svg", metadata={"Date": None, "Creator": None})
+    with mpl.rc_context({"svg.hashsalt": "iqarena"}):
+        figure.savefig(f"{path}.svg", metadata={"Date": None, "Creator": None})
 
 
 def slug(label: str) -> str:
