@@ -17,7 +17,7 @@ SUITES = sorted(path.name for path in REFERENCE.iterdir())
 
 
 def test_the_suites_with_committed_evidence() -> None:
-    assert SUITES == ["pocket", "query"]
+    assert {"pocket", "query"} <= set(SUITES)
 
 
 @pytest.mark.parametrize("suite", SUITES)
