@@ -22,6 +22,7 @@ PLUGINS = {
         "random_search": "iqarena_attacks.query.random_search:RandomSearch",
         "score_boundary": "iqarena_attacks.query.score_boundary:ScoreBoundary",
         "sega": "iqarena_attacks.sega:Sega",
+        "sega_plus": "iqarena_attacks.sega_plus:SegaPlus",
         "si_fgsm": "iqarena_attacks.si_fgsm:SiFgsm",
         "smoothgrad_fgsm": "iqarena_attacks.smoothgrad_fgsm:SmoothgradFgsm",
         "square": "iqarena_attacks.query.square:Square",

@@ -43,6 +43,10 @@ BARE = "gradient_filter=none, mask=none"
         ("samples=5, sigma=0, steps=10", "i_fgsm"),
         ("samples=6", "smoothgrad_fgsm(samples=6)"),
         ("samples=1, sigma=0, alpha=4/255", "fgsm(eps=4/255)"),
+        (
+            "samples=4, steps=5, sigma=12/255, weights=l2, decay=1",
+            "sega_plus(mask=none)",
+        ),
     ],
 )
 def test_special_values_are_other_attacks(sega: str, same: str, models: Sequence[Model]) -> None:
