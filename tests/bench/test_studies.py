@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
+from iqarena.errors import SpecError
 from iqarena.report import derive
 from iqarena.report.ablation import ablation_study, factor_levels
 from iqarena.report.agreement import agreement_study
+from iqarena.report.compare import comparison
 from iqarena.report.pairs import Pairs, pair_table
 from iqarena.report.same_ssim import same_ssim_study
 from iqarena.report.study import weighted_sum
@@ -302,3 +304,44 @@ def test_a_weighted_sum_does_not_look_at_pairs_of_weight_zero() -> None:
 def test_specs_are_written_as_they_were_read() -> None:
     for text in ("sega", spec("jnd(threshold=3)|random(keep=0.5)", "5"), "ensemble(a, b|c)", "x(-1e-3, y=2)"):
         assert str(parse(text)) == text
+
+
+# ---- two attacks side by side
+
+
+def test_a_comparison_is_over_the_held_out_pairs_that_both_attacks_have() -> None:
+    effects = {"fgsm": 0.5, "pgd": 0.2}
+    rows = make_rows(effects)
+    rows = rows[(rows["attack"] != "pgd") | (rows["source"] != "a")]  # pgd was not run from there
+    pairs = pair_table(rows, make_manifest(effects))
+    held_out = pairs.table[
+        pairs.table["relation"].isin(["transfer", "ensemble_holdout"]) & (pairs.table["source"] != "a")
+    ]
+    wide = held_out.pivot(index=["source", "target"], columns="attack", values="directed_sd_mean")
+    total, *targets = comparison(pairs, "fgsm", "pgd").rows
+    assert [row[0] for row in targets] == TARGETS
+    assert [int(row[-1]) for row in (total, *targets)] == [7, 3, 2, 2]
+    assert float(total[1]) == pytest.approx(wide["fgsm"].mean(), abs=6e-4)
+    gap = (wide["fgsm"] - wide["pgd"]).mean()
+    assert float(total[3].split()[0]) == pytest.approx(gap, abs=6e-3)
+    index = pd.MultiIndex.from_frame(pairs.table[["attack", "source", "target"]])
+    photographs = {
+        attack: pairs.clusters[:, index.get_indexer([(attack, *place) for place in wide.index])].mean(1)
+        for attack in effects
+    }
+    p = scipy_stats.wilcoxon(photographs["fgsm"], photographs["pgd"]).pvalue
+    assert float(total[4]) == pytest.approx(p, rel=0.05)
+    back = comparison(pairs, "pgd", "fgsm").rows[0]
+    assert back[1:3] == total[2:0:-1]
+    assert back[3].startswith("−")
+
+
+def test_a_comparison_needs_two_attacks_with_common_pairs() -> None:
+    effects = {"fgsm": 0.5, "pgd": 0.2}
+    rows = make_rows(effects)
+    rows = rows[(rows["attack"] == "fgsm") == (rows["source"] == "a")]
+    pairs = pair_table(rows, make_manifest(effects))
+    with pytest.raises(SpecError, match=r"no attack 'pgdd'.*pgd"):
+        comparison(pairs, "fgsm", "pgdd")
+    with pytest.raises(SpecError, match="held-out pairs that both fgsm and pgd were measured on, found none"):
+        comparison(pairs, "fgsm", "pgd")

@@ -107,6 +107,22 @@ def report(run_folder: Path, out: Path | None) -> None:
 
 
 @click.command()
+@click.argument("run_folder", type=click.Path(path_type=Path))
+@click.argument("first")
+@click.argument("second")
+def compare(run_folder: Path, first: str, second: str) -> None:
+    """Does attack FIRST beat SECOND in RUN_FOLDER? Paired over held-out pairs and photographs. Needs no torch."""
+    from iqarena.report.compare import comparison
+    from iqarena.report.pairs import pair_table
+    from iqarena.report.text import terminal
+    from iqarena.store import Store
+
+    store = Store(run_folder)
+    rows = store.rows()
+    click.echo(terminal([comparison(pair_table(rows, store.manifest()), first, second)], {}).strip())
+
+
+@click.command()
 @click.option("--limit", type=click.IntRange(1), help="First pictures only; all of them take about ten minutes.")
 def speed(limit: int | None) -> None:
     """Share of `pocket`'s wall time that is not model evaluation, and our attacks against torchattacks'."""
