@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from iqarena.source import Source
 
 __all__ = [
-    "Attack", "AttackError", "CHECKPOINTS", "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet",
-    "IqarenaError", "Model", "Plugin", "SpecError", "WeightFile", "WeightsError",
+    "Attack", "AttackError", "CHECKPOINTS", "Defended", "Defense", "Filter", "FilterChain", "ImageError", "ImageItem",
+    "ImageSet", "IqarenaError", "Model", "Plugin", "Purification", "RandomPurification", "SpecError", "WeightFile",
+    "WeightsError",
 ]  # fmt: skip
 
 CHECKPOINTS = (
@@ -188,9 +189,142 @@ class Model(Plugin):
         """Hash of the weights file, part of every result's identity; empty when there are none."""
         return ""
 
+    @property
+    def defenses(self) -> tuple[Defense, ...]:
+        """The defenses in front of it, the one that meets the picture first; none for most."""
+        return ()
+
+    @property
+    def undefended(self) -> Model:
+        """The same scorer without its defenses."""
+        return self
+
     @abstractmethod
     def load(self) -> torch.nn.Module:
         """Build the module on the CPU with checked weights; the harness freezes and moves it."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Defense(Plugin):
+    """A scorer → a harder one, which is a scorer like any: written ``defense|scorer``, ``first|second|scorer``.
+
+    ``differentiable``: whether its gradient is that of what it does; if not, a white-box attack is given a straight-
+    through one. ``stochastic``: whether it draws random numbers; a white-box attack is then given an average gradient.
+    """
+
+    differentiable: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = False
+
+    @abstractmethod
+    def defend(self, model: Model) -> Defended:
+        """``model`` behind this defense; raises :class:`SpecError` for a model that it does not apply to."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Defended(Model):
+    """``model`` behind ``defense``: what :meth:`Defense.defend` returns; a subclass says how to ``load`` it.
+
+    Facts, files, weights and needs are those of ``model``; a defense that changes weights overrides ``weights_sha256``
+    and adds what it knows to ``facts`` (``training_seconds``, where it was trained, is shown as its cost).
+    """
+
+    defense: Defense
+    model: Model
+
+    def __repr__(self) -> str:
+        return f"{self.defense!r}|{self.model!r}"
+
+    @property
+    def label(self) -> str:
+        return f"{self.defense.label}|{self.model.label}"
+
+    @property
+    def defenses(self) -> tuple[Defense, ...]:
+        return (self.defense, *self.model.defenses)
+
+    @property
+    def undefended(self) -> Model:
+        return self.model.undefended
+
+    @property
+    def differentiable(self) -> bool:
+        return self.model.differentiable
+
+    @property
+    def straight_through(self) -> bool:
+        return self.model.straight_through or not self.defense.differentiable or self.defense.stochastic
+
+    @property
+    def channels_last(self) -> bool:
+        return self.model.channels_last
+
+    @property
+    def stochastic(self) -> bool:
+        return self.model.stochastic
+
+    @property
+    def min_size(self) -> int:
+        return self.model.min_size
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.model.facts
+
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        return self.model.files
+
+    @property
+    def weights_sha256(self) -> str:
+        return self.model.weights_sha256
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Purification(Defense):
+    """A defense that changes the picture before it is scored."""
+
+    def defend(self, model: Model) -> Defended:
+        return _Purified(defense=self, model=model)
+
+    @abstractmethod
+    def apply(self, x: Tensor, streams: Streams) -> Tensor:
+        """The changed pictures, same shape, in [0, 1]; pictures ``x`` ``(N, 3, H, W)`` are independent.
+
+        With ``differentiable`` it must be made of operations that have a gradient; else any library will do.
+        ``streams`` is one random stream per picture, for a :class:`RandomPurification`.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RandomPurification(Purification):
+    """A purification that draws, from streams that are seeded with the picture's own pixels and ``seed``.
+
+    So the score of a picture is one number, wherever and whenever it is asked for, while whoever changes a pixel meets
+    another draw. The gradient of that score says nothing about the next draw: a white-box attack is given the mean of
+    the gradients of ``draws`` draws (expectation over transformations: Athalye et al., Synthesizing Robust Adversarial
+    Examples, ICML 2018, arXiv 1707.07397). ``draws`` changes no score; several such defenses multiply theirs.
+    """
+
+    stochastic = True
+
+    seed: int = 0
+    draws: int = 8
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise SpecError(f"{self.name}: expected draws ≥ 1, found {self.draws}")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _Purified(Defended):
+    """``model`` behind a purification."""
+
+    defense: Purification
+
+    def load(self) -> torch.nn.Module:
+        from iqarena.purified import Purified
+
+        return Purified(self.defense, self.model.load())
 
 
 @dataclass(frozen=True)

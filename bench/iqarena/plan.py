@@ -19,15 +19,19 @@ from iqarena.imagesets.choice import instead
 from iqarena.registry import build, build_attack, build_model, plugin_class
 from iqarena.spec import Chain, Number, parse
 
-Relation = Literal["whitebox", "transfer", "ensemble_holdout", "ensemble_member", "query"]
+Relation = Literal["whitebox", "same_scorer", "transfer", "ensemble_holdout", "ensemble_member", "query"]
 HELD_OUT = ("transfer", "ensemble_holdout")  # the attack never saw the target
 
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """A source: one model or an ensemble of several; ``spec`` is its canonical text."""
+    """A source: one model or an ensemble of several; ``spec`` is its canonical text.
+
+    An ``own`` source is there to attack itself and no other target.
+    """
 
     models: tuple[Model, ...]
+    own: bool = field(default=False, compare=False)
 
     @property
     def spec(self) -> str:
@@ -35,10 +39,14 @@ class SourceSpec:
         return names[0] if len(names) == 1 else f"ensemble({', '.join(names)})"
 
     def relation(self, target: Model) -> Relation:
-        """``whitebox``: the source is the target; ``ensemble_member``: it contains it; else it never saw it."""
-        if len(self.models) == 1:
-            return "whitebox" if target in self.models else "transfer"
-        return "ensemble_member" if target in self.models else "ensemble_holdout"
+        """``whitebox``: the source is the target; ``ensemble_member``: it contains it; ``same_scorer``: it is or
+        contains the target's scorer, with other defenses or none; else it never saw the target."""
+        alone = len(self.models) == 1
+        if target in self.models:
+            return "whitebox" if alone else "ensemble_member"
+        if target.undefended in {model.undefended for model in self.models}:
+            return "same_scorer"
+        return "transfer" if alone else "ensemble_holdout"
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,8 @@ class Plan:
 
     def scored(self, source: SourceSpec) -> tuple[Model, ...]:
         """The targets that pictures crafted on ``source`` are scored with: all but an ensemble's own members."""
+        if source.own:
+            return source.models
         return tuple(t for t in self.targets if source.relation(t) != "ensemble_member")
 
     def met(self, attack: Attack, source: SourceSpec) -> tuple[Model, ...]:
@@ -98,7 +108,7 @@ class Plan:
         if source not in self.sources:
             return ()
         if attack.access == "gradient+score":
-            return tuple(t for t in self.targets if t not in source.models)
+            return tuple(t for t in self.scored(source) if t not in source.models)
         return self.scored(source)
 
     def results(self) -> list[tuple[Attack, SourceSpec, Model]]:
@@ -172,7 +182,8 @@ def resolve(suite: Suite) -> Plan:
     sources: dict[str, SourceSpec] = {}
     for text in suite.sources:
         for source in _sources(text, targets):
-            sources.setdefault(source.spec, source)
+            if source.spec not in sources or sources[source.spec].own:
+                sources[source.spec] = source
     for attack in attacks:
         for source in sources.values():
             if len(source.models) < attack.min_members:
@@ -190,9 +201,10 @@ def resolve(suite: Suite) -> Plan:
 
 def parse_source(text: str) -> SourceSpec:
     """``cnn`` or ``ensemble(cnn, vit)``."""
-    call = parse(text).single
-    if call.name != "ensemble":
-        return SourceSpec((build_model(text),))
+    chain = parse(text)
+    call = chain.calls[0]
+    if call.name != "ensemble" or len(chain.calls) > 1:
+        return SourceSpec((build_model(chain),))
     if call.kwargs or len(call.args) < 2 or any(isinstance(a, Number) for a in call.args):
         raise SpecError(f"expected ensemble(a, b, …) of at least two models, found {text!r}")
     models = tuple(build_model(a) for a in call.args if isinstance(a, Chain))
@@ -205,8 +217,12 @@ def _sources(text: str, targets: tuple[Model, ...]) -> list[SourceSpec]:
     able = [t for t in targets if t.differentiable]
     if text == "each":
         return [SourceSpec((t,)) for t in able]
+    if text == "undefended":
+        return [SourceSpec((t,)) for t in able if not t.defenses]
+    if text == "own":
+        return [SourceSpec((t,), own=True) for t in able]
     if text == "leave_one_out":
-        ensembles = [SourceSpec(tuple(m for m in able if m != t)) for t in targets]
+        ensembles = [SourceSpec(tuple(m for m in able if m.undefended != t.undefended)) for t in targets]
         return [e for e in ensembles if len(e.models) > 1]
     if text == "subsets":
         some = (SourceSpec(s) for k in range(1, len(able) + 1) for s in itertools.combinations(able, k))

@@ -17,11 +17,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from iqarena.api import Attack, Filter, FilterChain, ImageSet, Model, Plugin
+from iqarena.api import Attack, Defense, Filter, FilterChain, ImageSet, Model, Plugin
 from iqarena.errors import IqarenaError, SpecError, nearest
 from iqarena.spec import Call, Chain, Number, parse
 
-KINDS: dict[str, type[Plugin]] = {"attack": Attack, "filter": Filter, "model": Model, "imageset": ImageSet}
+KINDS: dict[str, type[Plugin]] = {
+    "attack": Attack, "filter": Filter, "model": Model, "defense": Defense, "imageset": ImageSet,
+}  # fmt: skip
 _BUILT_IN = ("iqarena.imagesets", "iqarena_attacks", "iqarena_models")
 _EXTRAS = {"torchattacks": "torchattacks", "pyiqa": "pyiqa"}
 _from_files: dict[str, dict[str, tuple[str, str]]] = {kind: {} for kind in KINDS}
@@ -66,6 +68,8 @@ def build(kind: str, spec: str | Chain) -> Plugin:
     chain = parse(spec) if isinstance(spec, str) else spec
     if kind == "filter" and len(chain.calls) > 1:
         return FilterChain(filters=tuple(build_filter(Chain((call,))) for call in chain.calls))
+    if kind == "model":
+        return _defended(chain)
     return _construct(kind, chain.single)
 
 
@@ -79,6 +83,23 @@ def build_attack(spec: str) -> Attack:
 
 def build_model(spec: str | Chain) -> Model:
     return typing.cast(Model, build("model", spec))
+
+
+def _defended(chain: Chain) -> Model:
+    """The scorer that ends ``chain``, behind the defenses before it; the picture passes the leftmost first."""
+    *before, last = chain.calls
+    for call in before:
+        if call.name in _table("model"):
+            raise SpecError(f"expected the scorer at the end, behind its defenses, found {call} earlier in '{chain}'")
+    if last.name in _table("defense") and last.name not in _table("model"):
+        raise SpecError(f"expected a scorer at the end, found the defense {last}; write for example '{chain}|cnn'")
+    model = typing.cast(Model, _construct("model", last))
+    for call in reversed(before):
+        defense = typing.cast(Defense, _construct("defense", call))
+        inner, model = model, defense.defend(model)
+        if repr(model) != f"{defense!r}|{inner!r}":
+            raise IqarenaError(f"defense {defense.name!r}: expected a model {defense!r}|{inner!r}, found {model!r}")
+    return model
 
 
 def training_of(name: str) -> Callable[..., dict[str, Any]]:
@@ -119,7 +140,8 @@ def add_file(path: Path) -> None:
                 _from_files[kind][thing.name] = entry
                 found += 1
     if not found:
-        raise IqarenaError(f"--plugin {path}: expected a class with a name, an Attack, Filter, Model or ImageSet")
+        wanted = " or ".join(base.__name__ for base in KINDS.values())
+        raise IqarenaError(f"--plugin {path}: expected a class with a name, {wanted}")
 
 
 def _table(kind: str) -> dict[str, tuple[str, str]]:

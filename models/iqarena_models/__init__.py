@@ -1,4 +1,4 @@
-"""Scorers by name. Adding one: a file in this package, and a line here; or a record in ``catalog.toml``."""
+"""Scorers and defenses by name. Adding one: a file in this package and a line here; or a record in ``catalog.toml``."""
 
 from iqarena_models.catalog import catalog
 
@@ -11,6 +11,11 @@ PLUGINS = {
         "hyper": "iqarena_models.pocket.zoo:Hyper",
         "linearity": "iqarena_models.pocket.zoo:Linearity",
         "vit": "iqarena_models.pocket.zoo:Vit",
+    },
+    "defense": {
+        "bit_depth": "iqarena_models.defenses.bit_depth:BitDepth",
+        "flip": "iqarena_models.defenses.flip:Flip",
+        "jpeg": "iqarena_models.defenses.jpeg:Jpeg",
     },
     "training": {
         "linearityiqa": "iqarena_models.training.linearityiqa:train_linearityiqa",

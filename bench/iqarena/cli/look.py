@@ -6,13 +6,13 @@ import click
 
 from iqarena.errors import IqarenaError, nearest
 
-_KINDS = ("attacks", "filters", "models", "imagesets", "suites")
+_KINDS = ("attacks", "filters", "models", "defenses", "imagesets", "suites")
 
 
 @click.command("list")
 @click.argument("kind", required=False)
 def list_(kind: str | None) -> None:
-    """List attacks, filters, models, imagesets or suites; without KIND, all of them.
+    """List attacks, filters, models, defenses, imagesets or suites; without KIND, all of them.
 
     `list models` says of each scorer what is known: direction, range, training set, crops, input, licence, files.
     """

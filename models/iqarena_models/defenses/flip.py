@@ -1,0 +1,40 @@
+"""The picture mirrored left to right, or not, as a coin falls.
+
+A random input transformation in the sense of Xie, Wang, Zhang, Ren, Yuille, *Mitigating Adversarial Effects Through
+Randomization*, ICLR 2018, arXiv 1711.01991 (who resize and pad)::
+
+    T(x) = mirror(x) with probability p, else x
+
+The coin is seeded with the picture's own pixels (see ``RandomPurification``). With ``p = 1`` nothing is random but the
+name, and every picture is mirrored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iqarena.api import RandomPurification, SpecError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from iqarena.seeding import Streams
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Flip(RandomPurification):
+    """Mirrored left to right with probability ``p``."""
+
+    name = "flip"
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.p <= 1:
+            raise SpecError(f"flip: expected a probability p in [0, 1], found {self.p:g}")
+
+    def apply(self, x: Tensor, streams: Streams) -> Tensor:
+        coin = streams.uniform(x[:, :1, :1, :1])
+        return x.flip(-1).where(coin < self.p, x)
