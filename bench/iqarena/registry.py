@@ -81,6 +81,10 @@ def build_attack(spec: str) -> Attack:
     return typing.cast(Attack, build("attack", spec))
 
 
+def build_defense(spec: str | Chain) -> Defense:
+    return typing.cast(Defense, build("defense", spec))
+
+
 def build_model(spec: str | Chain) -> Model:
     return typing.cast(Model, build("model", spec))
 
@@ -95,7 +99,7 @@ def _defended(chain: Chain) -> Model:
         raise SpecError(f"expected a scorer at the end, found the defense {last}; write for example '{chain}|cnn'")
     model = typing.cast(Model, _construct("model", last))
     for call in reversed(before):
-        defense = typing.cast(Defense, _construct("defense", call))
+        defense = build_defense(Chain((call,)))
         inner, model = model, defense.defend(model)
         if repr(model) != f"{defense!r}|{inner!r}":
             raise IqarenaError(f"defense {defense.name!r}: expected a model {defense!r}|{inner!r}, found {model!r}")

@@ -14,8 +14,14 @@ PLUGINS = {
     },
     "defense": {
         "bit_depth": "iqarena_models.defenses.bit_depth:BitDepth",
+        "color_quantization": "iqarena_models.defenses.color_quantization:ColorQuantization",
         "flip": "iqarena_models.defenses.flip:Flip",
+        "gaussian": "iqarena_models.defenses.gaussian:Gaussian",
         "jpeg": "iqarena_models.defenses.jpeg:Jpeg",
+        "median": "iqarena_models.defenses.median:Median",
+        "random_crop": "iqarena_models.defenses.random_crop:RandomCrop",
+        "resize": "iqarena_models.defenses.resize:Resize",
+        "unsharp": "iqarena_models.defenses.unsharp:Unsharp",
     },
     "training": {
         "linearityiqa": "iqarena_models.training.linearityiqa:train_linearityiqa",

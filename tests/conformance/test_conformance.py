@@ -1,4 +1,4 @@
-"""Every registered attack, filter and scorer does what it declares: a new one is covered by being in the table."""
+"""Every registered attack, filter, scorer and defense does what it declares: a new one is covered by being in the table."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from attackruns import SHORT
 
-from iqarena.registry import build_attack, build_filter, build_model, names, origin
-from iqarena.testing import Check, check_attack, check_filter, check_model
+from iqarena.registry import build_attack, build_defense, build_filter, build_model, names, origin
+from iqarena.testing import Check, check_attack, check_defense, check_filter, check_model
 
 # Beside the defaults: parameters that change what is declared.
 VARIANTS = {
@@ -41,13 +41,16 @@ VARIANTS = {
         "edges|magnitude_topk(keep=0.2)",
         "jnd(threshold=1000)",
     ],
-    "model": ["toy_linear(seed=3)"],
+    "model": ["toy_linear(seed=3)", "flip(draws=2)|jpeg|toy_curved"],
+    "defense": ["bit_depth(bits=8)", "gaussian(size=1)", "resize(factor=1)", "unsharp(amount=0)"],
 }
 
 
 def _checks(kind: str, spec: str) -> Iterator[Check]:
     if kind == "attack":
         return check_attack(build_attack(spec))
+    if kind == "defense":
+        return check_defense(build_defense(spec), build_model("toy_curved"))
     return check_filter(build_filter(spec)) if kind == "filter" else check_model(build_model(spec))
 
 

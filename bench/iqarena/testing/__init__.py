@@ -1,4 +1,4 @@
-"""Conformance checks for authors of plugins: does an attack, a filter or a scorer do what it declares?
+"""Conformance checks for authors of plugins: does an attack, a filter, a scorer or a defense do what it declares?
 
 With pytest (which is not needed: a check is a function without arguments that raises ``AssertionError``)::
 
@@ -13,12 +13,13 @@ added by ``registry.add_file``), because its spec must lead back to it. Attacks 
 from __future__ import annotations
 
 from iqarena.testing.attacks import check_attack
+from iqarena.testing.defenses import check_defense
 from iqarena.testing.filters import check_filter
 from iqarena.testing.models import check_model
 from iqarena.testing.plugins import Check
 from iqarena.testing.toys import Curved, CurvedNet, Linear, LinearNet, Steep, pictures
 
 __all__ = [
-    "Check", "check_attack", "check_filter", "check_model",
+    "Check", "check_attack", "check_defense", "check_filter", "check_model",
     "Curved", "CurvedNet", "Linear", "LinearNet", "Steep", "pictures",
 ]  # fmt: skip

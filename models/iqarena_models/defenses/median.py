@@ -1,0 +1,47 @@
+"""Median filter: the other squeezer of feature squeezing, strong against single outlying pixels.
+
+Xu, Evans, Qi, *Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks*, NDSS 2018,
+arXiv 1704.01155::
+
+    T(x)_p = median of x over the size × size pixels around p, per channel
+
+There with even sizes too and as a detector; here odd sizes, and the score of the filtered picture is the score. The
+border is repeated. The gradient goes to the pixel that is the median: it is exact wherever there are no ties.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iqarena.api import Purification, SpecError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from iqarena.seeding import Streams
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Median(Purification):
+    """Median of an odd number of pixels a side; 1 changes nothing."""
+
+    name = "median"
+    bibtex = """@inproceedings{xu2018feature,
+  title = {Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks},
+  author = {Xu, Weilin and Evans, David and Qi, Yanjun},
+  booktitle = {NDSS},
+  year = {2018}
+}"""
+
+    size: int = 3
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.size % 2 == 0:
+            raise SpecError(f"median: expected an odd size, found {self.size}; nearest: {abs(self.size) // 2 * 2 + 1}")
+
+    def apply(self, x: Tensor, streams: Streams) -> Tensor:
+        from torch.nn.functional import pad
+
+        windows = pad(x, (self.size // 2,) * 4, mode="replicate").unfold(2, self.size, 1).unfold(3, self.size, 1)
+        return windows.flatten(4).median(-1).values

@@ -1,0 +1,47 @@
+"""A crop from a random place, enlarged to the size of the picture.
+
+Guo, Rana, Cissé, van der Maaten, *Countering Adversarial Images using Input Transformations*, ICLR 2018,
+arXiv 1711.00117 (image cropping-rescaling)::
+
+    T(x) = enlarge(x[top : top + keep·H, left : left + keep·W])        top, left uniform
+
+There the predictions of 30 crops are averaged; here one crop is scored, drawn with the picture's own pixels as the seed
+(see ``RandomPurification``). Enlarged bilinearly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iqarena.api import RandomPurification, SpecError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from iqarena.seeding import Streams
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RandomCrop(RandomPurification):
+    """A random crop of the share ``keep`` of either side, enlarged; 1 changes nothing."""
+
+    name = "random_crop"
+    reconstructed = "one crop is scored where the paper averages 30; the share that is kept"
+
+    keep: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.keep <= 1:
+            raise SpecError(f"random_crop: expected a share to keep in (0, 1], found {self.keep:g}")
+
+    def apply(self, x: Tensor, streams: Streams) -> Tensor:
+        import torch
+        from torch.nn.functional import interpolate
+
+        height, width = (max(1, round(self.keep * side)) for side in x.shape[-2:])
+        room = torch.tensor([x.shape[-2] - height + 1, x.shape[-1] - width + 1])
+        places = (streams.uniform(x[:, 0, 0, :1].expand(-1, 2)).cpu() * room).long().tolist()
+        crops = [one[:, top : top + height, left : left + width] for one, (top, left) in zip(x, places, strict=True)]
+        return interpolate(torch.stack(crops), x.shape[-2:], mode="bilinear").clamp(0, 1)
