@@ -42,7 +42,7 @@ def paint(path: Path, seed: int, size: tuple[int, int] = (40, 32)) -> Path:
 
 def numbers(store: Store) -> pd.DataFrame:
     """Everything in a run that must be the same whenever it is run."""
-    return store.rows().drop(columns="seconds").sort_values(NAMES, ignore_index=True)
+    return store.rows().drop(columns=["seconds", "score_seconds"]).sort_values(NAMES, ignore_index=True)
 
 
 def pairs(store: Store) -> str:

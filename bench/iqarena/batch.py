@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import statistics
+import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +34,7 @@ class Batch:
     device: torch.device
     gradients: dict[Any, Any] = field(default_factory=dict)
     _scores: dict[tuple[Model, int, str], float] = field(default_factory=dict)
+    _seconds: defaultdict[Model, list[float]] = field(default_factory=lambda: defaultdict(list))
     _distances: dict[tuple[int, str], dict[str, float]] = field(default_factory=dict)
 
     @cached_property
@@ -57,9 +61,15 @@ class Batch:
         keys = [(scorer.model, i, sha) for i, sha in enumerate(sha256)]
         missing = [i for i, key in enumerate(keys) if key not in self._scores]
         if missing:
+            started = time.perf_counter()
             values = scorer.score(pixels[missing].to(self.x) / 255).tolist()
+            self._seconds[scorer.model].append((time.perf_counter() - started) / len(missing))
             self._scores.update(zip([keys[i] for i in missing], values, strict=True))
         return np.array([self._scores[key] for key in keys])
+
+    def score_seconds(self, model: Model) -> float:
+        """What a score of ``model`` has taken so far, per picture: the median of the calls that scored anything."""
+        return statistics.median(self._seconds[model])
 
     def distance(self, i: int, sha256: str, adversarial: np.ndarray) -> dict[str, float]:
         """Distortion of the ``i``-th picture, whose adversarial one has this hash."""

@@ -143,6 +143,7 @@ def _attack_rows(
         try:
             scores = _target_scores(bench.scorers[target], batch, made)
             why = target_diagnostics(bench.scorers[target], batch, made.towards)
+            time_taken = {"score_seconds": batch.score_seconds(target)}
         except Exception as error:
             rows += [_failed(head, _reason(error)) for head in some]
             continue
@@ -153,7 +154,7 @@ def _attack_rows(
             elif not np.isfinite(list(mine.values())).all():
                 rows.append(_failed(head, f"{target!r} gave a score that is not finite"))
             else:
-                rows.append({**head, "status": "ok", **mine, **made.columns[i], **why[i]})
+                rows.append({**head, "status": "ok", **mine, **made.columns[i], **why[i], **time_taken})
     return rows
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from iqarena.api import Model
 from iqarena.errors import StoreError
 from iqarena.plan import Plan
 from iqarena.runner import Options, shard_items
@@ -47,10 +48,16 @@ def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]
         "targets": [repr(t) for t in plan.targets],
         "baselines": list(plan.baselines),
         "models": {
-            repr(m): {"weights_sha256": m.weights_sha256, "stochastic": m.stochastic, "facts": m.facts}
+            repr(m): {"weights_sha256": m.weights_sha256, "stochastic": m.stochastic, "facts": m.facts} | _defended(m)
             for m in plan.models
         },
     } | with_budgets(plan, plan)
+
+
+def _defended(model: Model) -> dict[str, Any]:
+    """What a report needs to know of a defended model."""
+    random = any(defense.stochastic for defense in model.defenses)
+    return {"label": model.label, "random_defense": random} if model.defenses else {}
 
 
 def with_budgets(plan: Plan, budgets: Plan) -> dict[str, Any]:

@@ -27,6 +27,7 @@ _TEXT = ["key", *NAMES, "attack_label", "relation", "cluster", "image_sha256", "
 _NUMBERS = [
     "mos", "direction", "score_clean", "score_adv", "score_control", "score_float", "own_gain", "linf", "l2", "psnr",
     "ssim", "changed", "above_jnd", "zero_gradient", "forwards", "backwards", "queries", "no_response", "seconds",
+    "score_seconds",
     "cosine", "sign_agreement", "energy_low", "energy_middle", "energy_high", "filter_kept", "mask_kept",
     *(f"score_at_{at}" for at in CHECKPOINTS), *(f"control_at_{at}" for at in CHECKPOINTS),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every registered attack, filter, scorer and defense does what it declares: a new one is covered by being in the table."""
+"""Every registered attack, filter, scorer and defense does what it declares; being in the table is enough."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from iqarena.report import curves, plots
 from iqarena.report.ablation import ablation_study
 from iqarena.report.agreement import agreement_study
 from iqarena.report.boards import attack_board, model_board
+from iqarena.report.defenses import defense_study, masking_table
 from iqarena.report.gallery import gallery_figure
 from iqarena.report.page import Picture, page
 from iqarena.report.pairs import pair_table, tidy
@@ -56,6 +57,7 @@ def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: 
         same_ssim_study(pair_table(everything, manifest) if searched else pairs, manifest),
         ablation_study(pairs, declared),
         agreement_study(pairs),
+        defense_study(pairs, declared),
     ]
     studies = [study for study in found if study]
     files = {"leaderboard_attacks.csv": attacks, "leaderboard_models.csv": models, "pairs.csv": pairs.table}
@@ -69,7 +71,8 @@ def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: 
     boards = [attack_table(blind), model_table(models)] if len(blind) else []
     boards += [query_table(asking, declared)] if len(asking) else []
     boards += [study.table for study in studies]
-    remarks = [t for t in (flag_table(pairs.table), failure_table(everything), reconstruction_table(declared)) if t]
+    found_out = [masking_table(pairs, declared), flag_table(pairs.table), failure_table(everything)]
+    remarks = [t for t in (*found_out, reconstruction_table(declared)) if t]
     _write(out / "leaderboard.md", markdown(suite, boards, remarks, facts))
     texts = {study.text: study.table for study in studies if study.text}
     for name, table in texts.items():

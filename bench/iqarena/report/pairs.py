@@ -18,6 +18,7 @@ from iqarena.metrics.score_change import (
     relative_gain,
     robustness,
 )
+from iqarena.spec import parse
 from iqarena.stats import Floats, cluster_weights, holm, interval, paired_test, weighted_mean, weighted_median
 
 KEY = ["attack", "source", "target"]
@@ -80,6 +81,12 @@ def pair_table(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Pairs:
     return Pairs(_with_tests(table, clusters, manifest.get("baselines")), drawn[:, 4], clusters, rows, weights)
 
 
+def behind(target: str) -> tuple[str, str]:
+    """The defenses of a target, empty for none, and its scorer: ``("jpeg(quality=50)", "cnn")``."""
+    *defenses, scorer = parse(target).calls
+    return "|".join(map(str, defenses)), str(scorer)
+
+
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
     """Numbers without rounding dust (1e-17, −0), so that the same rows give the same bytes; p-values stay."""
     numbers = [c for c in table.select_dtypes("float").columns if c not in ("p", "p_holm")]
@@ -112,7 +119,7 @@ def _pair(
     first, ok = group.iloc[0], group[group["ok"]]
     drawn = weights[:, ok["unit"].to_numpy()]
     clean, attacked, s = (ok[c].to_numpy() for c in ("score_clean", "score_adv", "direction"))
-    record = {name: first[name] for name in ("attack_label", "relation")}
+    record = {"defense": behind(str(first["target"]))[0]} | {name: first[name] for name in ("attack_label", "relation")}
     record |= {"n": len(ok), "n_failed": len(group) - len(ok), "n_clusters": ok["cluster"].nunique()}
     samples = []
     for name in ("gain", "directed", "directed_sd"):

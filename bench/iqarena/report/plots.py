@@ -39,8 +39,15 @@ def heat_maps(pairs: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Fig
     for label in labels:
         mine = pairs[(pairs["attack_label"] == label) & (pairs["relation"] != "query")]
         if mine["directed_sd_mean"].notna().any():
-            figures[label] = _heat_map(label, mine.assign(row=mine["source"].map(short_source)), models, limit)
+            figures[label] = _heat_map(label, mine.assign(row=_row_names(mine)), models, limit)
     return figures
+
+
+def _row_names(mine: pd.DataFrame) -> pd.Series:
+    """Sources in short; all defended ones that attack nothing but themselves are one row."""
+    alone = mine.groupby("source")["target"].transform("nunique") == 1
+    own = alone & (mine["relation"] == "whitebox") & (mine["defense"] != "")
+    return mine["source"].map(short_source).mask(own, "itself")
 
 
 def _heat_map(label: str, mine: pd.DataFrame, models: Sequence[str], limit: float) -> Figure:

@@ -1,12 +1,13 @@
-"""The picture in few colours: every pixel takes the nearest colour of a palette made for this picture.
+"""The picture in few colours: every pixel takes a colour of a palette made for this picture.
 
-Heckbert, *Color Image Quantization for Frame Buffer Display*, SIGGRAPH 1982 (median cut)::
+Gervautz, Purgathofer, *A Simple Method for Color Quantization: Octree Quantization*, New Trends in Computer Graphics,
+1988::
 
-    T(x)_p = the colour of the palette nearest to x_p;   palette = median cut of the picture into `colors` boxes
+    T(x)_p = the mean colour of the box of the octree that x_p falls into;   at most `colors` boxes are kept
 
 by Pillow, without dithering. Benchmarks of defended quality models quantise to 16 levels; that can be read as 16 levels
-a channel, which is ``bit_depth(bits=4)`` here, or as 16 colours, which is this. The palette and the nearest colour have
-no useful gradient: a white-box attack is given a straight-through one.
+a channel, which is ``bit_depth(bits=4)`` here, or as 16 colours, which is this. The palette has no
+useful gradient: a white-box attack is given a straight-through one.
 """
 
 from __future__ import annotations
@@ -47,5 +48,5 @@ class ColorQuantization(Purification):
         from PIL import Image
 
         image = Image.fromarray(picture)
-        few = image.quantize(self.colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        few = image.quantize(self.colors, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
         return np.asarray(few.convert("RGB"))

@@ -43,5 +43,21 @@ class Median(Purification):
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
         from torch.nn.functional import pad
 
-        windows = pad(x, (self.size // 2,) * 4, mode="replicate").unfold(2, self.size, 1).unfold(3, self.size, 1)
-        return windows.flatten(4).median(-1).values
+        wide = pad(x, (self.size // 2,) * 4, mode="replicate")
+        if self.size == 3:
+            return _median_of_nine(wide)
+        return wide.unfold(2, self.size, 1).unfold(3, self.size, 1).flatten(4).median(-1).values
+
+
+def _median_of_nine(wide: Tensor) -> Tensor:
+    """The same for size 3, ten times faster: with the columns of each window sorted, the median is the middle one of the
+    largest minimum, the middle middle and the smallest maximum."""
+    columns = _sorted(wide[:, :, :-2], wide[:, :, 1:-1], wide[:, :, 2:])
+    low, middle, high = (_sorted(one[..., :-2], one[..., 1:-1], one[..., 2:]) for one in columns)
+    return _sorted(low[2], middle[1], high[0])[1]
+
+
+def _sorted(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Lowest, middle and highest of three, element by element."""
+    low, high = a.minimum(b), a.maximum(b)
+    return low.minimum(c), low.maximum(high.minimum(c)), high.maximum(c)
