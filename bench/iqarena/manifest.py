@@ -56,8 +56,13 @@ def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]
 
 def _defended(model: Model) -> dict[str, Any]:
     """What a report needs to know of a defended model."""
-    random = any(defense.stochastic for defense in model.defenses)
-    return {"label": model.label, "random_defense": random} if model.defenses else {}
+    if not model.defenses:
+        return {}
+    return {
+        "label": model.label,
+        "random_defense": any(defense.stochastic for defense in model.defenses),
+        "hardened": model.weights_sha256 != model.undefended.weights_sha256,
+    }
 
 
 def with_budgets(plan: Plan, budgets: Plan) -> dict[str, Any]:

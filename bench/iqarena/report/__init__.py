@@ -13,8 +13,9 @@ from iqarena.report import curves, plots
 from iqarena.report.ablation import ablation_study
 from iqarena.report.agreement import agreement_study
 from iqarena.report.boards import attack_board, model_board
-from iqarena.report.defenses import defense_study, masking_table
+from iqarena.report.defenses import defense_study
 from iqarena.report.gallery import gallery_figure
+from iqarena.report.masking import masking_table
 from iqarena.report.page import Picture, page
 from iqarena.report.pairs import pair_table, tidy
 from iqarena.report.same_ssim import same_ssim_study

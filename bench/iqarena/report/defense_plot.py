@@ -28,7 +28,7 @@ def trade_off(board: pd.DataFrame) -> Figure:
 
     board = board[board["gain_cut"].notna()]
     names = {"mos_srocc_lost": "rank correlation with opinion scores lost"}
-    lost = "mos_srocc_lost" if "mos_srocc_lost" in board else "order_lost"
+    lost = "mos_srocc_lost" if board["mos_srocc_lost"].notna().any() else "order_lost"
     if lost == "order_lost":
         names[lost] = "1 − SROCC of defended and undefended clean scores"
         ends = {"": "srocc_to_undefended", "_low": "srocc_to_undefended_high", "_high": "srocc_to_undefended_low"}
@@ -37,7 +37,7 @@ def trade_off(board: pd.DataFrame) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     _panel(left, board, lost)
     left.set(xlabel=f"clean quality lost:\n{names[lost]}", ylabel="points taken from the gain of the strongest attack")
-    if "slowdown" in board:
+    if board["slowdown"].notna().any():
         _panel(right, board, "slowdown")
         right.xaxis.set_major_formatter(lambda value, _: f"× {value:g}")
     right.set(xlabel="time of a score,\nrelative to the undefended scorer")

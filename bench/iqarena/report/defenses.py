@@ -18,19 +18,17 @@ from iqarena.metrics.correlation import agreement, bootstrap_srocc
 from iqarena.metrics.score_change import GUARD
 from iqarena.report.boards import ranked
 from iqarena.report.defense_plot import trade_off
+from iqarena.report.defense_table import RELATIONS, defense_table
 from iqarena.report.masking import Sign, said, signs, strongest
 from iqarena.report.pairs import Pairs, behind
 from iqarena.report.study import Study
-from iqarena.report.tables import Table, number, rank_text, tie_text, with_interval
 from iqarena.spec import parse
 from iqarena.stats import Floats, divide, interval, ranking, weighted_mean
 
-RELATIONS = {
-    "transfer": ("transfer", "ensemble_holdout"),
-    "same_scorer": ("same_scorer",),
-    "whitebox": ("whitebox",),
-    "query": ("query",),
-}
+VALUES = (
+    "gain_cut", "gain", "srocc_kept", "mae", "r", "srocc_to_undefended", "shift", "mos_srocc", "mos_srocc_lost",
+    "slowdown",
+)  # fmt: skip
 Value = tuple[float, Floats]  # and its bootstrap replicates (B,)
 
 
@@ -53,25 +51,13 @@ def defense_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
     each = pd.DataFrame([m.names | _columns(m.values) | {"masking": _text(m.signs)} for m in measured])
     board = _board(measured)
     files = {"leaderboard_defenses.csv": board, "defenses_by_scorer.csv": each}
-    return Study("defenses", _table(board), trade_off(board), files)
-
-
-def masking_table(pairs: Pairs, manifest: Mapping[str, Any]) -> Table | None:
-    """Every sign of gradient masking with the numbers that raised it; none when no target is defended."""
-    defended = [t for t in manifest["targets"] if behind(t)[0]]
-    found = [(t, *sign) for t in defended for sign in signs(pairs, t, manifest)]
-    if not found:
-        return None
-    rows = [[manifest["models"].get(t, {}).get("label", t), name, numbers] for t, name, numbers in found]
-    note = "Signs that a defense hides its gradient, so that its white-box number says little. A sign is no proof; "
-    note += "a random defense is always named, because its gradient is an average over draws."
-    return Table("Gradient masking suspected", ["Target", "Sign", "Numbers"], rows, names=3, note=note)
+    return Study("defenses", defense_table(board), trade_off(board), files)
 
 
 def _measure(pairs: Pairs, target: str, manifest: Mapping[str, Any]) -> Measured:
     facts = manifest.get("models", {}).get(target, {})
     defense, scorer = behind(target)
-    trained = facts.get("weights_sha256") != manifest.get("models", {}).get(scorer, {}).get("weights_sha256")
+    trained = bool(facts.get("hardened"))
     names: dict[str, Any] = {
         "defense": defense,
         "label": "|".join(map(str, parse(facts.get("label", target)).calls[:-1])) or "undefended",
@@ -102,33 +88,29 @@ def _under(pairs: Pairs, pair: pd.Series) -> dict[str, Value]:
     moved = np.abs(attacked - clean)
     r = np.log10(np.maximum(clean, 100 - clean) / np.maximum(moved, GUARD))
     means = {"gain": rows["gain"].to_numpy(), "mae": moved, "r": r}
-    return {name: (float(v.mean()), weighted_mean(v, drawn)) for name, v in means.items()} | {
-        "srocc_kept": (agreement(clean, attacked)["srocc"], bootstrap_srocc(clean, attacked, drawn))
-    }
+    values = {name: (float(one.mean()), weighted_mean(one, drawn)) for name, one in means.items()}
+    return values | {"srocc_kept": (agreement(clean, attacked)["srocc"], bootstrap_srocc(clean, attacked, drawn))}
 
 
 def _clean(pairs: Pairs, target: str, scorer: str) -> dict[str, Value]:
     """What the defense does to pictures that nobody has attacked, and to the time of a score."""
     rows = pairs.rows[pairs.rows["ok"] & pairs.rows["target"].isin([target, scorer])]
-    by_picture = rows.groupby(["unit", "target"])[["score_clean", "score_seconds", "mos"]].mean().unstack().dropna(
-        axis=1, how="all"
-    )  # fmt: skip
-    if ("score_clean", scorer) not in by_picture:
+    means = rows.groupby(["unit", "target"])[["score_clean", "score_seconds", "mos"]].mean()
+    by_picture = means.unstack().dropna(axis=1, how="all").dropna()
+    if by_picture.empty or not {("score_clean", target), ("score_clean", scorer)} <= set(by_picture):
         return {}
-    by_picture = by_picture.dropna(subset=[("score_clean", target), ("score_clean", scorer)])
     before, after = (by_picture["score_clean", name].to_numpy() for name in (scorer, target))
     drawn = pairs.weights[:, by_picture.index.to_numpy()]
-    same = agreement(before, after)["srocc"], bootstrap_srocc(before, after, drawn)
     shift = np.abs(after - before)
     values = {
-        "srocc_to_undefended": same,
+        "srocc_to_undefended": (agreement(before, after)["srocc"], bootstrap_srocc(before, after, drawn)),
         "shift": (float(shift.mean()), weighted_mean(shift, drawn)),
     }
-    if "mos" in by_picture:
+    if ("mos", scorer) in by_picture:
         mos = by_picture["mos", scorer].to_numpy()
         was, now = ((agreement(mos, s)["srocc"], bootstrap_srocc(mos, s, drawn)) for s in (before, after))
         values["mos_srocc"], values["mos_srocc_lost"] = now, (was[0] - now[0], was[1] - now[1])
-    if "score_seconds" in by_picture:
+    if {("score_seconds", target), ("score_seconds", scorer)} <= set(by_picture):
         was, now = (by_picture["score_seconds", name].to_numpy() for name in (scorer, target))
         values["slowdown"] = (
             float(now.mean() / was.mean()),
@@ -166,7 +148,8 @@ def _mean(values: Sequence[Value]) -> Value:
 
 
 def _columns(values: Mapping[str, Value]) -> dict[str, float]:
-    columns: dict[str, float] = {}
+    """All values with their intervals; NaN for what there is not."""
+    columns = {f"{name}{end}": float("nan") for name in VALUES for end in ("", "_low", "_high")}
     for name, (value, samples) in values.items():
         low, high = interval(samples[:, None])[:, 0]
         columns |= {name: value, f"{name}_low": low, f"{name}_high": high}
@@ -175,35 +158,3 @@ def _columns(values: Mapping[str, Value]) -> dict[str, float]:
 
 def _text(found: Sequence[Sign]) -> str:
     return "; ".join(f"{name}: {numbers}" for name, numbers in found)
-
-
-def _table(board: pd.DataFrame) -> Table:
-    rated = "mos_srocc_lost" in board and board["mos_srocc_lost"].notna().any()
-    header = ["Rank", "Tie", "Defense", "Gain taken", "Strongest gain", "Transfer", "From undefended"]
-    header += ["White-box", "Query", "Noise"]
-    header += ["SROCC kept", "MAE", "R", "SROCC to MOS lost" if rated else "SROCC to undefended", "Shift"]
-    header += ["Time", "Training h", "Masking?"]
-    rows = []
-    for r in board.to_dict("records"):
-        quality = with_interval(r, "mos_srocc_lost", signed=True) if rated else with_interval(r, "srocc_to_undefended")
-        cells = [rank_text(r), tie_text(r["tie_group"]), r["label"], with_interval(r, "gain_cut", signed=True)]
-        cells += [with_interval(r, "gain"), *(number(r[f"gain_{one}"], 1) for one in (*RELATIONS, "noise"))]
-        cells += [with_interval(r, "srocc_kept"), number(r["mae"], 1), number(r["r"]), quality, number(r["shift"], 1)]
-        cells += [f"× {number(r['slowdown'])}" if r.get("slowdown", np.nan) == r.get("slowdown", np.nan) else ""]
-        cells += [number(r["training_seconds"] / 3600, 1), ", ".join(r["masking"].split(";"))]
-        rows.append(cells)
-    note = (
-        f"Means over the scorers ({board['scorers'].iloc[0]}), in points of the 0–100 scale. Strongest gain: of all "
-        "transfer, white-box and query attacks of the run, the one that gains most on each target; gain taken: how "
-        "much less than on the same scorer undefended; SROCC kept, MAE and R (higher = more robust) are under it. "
-    )
-    note += (
-        "Quality lost on clean pictures: rank correlation with opinion scores lost. "
-        if rated
-        else (
-            "These pictures have no opinion scores: quality is the rank correlation of defended and undefended clean "
-            "scores, and their mean distance (shift). "
-        )
-    )
-    note += "Time: of a score, relative to the undefended scorer."
-    return Table("Defenses", header, rows, names=3, note=note, last_is_name=True)

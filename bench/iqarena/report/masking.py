@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from iqarena.report.pairs import ALL_ZERO, Pairs
-from iqarena.report.tables import short_source
+from iqarena.report.pairs import ALL_ZERO, Pairs, behind
+from iqarena.report.tables import Table, short_source
 from iqarena.spec import Call, parse
 from iqarena.stats import interval
 
@@ -40,6 +40,18 @@ def signs(pairs: Pairs, target: str, manifest: Mapping[str, Any]) -> list[Sign]:
         moved = "" if pd.isna(gap) else f"; rounding the attacked picture to 8 bits moves the score by {gap:.2f} points"
         found.append(("random_scores", f"declared random{moved}"))
     return found
+
+
+def masking_table(pairs: Pairs, manifest: Mapping[str, Any]) -> Table | None:
+    """Every sign of gradient masking with the numbers that raised it; none when no target is defended."""
+    defended = [t for t in manifest["targets"] if behind(t)[0]]
+    found = [(t, *sign) for t in defended for sign in signs(pairs, t, manifest)]
+    if not found:
+        return None
+    rows = [[manifest["models"].get(t, {}).get("label", t), name, numbers] for t, name, numbers in found]
+    note = "Signs that a defense hides its gradient, so that its white-box number says little. A sign is no proof; "
+    note += "a random defense is always named, because its gradient is an average over draws."
+    return Table("Gradient masking suspected", ["Target", "Sign", "Numbers"], rows, names=3, note=note)
 
 
 def _stronger(pairs: Pairs, others: pd.DataFrame, white: pd.DataFrame, name: str) -> Iterator[Sign]:

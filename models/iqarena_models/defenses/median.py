@@ -50,8 +50,8 @@ class Median(Purification):
 
 
 def _median_of_nine(wide: Tensor) -> Tensor:
-    """The same for size 3, ten times faster: with the columns of each window sorted, the median is the middle one of the
-    largest minimum, the middle middle and the smallest maximum."""
+    """The same for size 3, ten times faster: with the columns of each window sorted, the median is the middle one of
+    the largest minimum, the middle middle and the smallest maximum."""
     columns = _sorted(wide[:, :, :-2], wide[:, :, 1:-1], wide[:, :, 2:])
     low, middle, high = (_sorted(one[..., :-2], one[..., 1:-1], one[..., 2:]) for one in columns)
     return _sorted(low[2], middle[1], high[0])[1]

@@ -1,0 +1,147 @@
+"""Purifications against other implementations, and where they change nothing."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+
+from iqarena.api import Purification
+from iqarena.errors import SpecError
+from iqarena.registry import build_defense
+from iqarena.seeding import Streams
+from iqarena.testing import pictures
+
+SIZE = (40, 56)
+
+
+def apply(spec: str, x: Tensor, ids: str = "p") -> Tensor:
+    defense = build_defense(spec)
+    assert isinstance(defense, Purification)
+    return defense.apply(x, Streams([f"{ids}{i}" for i in range(len(x))], "test"))
+
+
+@pytest.fixture
+def pixels() -> Tensor:
+    """Smooth pictures with some noise, uint8 ``(3, 3, H, W)``."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (3, 5, 6, 3)).astype(np.uint8)
+    smooth = np.stack([cv2.resize(c, SIZE[::-1], interpolation=cv2.INTER_CUBIC) for c in coarse]).astype(int)
+    noisy = (smooth + rng.integers(-6, 7, smooth.shape)).clip(0, 255).astype(np.uint8)
+    return torch.from_numpy(noisy).permute(0, 3, 1, 2).contiguous()
+
+
+def uint8(x: Tensor) -> np.ndarray:
+    return (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize("quality", [10, 50, 95])
+def test_jpeg_is_pillows_to_a_grey_level_and_opencvs_exactly(pixels: Tensor, quality: int) -> None:
+    made = uint8(apply(f"jpeg(quality={quality})", pixels.float() / 255))
+    for ours, picture in zip(made, pixels.permute(0, 2, 3, 1).numpy(), strict=True):
+        code = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        assert (ours == cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1]).all()  # pyright: ignore[reportOptionalSubscript]
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+        theirs = np.asarray(Image.open(file).convert("RGB")).astype(int)
+        assert np.abs(ours - theirs).max() <= 4
+        assert np.abs(ours - theirs).mean() < 0.1
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 9])
+def test_median_and_gaussian_are_scipys(size: int) -> None:
+    x = torch.rand(2, 3, 17, 23, generator=torch.Generator().manual_seed(0))
+    median = ndimage.median_filter(x.numpy(), size=(1, 1, size, size), mode="nearest")
+    assert (apply(f"median(size={size})", x).numpy() == median).all()
+    radius = size // 2
+    sigma = 0.3 * (radius - 1) + 0.8
+    blurred = x.double().numpy()
+    for axis in (2, 3):
+        blurred = ndimage.gaussian_filter1d(blurred, sigma, axis=axis, mode="nearest", radius=radius)
+    assert np.abs(apply(f"gaussian(size={size})", x).numpy() - blurred).max() < 1e-6
+    sharp = (2 * x.numpy() - blurred).clip(0, 1)
+    assert np.abs(apply(f"unsharp(size={size})", x).numpy() - sharp).max() < 1e-6
+
+
+def test_gaussian_is_opencvs(pixels: Tensor) -> None:
+    x = pixels[:1].float() / 255
+    theirs = cv2.GaussianBlur(x[0].permute(1, 2, 0).numpy(), (5, 5), 1.1, borderType=cv2.BORDER_REPLICATE)
+    assert np.abs(apply("gaussian(size=5)", x)[0].permute(1, 2, 0).numpy() - theirs).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["bit_depth(bits=8)", "gaussian(size=1)", "median(size=1)", "resize(factor=1)", "unsharp(amount=0)",
+     "unsharp(size=1)", "flip(p=0)", "random_crop(keep=1)"],
+)  # fmt: skip
+def test_what_changes_nothing_changes_nothing(spec: str) -> None:
+    x = pictures(size=SIZE).float() / 255
+    assert torch.equal(uint8_tensor(apply(spec, x)), uint8_tensor(x))
+    assert torch.allclose(apply(spec, x), x, atol=1e-7)
+
+
+def uint8_tensor(x: Tensor) -> Tensor:
+    return (x * 255).round().to(torch.uint8)
+
+
+def test_bits_and_colours_are_counted(pixels: Tensor) -> None:
+    x = pixels.float() / 255
+    for bits in (1, 3, 4):
+        levels = torch.unique(apply(f"bit_depth(bits={bits})", x))
+        assert torch.equal(levels, torch.arange(2**bits) / (2**bits - 1))
+    for colors in (2, 16):
+        for one in uint8(apply(f"color_quantization(colors={colors})", x)):
+            assert 1 < len(np.unique(one.reshape(-1, 3), axis=0)) <= colors
+    flat = torch.zeros(1, 3, *SIZE)
+    flat[..., :20] = 1  # black and white
+    assert torch.equal(apply("color_quantization(colors=2)", flat), flat)
+
+
+def test_resize_keeps_means_and_loses_detail(pixels: Tensor) -> None:
+    x = pixels.float() / 255
+    small = apply("resize(factor=0.25)", x)
+    assert torch.allclose(small.mean((2, 3)), x.mean((2, 3)), atol=0.02)
+    checks = (torch.arange(SIZE[0])[:, None] + torch.arange(SIZE[1])).remainder(2).float().expand(1, 3, *SIZE)
+    assert float((apply("resize", checks) - 0.5).abs()[..., 4:-4, 4:-4].max()) < 0.05
+
+
+def test_a_flip_mirrors_and_a_crop_is_from_the_picture() -> None:
+    x = torch.arange(60.0).view(1, 1, 1, 60).expand(8, 3, 40, 60) / 60
+    flipped = apply("flip", x, "q")
+    mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(flipped, x)]
+    assert all(m or torch.equal(a, b) for m, a, b in zip(mirrored, flipped, x))
+    assert 0 < sum(mirrored) < len(x)
+    assert torch.equal(apply("flip(p=1)", x), x.flip(-1))
+    crops = apply("random_crop(keep=0.5)", x)
+    starts = crops[:, 0, 0, 0] * 60
+    assert ((starts > -0.5) & (starts < 31)).all()
+    assert len(starts.unique()) > 4
+    slopes = (crops[..., 50] - crops[..., 10])[:, 0, 0] * 60 / 40
+    assert torch.allclose(slopes, torch.full((8,), 0.5), atol=1e-3)  # enlarged to twice the size
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("jpeg(quality=0)", "quality from 1 to 100, found 0"),
+        ("bit_depth(bits=9)", "bits from 1 to 8, found 9"),
+        ("color_quantization(colors=1)", "2 to 256 colors, found 1"),
+        ("median(size=4)", "odd size, found 4; nearest: 5"),
+        ("gaussian(size=0)", "odd size, found 0; nearest: 1"),
+        ("unsharp(amount=-1)", "amount ≥ 0, found -1"),
+        ("unsharp(size=2)", "odd size, found 2"),
+        ("resize(factor=2)", r"factor in \(0, 1\], found 2"),
+        ("flip(p=2)", r"probability p in \[0, 1\], found 2"),
+        ("flip(draws=0)", "draws ≥ 1, found 0"),
+        ("random_crop(keep=0)", r"share to keep in \(0, 1\], found 0"),
+    ],
+)
+def test_values_that_make_no_sense_are_named(spec: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        build_defense(spec)
