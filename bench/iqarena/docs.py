@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from iqarena.describe import default, model_table, summary
 from iqarena.errors import SpecError, nearest
-from iqarena.registry import build_attack, build_model, names, origin
+from iqarena.registry import build_attack, build_defense, build_model, names, origin
 
 _PLACE = re.compile(r"(<!-- make docs: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -71,6 +71,22 @@ def _models() -> list[dict[str, object]]:
     return rows
 
 
+def _defenses() -> list[dict[str, object]]:
+    rows = []
+    for name in _shipped("defense"):
+        defense = build_defense(name)
+        gradient = "exact" if defense.differentiable else "straight-through"
+        rows.append(
+            {
+                "defense": f"`{defense!r}`",
+                "what": _summary("defense", name),
+                "gradient": f"{gradient}, mean over draws" if defense.stochastic else gradient,
+                "random": "yes" if defense.stochastic else "no",
+            }
+        )
+    return rows
+
+
 def _imagesets() -> list[dict[str, object]]:
     rows = []
     for name in _shipped("imageset"):
@@ -105,7 +121,8 @@ def _summary(kind: str, name: str) -> str:
 
 
 _TABLES = {
-    "attacks": _attacks, "filters": _filters, "imagesets": _imagesets, "models": _models, "published": _published,
+    "attacks": _attacks, "defenses": _defenses, "filters": _filters, "imagesets": _imagesets, "models": _models,
+    "published": _published,
 }  # fmt: skip
 
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from toyruns import Answer
 
+from iqarena import registry
 from iqarena.api import Purification
-from iqarena.errors import SpecError
+from iqarena.errors import IqarenaError, SpecError
 from iqarena.plan import SourceSpec, load_suite, parse_source, resolve
 from iqarena.purified import Purified
 from iqarena.registry import build_defense, build_model, names, plugin_class
@@ -20,7 +21,7 @@ from iqarena.report import derive
 from iqarena.scorer import Scorer
 from iqarena.seeding import Streams
 from iqarena.store import Store
-from iqarena.testing import pictures
+from iqarena.testing import check_defense, pictures
 
 SUITE = {
     "targets": ["toy_curved", "jpeg|toy_curved", "flip(draws=2)|toy_curved", "toy_linear", "jpeg|toy_linear"],
@@ -175,6 +176,33 @@ def test_a_run_ranks_its_defenses_and_the_board_is_rebuilt_from_rows(
     derive(store.rows(), store.manifest(), tmp_path / "again", store.folder / "gallery")
     assert {name: (tmp_path / "again" / name).read_text("utf-8") for name in derived} == before
     assert all("|" not in path.name for path in store.folder.rglob("*"))
+
+
+def test_the_defense_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of models/README.md, read from there, through the door of --plugin."""
+    monkeypatch.setattr(registry, "_from_files", {kind: dict(table) for kind, table in registry._from_files.items()})
+    text = (Path(__file__).parents[2] / "models" / "README.md").read_text("utf-8")
+    file = tmp_path / "contrast.py"
+    file.write_text(text.partition("## Add a defense")[2].partition("```python\n")[2].partition("```")[0])
+    registry.add_file(file)
+    checks = list(check_defense(build_defense("contrast"), build_model("toy_curved")))
+    assert len(checks) > 15
+    for _, check in checks:
+        check()
+
+
+def test_a_defense_that_returns_something_else_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Purification, "defend", lambda self, model: model)
+    with pytest.raises(IqarenaError, match=r"expected a model bit_depth\(bits=4\)\|toy_curved"):
+        build_model("bit_depth|toy_curved")
+
+
+def test_defenses_are_listed_and_described(iqarena: Callable[..., Answer]) -> None:
+    listed = iqarena("list", "defenses")
+    assert (listed.code, "random_crop" in listed.out, "iqarena_models.defenses.jpeg" in listed.out) == (0, True, True)
+    described = iqarena("describe", "random_crop")
+    assert described.out.startswith("defense random_crop")
+    assert "random_crop(seed=0, draws=8, keep=0.9)" in described.out
 
 
 def test_the_suite_has_every_purification_on_every_scorer() -> None:
