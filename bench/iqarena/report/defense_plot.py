@@ -52,6 +52,7 @@ def trade_off(board: pd.DataFrame) -> Figure:
     handles += [
         Line2D([], [], linestyle="", label=f"{r['number']}  {r['label']}{'†' if r['masking'] else ''}")
         for r in numbered(board)
+        if r["number"]
     ]
     if board["masking"].any():
         handles += [Line2D([], [], linestyle="", label="†  gradient masking suspected")]
@@ -60,8 +61,12 @@ def trade_off(board: pd.DataFrame) -> Figure:
 
 
 def numbered(board: pd.DataFrame) -> list[dict[str, object]]:
-    """The lines with their number in the figure, the order of the board."""
-    return [{"number": k, **record} for k, record in enumerate(board.to_dict("records"), start=1)]  # pyright: ignore[reportReturnType]
+    """The lines of the board with their number in the figure; what is undefended has none, and is drawn first."""
+    plain = board["defense"] == ""
+    defended = board[~plain].to_dict("records")
+    return [{"number": "", **r} for r in board[plain].to_dict("records")] + [  # pyright: ignore[reportReturnType]
+        {"number": str(k), **r} for k, r in enumerate(defended, start=1)
+    ]
 
 
 def front(x: np.ndarray, y: np.ndarray) -> list[int]:
@@ -75,12 +80,14 @@ def front(x: np.ndarray, y: np.ndarray) -> list[int]:
 
 
 def _panel(axes: Axes, board: pd.DataFrame, column: str) -> None:
+    records = numbered(board)
+    board = pd.DataFrame(records)
     x, y = board[column].to_numpy(float), board["gain_cut"].to_numpy(float)
     there = np.flatnonzero(~np.isnan(x))
     line = there[front(x[there], y[there])]
     axes.plot(x[line], y[line], color="#666666", linewidth=1, linestyle="--", drawstyle="steps-post", zorder=1)
     low, high = (board[[f"{column}_{end}", f"gain_cut_{end}"]].to_numpy(float) for end in ("low", "high"))
-    for k, record in enumerate(numbered(board)):
+    for k, record in enumerate(records):
         colour, marker = KINDS[_kind(record)]
         axes.hlines(y[k], low[k, 0], high[k, 0], color=colour, linewidth=1, alpha=0.45, zorder=2)
         axes.vlines(x[k], low[k, 1], high[k, 1], color=colour, linewidth=1, alpha=0.45, zorder=2)

@@ -63,6 +63,9 @@ def _heat_map(label: str, mine: pd.DataFrame, models: Sequence[str], limit: floa
     texts = effect.map(number)
     for row, target in flagged.index:
         texts.loc[row, target] += "†"
+    axes_names = ["source", "target"]
+    if swapped := len(effect.columns) > max(10, 2 * len(effect)):  # many targets are easier to read as rows
+        effect, texts, axes_names = effect.T, texts.T, axes_names[::-1]
     height, width = effect.shape
     names = [wrapped(m, 30) for m in effect.index]
     lines = max(1 + name.count("\n") for name in names)
@@ -77,8 +80,9 @@ def _heat_map(label: str, mine: pd.DataFrame, models: Sequence[str], limit: floa
     axes.set_facecolor("#e4e4e4")
     white_box = mine[mine["relation"] == "whitebox"]
     for row, target in zip(white_box["row"], white_box["target"], strict=True):
-        _frame(axes, effect.columns.get_loc(target), effect.index.get_loc(row))
-    axes.set(xlabel="target", ylabel="source")
+        across, down = (row, target) if swapped else (target, row)
+        _frame(axes, effect.columns.get_loc(across), effect.index.get_loc(down))
+    axes.set(ylabel=axes_names[0], xlabel=axes_names[1])
     figure.suptitle(wrapped(label, int(10 * figure.get_figwidth())), x=0.01, ha="left", fontsize=11)
     axes.set_xticklabels([wrapped(m, 30) for m in effect.columns], rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticklabels(names, rotation=0)
