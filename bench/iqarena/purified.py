@@ -36,7 +36,11 @@ class Purified(nn.Module):
         return own.detach() + mean - mean.detach()
 
     def purify(self, x: Tensor, draw: int = 0) -> Tensor:
-        """The pictures under their ``draw``-th draw, of which the first is the one that is scored."""
+        """The pictures under their ``draw``-th draw, in full precision; the first draw is the one that is scored."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self._purify(x, draw)
+
+    def _purify(self, x: Tensor, draw: int) -> Tensor:
         streams = Streams([""] * len(x), "")
         if self._random is not None:
             streams = Streams(_pixels(x), self.purification.name, self._random.seed, draw)
