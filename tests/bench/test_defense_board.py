@@ -84,7 +84,7 @@ def test_the_board_is_what_the_rows_say() -> None:
     mine = rows[(rows["target"] == f"{JPEG}|cnn") & (rows["attack"] == PGD8) & (rows["relation"] == "whitebox")]
     plain = rows[(rows["target"] == "cnn") & (rows["attack"] == PGD8) & (rows["relation"] == "whitebox")]
     moved, undefended = (r["score_adv"] - r["score_clean"] for r in (mine, plain))
-    jpeg = board.loc["jpeg"]
+    jpeg: Any = board.loc["jpeg"]
     assert jpeg["gain"] == pytest.approx(moved.mean())
     assert jpeg["gain_cut"] == pytest.approx(undefended.mean() - moved.mean())
     assert jpeg["mae"] == pytest.approx(moved.abs().mean())
@@ -99,7 +99,7 @@ def test_the_board_is_what_the_rows_say() -> None:
     )
     assert (jpeg["shift"], jpeg["slowdown"], jpeg["srocc_to_undefended"]) == pytest.approx((2, 3, 1))
     assert board.loc["flip", "srocc_to_undefended"] == pytest.approx(-1)
-    none = board.loc["undefended"]
+    none: Any = board.loc["undefended"]
     zeros = ["gain_cut", "gain_cut_low", "gain_cut_high", "shift"]
     assert none[zeros].tolist() == [0, 0, 0, 0]
     assert (none["srocc_to_undefended"], none["slowdown"]) == pytest.approx((1, 1))

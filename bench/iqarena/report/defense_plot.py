@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -60,11 +61,11 @@ def trade_off(board: pd.DataFrame) -> Figure:
     return figure
 
 
-def numbered(board: pd.DataFrame) -> list[dict[str, object]]:
+def numbered(board: pd.DataFrame) -> list[dict[Any, Any]]:
     """The lines of the board with their number in the figure; what is undefended has none, and is drawn first."""
     plain = board["defense"] == ""
     defended = board[~plain].to_dict("records")
-    return [{"number": "", **r} for r in board[plain].to_dict("records")] + [  # pyright: ignore[reportReturnType]
+    return [{"number": "", **r} for r in board[plain].to_dict("records")] + [
         {"number": str(k), **r} for k, r in enumerate(defended, start=1)
     ]
 
@@ -101,7 +102,7 @@ def _panel(axes: Axes, board: pd.DataFrame, column: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _kind(record: dict[object, object]) -> str:
+def _kind(record: Mapping[Any, Any]) -> str:
     if not record["defense"]:
         return "undefended"
     return "random" if record["random"] else "hardened weights" if record["trained"] else "purification"

@@ -96,7 +96,7 @@ def _clean(pairs: Pairs, target: str, scorer: str) -> dict[str, Value]:
     """What the defense does to pictures that nobody has attacked, and to the time of a score."""
     rows = pairs.rows[pairs.rows["ok"] & pairs.rows["target"].isin([target, scorer])]
     means = rows.groupby(["unit", "target"])[["score_clean", "score_seconds", "mos"]].mean()
-    by_picture = means.unstack().dropna(axis=1, how="all").dropna()
+    by_picture = pd.DataFrame(means.unstack()).dropna(axis="columns", how="all").dropna()
     if by_picture.empty or not {("score_clean", target), ("score_clean", scorer)} <= set(by_picture):
         return {}
     before, after = (by_picture["score_clean", name].to_numpy() for name in (scorer, target))
@@ -133,7 +133,7 @@ def _board(measured: Sequence[Measured]) -> pd.DataFrame:
         names = {name: mine[0].names[name] for name in ("defense", "label", "random", "trained")}
         names |= {"n_scorers": len(mine), "scorers": ", ".join(m.names["scorer"] for m in mine)}
         for name in ("training_seconds", "gain_noise", *(f"gain_{one}" for one in RELATIONS)):
-            names[name] = float(pd.Series([m.names[name] for m in mine], dtype=float).mean())
+            names[name] = float(pd.Series([float(m.names[name]) for m in mine]).mean())
         flagged = sorted({sign for m in mine for sign, _ in m.signs})
         records.append(names | _columns({"gain_cut": cut} | values if cut else values) | {"masking": ";".join(flagged)})
         cuts.append(cut)

@@ -90,7 +90,7 @@ def _budget_not_stronger(table: pd.DataFrame) -> Iterator[Sign]:
 
 def strongest(table: pd.DataFrame) -> pd.Series:
     """The line with the largest mean gain; the first of equals."""
-    return table.loc[table["gain_mean"].idxmax()]
+    return table.nlargest(1, "gain_mean").iloc[0]
 
 
 def said(pair: pd.Series) -> str:
