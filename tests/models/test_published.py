@@ -145,6 +145,7 @@ def test_linearityiqa_applies_the_checkpoint_s_line(tmp_path: Path, monkeypatch:
     x = torch.rand(2, 3, 80, 70)
     with torch.no_grad():
         torch.testing.assert_close(net(x), 10 * net.ratings(resized(x))[:, 2] + 60)
+        assert isinstance(net.features, nn.Sequential)
         tap = net.features[:-1](
             (resized(x) - torch.tensor(linearityiqa.MEAN).view(3, 1, 1)) / torch.tensor(linearityiqa.STD).view(3, 1, 1)
         )
