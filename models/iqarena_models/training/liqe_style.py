@@ -42,7 +42,7 @@ def train_liqe_style(
     course = Course(
         net, "backbone.", crop_and_mirror(SIDE), net, net, ranked_levels,
         epochs=16, batch=16, rate=rate, trunk_rate=0.1,
-        options={"trunk": backbone, "starts_from": weights or ("random" if from_scratch else "ImageNet-1k (timm)")},
+        options={"trunk": backbone, "starts_from": weights or ("random" if from_scratch else "ImageNet-1k")},
     )  # fmt: skip
     log = finetune(course, pictures, out, seed=seed, epochs=epochs, device=device, say=say)
     spec = f"{name}(weights={name}.pth, backbone={backbone})"

@@ -65,7 +65,7 @@ def train_pyiqa(
     net = build_metric(metric, paths, crops, backbone, imagenet=not (weights or from_scratch))
     if name == "dbcnn":
         net.requires_grad_(True)  # pyiqa freezes all but the last layer
-    starts_from = weights or ("random" if from_scratch else "ImageNet-1k (timm)")
+    starts_from = weights or ("random" if from_scratch else "ImageNet-1k")
     if name == "dbcnn" and not (weights or from_scratch):
         starts_from += _fill_scnn(net, say)
 
