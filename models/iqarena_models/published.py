@@ -91,13 +91,14 @@ class PyiqaModel(Published):
     def facts(self) -> dict[str, Any]:
         return super().facts | {"pyiqa_version": pyiqa_version(), "code_licence": "PolyForm Noncommercial 1.0.0"}
 
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        _expect_weights(self, self.backbone)
+        return super().files
+
     def build(self, paths: Mapping[str, Path]) -> nn.Module:
         from iqarena_models.pyiqa_adapter import build_metric
 
-        if self.backbone and self.weights is None:
-            raise SpecError(
-                f"{self.name}: expected weights of a scorer with backbone={self.backbone}; see: iqarena train"
-            )
         return build_metric(self.metric, paths, self.crops, self.backbone)
 
 
@@ -123,6 +124,11 @@ class LinearityIQA(Published):
     )
     backbone: str | None = None
 
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        _expect_weights(self, self.backbone)
+        return super().files
+
     def build(self, paths: Mapping[str, Path]) -> nn.Module:
         from iqarena_models.linearityiqa import load_checkpoint
 
@@ -145,6 +151,13 @@ class LiqeStyle(Published):
         (path,) = paths.values()
         tensors = read_tensors(path)
         return filled(lambda: Network(self.backbone), tensors.get("params", tensors), path)
+
+
+def _expect_weights(model: Published, backbone: str | None) -> None:
+    if backbone and model.weights is None:
+        raise SpecError(
+            f"{model.name}: expected weights trained with backbone={backbone}, found none; see: iqarena train"
+        )
 
 
 @cache

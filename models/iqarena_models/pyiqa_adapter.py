@@ -26,6 +26,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import torch
+from scipy.io import whosmat
 from torch import Tensor, nn
 
 from iqarena.api import IqarenaError, SpecError, WeightsError
@@ -135,6 +136,11 @@ class _Files:
         path = self.find(url)
         if path is None:
             raise WeightsError(f"expected only files of the catalogue, pyiqa asks for {url}; add it to catalog.toml")
+        if path.suffix == ".mat":  # pyiqa would read it without a word about what is wrong
+            try:
+                whosmat(path)
+            except Exception as error:  # the reader raises nearly anything for damaged bytes
+                raise WeightsError(f"{path}: expected a MATLAB file: {error}; get the file again") from None
         return str(path)
 
     def fill(self, net: nn.Module, url: str, strict: bool = True, weight_keys: str | None = None) -> None:

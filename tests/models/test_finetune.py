@@ -163,6 +163,11 @@ def test_what_cannot_be_trained_is_one_line(folder: Path) -> None:
     }.items():
         with pytest.raises(SpecError, match=message):
             LiqeStyle(name)
+    for name in ("hyperiqa", "linearityiqa"):
+        with pytest.raises(
+            SpecError, match=f"{name}: expected weights trained with backbone=resnet18, found none; see"
+        ):
+            _ = build_model(f"{name}(backbone=resnet18)").weights_sha256
     data = ["--data", str(folder / "data"), "--out", str(folder / "out"), "--epochs", "1"]
     for arguments, message in {
         (

@@ -16,6 +16,7 @@ import torch
 from randomweights import write_files
 
 from iqarena import weights
+from iqarena.api import WeightsError
 from iqarena.registry import build_model
 from iqarena.scorer import Scorer
 from iqarena.testing import check_model, pictures
@@ -76,6 +77,14 @@ def test_crops_of_a_picture_depend_on_its_size_alone(folder: Path) -> None:
     net(torch.cat([x, x + 0.1]))
     torch.testing.assert_close(seen[1][:4], seen[0])
     torch.testing.assert_close(seen[1][4:], seen[0] + 0.1)
+
+
+@pytest.mark.parametrize("name", ["niqe", "ilniqe", "nrqm"])
+def test_a_matlab_file_that_is_none_is_one_line(name: str, folder: Path) -> None:
+    for file in catalog()[name].files:
+        (folder / file).write_bytes(b"<html>your proxy has a word with you</html>")
+    with pytest.raises(WeightsError, match=r"\.mat: expected a MATLAB file: .*; get the file again"):
+        build_model(name).load()
 
 
 @pytest.mark.skipif(

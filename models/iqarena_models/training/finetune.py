@@ -132,7 +132,8 @@ def leave(
 ) -> dict[str, Any]:  # fmt: skip
     """Store ``<name>.pth``, its facts and its card in ``out``; returns the facts."""
     path = out / f"{name}.pth"
-    torch.save(checkpoint, path)
+    with path.open("wb") as stream:
+        torch.save(checkpoint, stream)
     last = log[-1]
     facts = {
         "name": name, **course.options, "rate": course.rate, "epochs": len(log), "seed": seed,
