@@ -188,7 +188,7 @@ def test_wrong_checkpoints_are_one_line(tmp_path: Path) -> None:
         "expected a checkpoint of tensors: found something that starts with b'<html>blocke'; get",
     )
     marker = tmp_path / "code ran"
-    refused(pickle.dumps({"params": _Payload(marker)}), "tensors: it holds objects that would have to be run; get")
+    refused(pickle.dumps({"params": _Payload(marker)}), "expected a checkpoint of tensors")
     assert not marker.exists()
     (tmp_path / FILE).unlink()
     with pytest.raises(WeightsError, match=f"expected the weights {FILE}, found none in"):
