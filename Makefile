@@ -11,16 +11,21 @@ setup: .venv/ready  ## virtual environment in .venv with pinned packages; quick 
 	$(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,torchattacks]'
 	@touch $@
 
+# pyiqa asks for many large packages; its architectures import these alone (12 MB to download)
+.venv/pyiqa: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps pyiqa openai-clip einops facexlib ftfy regex setuptools wcwidth
+	@touch $@
+
 bench: setup     ## the main job: the pocket suite, about five minutes on two cores
 	$(BIN)/iqarena run pocket
 
 ablation: setup  ## the four ablation suites, one after the other
 	for suite in filters sigma_samples sources budget_steps; do $(BIN)/iqarena run ablation_$$suite || exit; done
 
-test: setup      ## all tests but the slow ones
+test: .venv/pyiqa  ## all tests but the slow ones
 	$(BIN)/python -m pytest
 
-slow: setup      ## the slow tests
+slow: .venv/pyiqa  ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
 check: setup     ## style, types, import directions

@@ -57,7 +57,7 @@ def _small_clip(layers: int | tuple[int, ...], width: int, patch: int | None = N
     from pyiqa.archs.clip_model import CLIP  # pyright: ignore[reportMissingImports]
 
     text = {"context_length": 77, "vocab_size": 49408, "transformer_width": 64, "transformer_heads": 1}
-    return CLIP(64, 224, layers, width, patch, transformer_layers=1, **text).state_dict()
+    return CLIP(64, 224, layers, width, patch, transformer_layers=1, **text).state_dict()  # pyright: ignore[reportArgumentType]
 
 
 def _lively(net: nn.Module) -> nn.Module:

@@ -4,9 +4,10 @@ Convolution libraries pick their algorithm by batch size, and another algorithm 
 always evaluated in micro-batches of one fixed size: single pictures on the CPU (which is as fast there), padded
 batches of ``CUDA_BATCH`` on a GPU.
 
-When a device's memory runs out, all other scorers leave it, and come back when they are asked. When that is not
-enough, the micro-batch is halved for good. Neither changes what is computed for a picture (a GPU's algorithm for
-smaller batches may round the last digits differently).
+When a device's memory runs out, all other scorers leave it, and from then on it holds one at a time: a scorer comes
+back when it is asked, and the one before it leaves first. When that is not enough, the micro-batch is halved for good.
+None of this changes what is computed for a picture (a GPU's algorithm for smaller batches may round the last digits
+differently).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from iqarena.api import AttackError, ImageError, Model
 CUDA_BATCH = 16
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _on_device: WeakSet[Scorer] = WeakSet()
+_short: set[torch.device] = set()  # devices whose memory did not hold all scorers of this process
 _gpu_turn = threading.RLock()  # nobody may be sent away while it works
 
 T = TypeVar("T")
@@ -95,11 +97,15 @@ class Scorer:
             while True:
                 try:
                     if self not in _on_device:
+                        if self.device in _short:
+                            self._others_leave()
                         self._module.to(self.device)
                         _on_device.add(self)
                     return evaluate()
                 except torch.cuda.OutOfMemoryError:
-                    if not self._others_leave():
+                    if self._others_leave():
+                        _short.add(self.device)
+                    else:
                         self._halve()
 
     def _others_leave(self) -> bool:

@@ -81,9 +81,9 @@ def obtain(file: WeightFile, *, progress: bool = True) -> Path:
 
         return download(file.url, store() / file.name, file.expected, progress=progress)
     searched = ", ".join(str(folder) for folder in places())
-    where = f"get it from {file.url or file.page}" if file.url or file.page else "it is a file of your own"
+    where = f"get it from {file.url or file.page} and" if file.url or file.page else "it is a file of your own:"
     raise WeightsError(
-        f"expected the weights {file.name}, found none in {searched}; {where} and put it into {store()},"
+        f"expected the weights {file.name}, found none in {searched}; {where} put it into {store()},"
         " or say where it is with --weights-dir"
     )
 

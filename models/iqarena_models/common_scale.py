@@ -45,8 +45,16 @@ def read_checkpoint(path: Path) -> Any:
     try:
         return serialization.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise WeightsError(f"{path}: expected a checkpoint of tensors: {reason}; get the file again") from None
+        raise WeightsError(
+            f"{path}: expected a checkpoint of tensors: {_reason(path, error)}; get the file again"
+        ) from None
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if "GLOBAL" in str(error):
+        return "it holds objects that would have to be run"
+    head = path.read_bytes()[:12]
+    return f"found something that starts with {head!r}" if head[:2] != b"PK" else " ".join(str(error).split())[:120]
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

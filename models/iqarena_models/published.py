@@ -74,9 +74,11 @@ class Published(Model):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PyiqaModel(Published):
-    """A metric of pyiqa. ``crops`` is another number of views per picture than pyiqa's own."""
+    """A metric of pyiqa. ``crops`` is another number of views per picture than pyiqa's own; ``backbone`` the timm
+    network in the place of its trunk, for ``weights`` that were trained so."""
 
     crops: int | None = None
+    backbone: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,10 +91,15 @@ class PyiqaModel(Published):
     def facts(self) -> dict[str, Any]:
         return super().facts | {"pyiqa_version": pyiqa_version(), "code_licence": "PolyForm Noncommercial 1.0.0"}
 
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        _expect_weights(self, self.backbone)
+        return super().files
+
     def build(self, paths: Mapping[str, Path]) -> nn.Module:
         from iqarena_models.pyiqa_adapter import build_metric
 
-        return build_metric(self.metric, paths, self.crops)
+        return build_metric(self.metric, paths, self.crops, self.backbone)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -109,18 +116,48 @@ class OwnModel(Published):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class LinearityIQA(Published):
-    """LinearityIQA; ``trunk`` is the torchvision network that its checkpoint holds."""
+    """LinearityIQA; its checkpoint holds the torchvision network ``trunk``, or the timm network ``backbone``."""
 
     name = "linearityiqa"
     trunk: Literal["resnext101_32x8d", "resnext50_32x4d", "resnet101", "resnet50", "resnet34", "resnet18"] = (
         "resnext101_32x8d"
     )
+    backbone: str | None = None
+
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        _expect_weights(self, self.backbone)
+        return super().files
 
     def build(self, paths: Mapping[str, Path]) -> nn.Module:
         from iqarena_models.linearityiqa import load_checkpoint
 
         (path,) = paths.values()
-        return load_checkpoint(path, self.trunk)
+        return load_checkpoint(path, self.trunk, self.backbone)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LiqeStyle(Published):
+    """LIQE's five levels without CLIP; ``backbone`` is the timm network that its checkpoint holds."""
+
+    name = "liqe_style"
+    min_size = 32
+    backbone: str = "resnet50"
+
+    def build(self, paths: Mapping[str, Path]) -> nn.Module:
+        from iqarena_models.common_scale import filled, read_tensors
+        from iqarena_models.liqe_style import LiqeStyle as Network
+
+        (path,) = paths.values()
+        tensors = read_tensors(path)
+        return filled(lambda: Network(self.backbone), tensors.get("params", tensors), path)
+
+
+def _expect_weights(model: Published, backbone: str | None) -> None:
+    if backbone and model.weights is None:
+        raise SpecError(
+            f"{model.name}: expected weights trained with backbone={backbone}, found none; see: iqarena train"
+        )
 
 
 @cache

@@ -26,13 +26,19 @@ from typing import Any
 from urllib.parse import unquote
 
 import torch
+from scipy.io import whosmat
 from torch import Tensor, nn
 
-from iqarena.api import IqarenaError, WeightsError
+from iqarena.api import IqarenaError, SpecError, WeightsError
+from iqarena_models.backbone import Backbone
 from iqarena_models.catalog import Metric, pyiqa_version
 from iqarena_models.common_scale import fill, read_checkpoint, read_tensors
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "vgg16")
+TRUNKS: dict[str, tuple[str, dict[int, int]]] = {  # architecture → its trunk, and what the head expects of it
+    "hypernet_arch": ("base_model", {4: 256, 8: 512, 16: 1024, 32: 2048}),
+    "dbcnn_arch": ("features1", {16: 512}),
+}
 _building = threading.Lock()
 
 
@@ -54,12 +60,32 @@ class PerImage(nn.Module):
         return scores.reshape(len(x))
 
 
-def build_metric(metric: Metric, paths: Mapping[str, Path], crops: int | None = None) -> PerImage:
+class _Features(Backbone):
+    """A :class:`Backbone` that answers as the trunk it stands in for: DBCNN's gives its last features alone, HyperIQA's
+    list begins with some at half the size, which nobody looks at."""
+
+    def forward(self, z: Tensor) -> Any:
+        found = super().forward(z)
+        return found[0] if len(found) == 1 else [z, *found]
+
+
+def build_metric(
+    metric: Metric,
+    paths: Mapping[str, Path],
+    crops: int | None = None,
+    backbone: str | None = None,
+    *,
+    imagenet: bool = False,
+) -> PerImage:
     """The architecture of ``metric`` filled from ``paths`` (catalogue name → checked file), on the CPU.
 
-    Raises :class:`IqarenaError` when pyiqa is not installed and :class:`WeightsError` for a wrong checkpoint.
+    Without a path its parameters are random. ``backbone`` puts a timm network in the place of its trunk, with
+    ``imagenet`` weights or random ones. Raises :class:`IqarenaError` when pyiqa is not installed, :class:`SpecError`
+    when the backbone does not fit and :class:`WeightsError` for a wrong checkpoint.
     """
-    files = _Files(paths)
+    if backbone and metric.arch not in TRUNKS:
+        raise SpecError(f"{metric.name}: expected no backbone, its trunk is part of the architecture; found {backbone}")
+    files = _Files({} if backbone else paths)
     with _building, _quiet():
         module, configs = _pyiqa(metric.arch)
         options = dict(configs[metric.name]["metric_opts"])
@@ -68,6 +94,14 @@ def build_metric(metric: Metric, paths: Mapping[str, Path], crops: int | None = 
             options[metric.crops_option] = crops
         with torch.random.fork_rng(devices=[]), torch.no_grad(), _doors(files):
             net: nn.Module = architecture(**options)
+        if backbone:
+            place, expected = TRUNKS[metric.arch]
+            with torch.random.fork_rng(devices=[]):
+                setattr(net, place, _Features(backbone, expected, imagenet=imagenet))
+            for path in paths.values():
+                files.read |= paths.keys()
+                tensors = read_tensors(path)
+                fill(net, tensors.get("params", tensors), path)
     if unread := paths.keys() - files.read:
         raise WeightsError(
             f"{metric.name}: expected pyiqa {pyiqa_version()}, the one here never asked for {', '.join(sorted(unread))}"
@@ -102,6 +136,11 @@ class _Files:
         path = self.find(url)
         if path is None:
             raise WeightsError(f"expected only files of the catalogue, pyiqa asks for {url}; add it to catalog.toml")
+        if path.suffix == ".mat":  # pyiqa would read it without a word about what is wrong
+            try:
+                whosmat(path)
+            except Exception as error:  # the reader raises nearly anything for damaged bytes
+                raise WeightsError(f"{path}: expected a MATLAB file: {error}; get the file again") from None
         return str(path)
 
     def fill(self, net: nn.Module, url: str, strict: bool = True, weight_keys: str | None = None) -> None:

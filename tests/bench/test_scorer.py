@@ -185,6 +185,7 @@ class Large(Model):
 def hungry(monkeypatch: pytest.MonkeyPatch) -> Scorer:
     monkeypatch.setattr(Hungry, "asked", [])
     monkeypatch.setattr(scorer_module, "_on_device", WeakSet())  # nobody else's
+    monkeypatch.setattr(scorer_module, "_short", set())
     scorer = Scorer(Large())
     scorer._chunk = 4
     return scorer
@@ -214,7 +215,32 @@ def test_when_one_picture_does_not_fit_the_error_says_what_helps(
         hungry.score(X)
 
 
+def test_when_memory_is_short_one_scorer_at_a_time_is_on_the_device(
+    hungry: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source and its target take turns, and only the first turn is one that fails."""
+    source, forward, failures = Scorer(Linear()), Hungry.forward, []
+    expected = source.score(X), hungry.score(X)
+    assert set(scorer_module._on_device) == {source, hungry}, "as long as there is room, both stay"
+
+    def crowded(module: Hungry, x: Tensor) -> Tensor:
+        if len(scorer_module._on_device) > 1:
+            failures.append(len(x))
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return forward(module, x)
+
+    monkeypatch.setattr(Hungry, "forward", crowded)
+    for _ in range(3):
+        assert torch.equal(hungry.score(X), expected[1])
+        assert set(scorer_module._on_device) == {hungry}
+        assert torch.equal(source.score(X), expected[0])
+        assert set(scorer_module._on_device) == {source}
+    assert failures == [4]
+    assert hungry._chunk == 4
+
+
 def test_other_scorers_leave_the_device_before_batches_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorer_module, "_short", set())
     moves: list[tuple[str, str]] = []
     to = nn.Module.to
 
@@ -240,4 +266,4 @@ def test_other_scorers_leave_the_device_before_batches_shrink(monkeypatch: pytes
     assert ("LinearNet", "cpu") in moves
     moves.clear()
     first.score(X)
-    assert moves == [("LinearNet", "cpu")], "it comes back when it is asked"
+    assert moves == [("Hungry", "cpu"), ("LinearNet", "cpu")], "it comes back when it is asked, and the other leaves"

@@ -22,6 +22,7 @@ from iqarena_models import linearityiqa, published
 from iqarena_models.cnniqa_live import PatchCnniqa, normalised
 from iqarena_models.common_scale import CommonScale
 from iqarena_models.linearityiqa import LinearityNet, load_checkpoint, resized
+from iqarena_models.liqe_style import LiqeStyle
 from iqarena_models.scnn import LEVELS, Scnn
 from iqarena_models.training import linearityiqa as training
 
@@ -96,11 +97,18 @@ def test_scnn_has_the_authors_layout_and_its_levels() -> None:
     assert state["classifier.weight"].shape == (39, 256)
 
 
-@pytest.mark.parametrize(("name", "network"), [("cnniqa_live", PatchCnniqa), ("scnn", Scnn)])
-def test_random_weights_conform(name: str, network: Callable[[], nn.Module], folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("spec", "network"),
+    [
+        ("cnniqa_live", PatchCnniqa),
+        ("scnn", Scnn),
+        ("liqe_style(backbone=test_resnet)", lambda: LiqeStyle("test_resnet")),
+    ],
+)
+def test_random_weights_conform(spec: str, network: Callable[[], nn.Module], folder: Path) -> None:
     """Random parameters: only the path and the mathematics are tested."""
     torch.manual_seed(0)
-    model = build_model(name)
+    model = build_model(spec)
     torch.save(network().state_dict(), folder / model.files[0].name)
     for what, check in check_model(model):
         try:
@@ -145,6 +153,7 @@ def test_linearityiqa_applies_the_checkpoint_s_line(tmp_path: Path, monkeypatch:
     x = torch.rand(2, 3, 80, 70)
     with torch.no_grad():
         torch.testing.assert_close(net(x), 10 * net.ratings(resized(x))[:, 2] + 60)
+        assert isinstance(net.features, nn.Sequential)
         tap = net.features[:-1](
             (resized(x) - torch.tensor(linearityiqa.MEAN).view(3, 1, 1)) / torch.tensor(linearityiqa.STD).view(3, 1, 1)
         )

@@ -16,6 +16,7 @@ import torch
 from randomweights import write_files
 
 from iqarena import weights
+from iqarena.api import WeightsError
 from iqarena.registry import build_model
 from iqarena.scorer import Scorer
 from iqarena.testing import check_model, pictures
@@ -26,11 +27,11 @@ pytestmark = [
     pytest.mark.skipif(find_spec("pyiqa") is None, reason="pyiqa is not installed (pip install iqarena[pyiqa])"),
     pytest.mark.filterwarnings("ignore"),  # of the packages that pyiqa imports
 ]
-FAST = ["cnniqa", "dbcnn", "hyperiqa(crops=1)", "liqe", "liqe_mix(crops=2)", "wadiqam_nr", "qualiclip", "clipiqa"]
+FAST = ["cnniqa", "dbcnn", "hyperiqa(crops=1)", "liqe"]
 SLOW = [
-    "arniqa", "clipiqa+", "clipiqa+_rn50_512", "clipiqa+_vitL14_512", "maniqa(crops=1)", "metaiqa", "musiq",
-    "musiq-ava", "nima-vgg16-ava", "paq2piq", "qualiclip+", "topiq_nr", "topiq_iaa_res50", "tres(crops=1)", "unique",
-    "uranker",
+    "arniqa", "clipiqa", "clipiqa+", "clipiqa+_rn50_512", "clipiqa+_vitL14_512", "liqe_mix(crops=2)", "maniqa(crops=1)",
+    "metaiqa", "musiq", "musiq-ava", "nima-vgg16-ava", "paq2piq", "qualiclip", "qualiclip+", "topiq_nr",
+    "topiq_iaa_res50", "tres(crops=1)", "unique", "uranker", "wadiqam_nr",
 ]  # fmt: skip
 
 
@@ -76,6 +77,14 @@ def test_crops_of_a_picture_depend_on_its_size_alone(folder: Path) -> None:
     net(torch.cat([x, x + 0.1]))
     torch.testing.assert_close(seen[1][:4], seen[0])
     torch.testing.assert_close(seen[1][4:], seen[0] + 0.1)
+
+
+@pytest.mark.parametrize("name", ["niqe", "ilniqe", "nrqm"])
+def test_a_matlab_file_that_is_none_is_one_line(name: str, folder: Path) -> None:
+    for file in catalog()[name].files:
+        (folder / file).write_bytes(b"<html>your proxy has a word with you</html>")
+    with pytest.raises(WeightsError, match=r"\.mat: expected a MATLAB file: .*; get the file again"):
+        build_model(name).load()
 
 
 @pytest.mark.skipif(

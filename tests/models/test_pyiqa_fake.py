@@ -183,7 +183,10 @@ def test_wrong_checkpoints_are_one_line(tmp_path: Path) -> None:
     good = (tmp_path / FILE).read_bytes()
     refused({"params": {"conv.weight": torch.zeros(1)}}, "expected the parameters of Surprising, found another")
     refused(good[: len(good) // 2], f"{FILE}: expected a checkpoint of tensors: .*; get the file again")
-    refused(b"<html>blocked</html>", "expected a checkpoint of tensors")
+    refused(
+        b"<html>blocked</html>",
+        "expected a checkpoint of tensors: found something that starts with b'<html>blocke'; get",
+    )
     marker = tmp_path / "code ran"
     refused(pickle.dumps({"params": _Payload(marker)}), "expected a checkpoint of tensors")
     assert not marker.exists()

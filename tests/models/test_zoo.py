@@ -74,7 +74,7 @@ def test_a_folded_scorer_scores_as_the_unfolded_one() -> None:
 @pytest.mark.parametrize("variant", ["lite0", "lite1"])
 def test_the_folded_trunk_is_timm_s_model_with_the_pretrained_weights(variant: str) -> None:
     reference = create_model(f"tf_efficientnet_{variant}", pretrained=False, num_classes=0).eval()
-    trunk._load_imagenet(reference, variant)
+    trunk.load_imagenet(reference, variant)
     stem, tail = trunk.build_trunk(variant, imagenet=True)
     x = torch.rand(1, 3, 96, 128)
     with torch.no_grad():

