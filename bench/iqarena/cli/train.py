@@ -66,9 +66,7 @@ def train(
     chosen |= {"from_scratch": True} if from_scratch else {}
     if unknown := chosen.keys() - inspect.signature(made).parameters.keys():
         raise IqarenaError(f"training of {model.name} expects no {', '.join(sorted(unknown))}; leave it out")
-    facts = made(
-        model.name, data, out or Path("results") / "training" / model.name, **common, **chosen
-    )
+    facts = made(model.name, data, out or Path("results") / "training" / model.name, **common, **chosen)
     measured = ", ".join(f"{what.upper()} {facts[f'validation_{what}']}" for what in ("srocc", "plcc"))
     click.echo(f"{model.name}: validation {measured}, sha256 {facts['sha256'][:12]}…")
 

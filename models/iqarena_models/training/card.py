@@ -38,13 +38,13 @@ def publish_hardened(
 
 
 def _card(facts: dict[str, Any]) -> str:
-    before, after = facts["before"], facts["after"]
+    before, after, n = facts["before"], facts["after"], facts["gradient_pictures"]
     packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
     return f"""# Card: `{facts["scorer"]}` hardened by `{facts["defense"]}`
 
 | | before | after |
 |---|---|---|
-| mean ‖∇f‖₁, {facts["gradient_pictures"]} validation pictures | {before["gradient_l1"]:.1f} | {after["gradient_l1"]:.1f} |
+| mean ‖∇f‖₁, first {n} validation pictures | {before["gradient_l1"]:.1f} | {after["gradient_l1"]:.1f} |
 | SROCC, clean validation pictures | {before["srocc"]:.4f} | {after["srocc"]:.4f} |
 | PLCC, clean validation pictures | {before["plcc"]:.4f} | {after["plcc"]:.4f} |
 
