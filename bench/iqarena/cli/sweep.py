@@ -15,7 +15,7 @@ from iqarena.cli.run import checked_device
 from iqarena.errors import IqarenaError
 
 GRID = (
-    *(f"gradient_norm(weight={weight})" for weight in ("1e-4", "1e-3", "1e-2")),
+    *(f"gradient_norm(weight={weight})" for weight in ("1e-6", "1e-5", "1e-4", "1e-3")),
     *(f"gradient_norm(h={h})" for h in ("1e-3", "1e-1")),
 )
 ATTACKS = ("fgsm", "pgd", "sega")

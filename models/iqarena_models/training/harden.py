@@ -11,7 +11,6 @@ smaller than what bfloat16 rounds away.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from iqarena_models.training.crops import crops, whole
 from iqarena_models.training.data import read_table, to_hundred
 from iqarena_models.training.loop import CHECKPOINT, resume_state, save_state
 
-EPOCHS, BATCH, CROP, RATE, DECAY = 3, 16, 256, 1e-4, 5e-4
+EPOCHS, BATCH, CROP, RATE, DECAY = 3, 16, 256, 2e-4, 5e-4
 PATIENCE, MEASURED = 2, 64
 
 
@@ -60,9 +59,14 @@ def harden(
     mos = torch.from_numpy(to_hundred(table["mos"].to_numpy(np.float32))).to(device)
     paths = [data / "images" / name for name in table["image"]]
     train, val = (np.flatnonzero(table["split"] == split) for split in ("train", "val"))
-    check = _Validation([paths[row] for row in val], mos[val].cpu().double().numpy(), device)
+    layout = torch.channels_last if model.channels_last else torch.contiguous_format
+    check = _Validation([paths[row] for row in val], mos[val].cpu().double().numpy(), device, layout)
+
+    def untouched() -> nn.Module:
+        return model.load().eval().to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
+
     torch.manual_seed(seed)
-    module = model.load().eval().to(device)
+    module, best = untouched(), untouched()  # a copy would not do: some scorers hold a lock
     trained = _trainable(module, model)
     untrained = {key: value.detach().cpu().clone() for key, value in trained.items()}
     before = {"gradient_l1": check.gradient_l1(module), **check.agreement(module)}
@@ -70,7 +74,6 @@ def harden(
     steps = max(1, len(train) // BATCH)
     optimizer = torch.optim.Adam(trained.values(), lr=rate, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / (total * steps))
-    best = copy.deepcopy(module)
     state = {"module": module, "best": best, "optimizer": optimizer, "schedule": schedule}
     run = f"{digest} {defense.training} {model!r} {model.weights_sha256} {rate} {crop}"
     out.mkdir(parents=True, exist_ok=True)
@@ -85,7 +88,7 @@ def harden(
         losses = []
         pictures = crops(paths, batches, crop, (seed, epoch))
         for rows, x in zip(batches, tqdm(pictures, f"epoch {epoch + 1}/{total}", steps, leave=False), strict=True):
-            loss = defense.loss(module, x.to(device), mos[rows])
+            loss = defense.loss(module, x.to(device, memory_format=layout), mos[rows])
             optimizer.zero_grad()
             loss.backward(inputs=list(trained.values()))
             optimizer.step()
@@ -129,8 +132,9 @@ class _Validation:
     paths: list[Path]
     mos: np.ndarray  # float64, 0–100
     device: str
+    layout: torch.memory_format
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def agreement(self, module: nn.Module) -> dict[str, float]:
         scores = np.array([float(module(x)) for x in self._shown(self.paths, "validation")])
         found = agreement(scores, self.mos)
@@ -141,7 +145,7 @@ class _Validation:
         return float(np.mean([float(gradient_l1(module, x)) for x in self._shown(self.paths[:MEASURED], "gradients")]))
 
     def _shown(self, paths: list[Path], what: str) -> Iterator[Tensor]:
-        return (x.to(self.device) for x in tqdm(whole(paths), what, len(paths), leave=False))
+        return (x.to(self.device, memory_format=self.layout) for x in tqdm(whole(paths), what, len(paths), leave=False))
 
 
 def _trainable(module: nn.Module, model: Model) -> dict[str, nn.Parameter]:
