@@ -18,10 +18,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from iqarena.api import ImageError, SpecError, WeightsError
+from iqarena.api import ImageError, ImageItem, SpecError, WeightsError
+from iqarena.cli import entry
+from iqarena.imagesets.pocket import PocketImages
 from iqarena.metrics.distortion import distortion
 from iqarena.registry import build_model
 from iqarena.testing.toys import Curved, CurvedNet, Linear, LinearNet
+from iqarena_models import linearityiqa
 from iqarena_models.defenses import hardened
 from iqarena_models.defenses.adversarial import Adversarial, ssim
 from iqarena_models.defenses.gradient_norm import DEVIATION, GradientNorm, gradient_l1, score_and_steepness
@@ -259,3 +262,66 @@ def test_shipped_weights_are_flatter_than_the_scorers_own(name: str) -> None:
     assert facts["sha256"] == model.weights_sha256
     assert facts["base_sha256"] == base.weights_sha256
     assert facts["after"]["gradient_l1"] < facts["before"]["gradient_l1"]
+
+
+def test_a_published_scorer_is_hardened_like_any(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random parameters: only the path is tested."""
+    monkeypatch.setattr(linearityiqa, "SIZE", (14, 20))
+    monkeypatch.setenv("IQARENA_WEIGHTS_DIR", str(tmp_path))
+    torch.manual_seed(0)
+    net = linearityiqa.LinearityNet("resnet18")
+    torch.save({"model": net.state_dict(), "k": [10.0, 3.0], "b": [60.0, 1.0]}, tmp_path / "mine.pth")
+    model = build_model("linearityiqa(trunk=resnet18, weights=mine.pth)")
+    facts = harden(GradientNorm(), model, data, tmp_path, epochs=1, limit=16, crop=32)
+    defended = build_model(f"gradient_norm(weights={facts['file']})|{model!r}")
+    assert facts["base_sha256"] == model.weights_sha256 != defended.weights_sha256
+    before, after = model.load().state_dict(), defended.load().state_dict()
+    changed = {key for key, value in before.items() if not torch.equal(value, after[key])}
+    assert changed
+    assert not {key for key in changed if "running" in key}, "batch statistics are frozen"
+
+
+def test_the_command_trains_and_says_what_came_of_it(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "toy_curved", "--data", str(data), "--epochs", "1", "--crop", "32", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as done:
+        entry([*command, "--defense", "gradient_norm(weight=1e-3, h=1e-2)", "--device", "cpu"])
+    assert not done.value.code
+    assert "gradient_norm-toy_curved.safetensors: mean gradient norm" in capsys.readouterr().out
+    for wrong, message in {
+        "jpeg": "no training for 'jpeg'",
+        "gradient_norm(weight=-1)": "expected weight ≥ 0",
+        "gradient_nrom": "nearest: 'gradient_norm'",
+    }.items():
+        with pytest.raises(SystemExit):
+            entry([*command, "--defense", wrong])
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        entry(["train", "cnn", "--data", str(data), "--crop", "32"])
+    assert "--crop goes with --defense" in capsys.readouterr().err
+
+
+def test_the_sweep_measures_every_combination_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.modules["iqarena.cli.sweep"], "POCKET", ("cnn",))
+    monkeypatch.setattr(PocketImages, "items", lambda _: [ImageItem(id="china", cluster="china")])
+    out = tmp_path / "sweep"
+    command = ["sweep", "toy_curved", "--data", str(data), "--limit", "16", "--crop", "32", "--out", str(out)]
+    command += ["--defense", "gradient_norm(weight=1e-2)", "--defense", "gradient_norm(weight=1e-2, h=0.1)"]
+    for _ in range(2):
+        with pytest.raises(SystemExit) as done:
+            entry([*command, "--device", "cpu"])
+        assert not done.value.code
+    said = capsys.readouterr().out
+    assert said.count("gradient_norm(weight=0.01, h=0.1)|toy_curved\n") == 1  # the second time nothing is trained
+    rows = pd.read_csv(out / "sweep.csv")
+    assert rows["defense"].tolist() == ["none", "gradient_norm(weight=0.01)", "gradient_norm(weight=0.01, h=0.1)"]
+    assert rows["change fgsm"].gt(0).all()
+    points = pd.read_csv(out / "theorem.csv")
+    assert points["model"].unique().tolist() == ["cnn", "gradient_norm|cnn"]
+    assert (
+        json.loads((out / "manifest.json").read_text())["models"]["cnn"]
+        == build_model("gradient_norm|cnn").weights_sha256
+    )

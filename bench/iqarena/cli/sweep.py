@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def sweep(
     """Train SCORERS on with every DEFENSE, shortly, and measure: gradient norm, clean SROCC, change under attacks.
 
     Beside it stands the check of the theorem, change against eps · gradient norm, on all pocket scorers as they are
-    shipped, without and with gradient_norm. Finished trainings are kept; tables and figures are written at the end.
+    shipped, without and with gradient_norm. What is measured is kept; tables and figures are written at the end.
     """
     import pandas as pd
 
@@ -49,34 +50,36 @@ def sweep(
     from iqarena.manifest import provenance
     from iqarena.registry import build, build_model, training_of
     from iqarena.report.flatness import write
-    from iqarena.spec import parse
+    from iqarena.spec import Number, parse
 
     if not data.is_dir():
         raise IqarenaError(f"--data: expected a folder with images/ and mos.csv, found no folder {data}")
     where, images = checked_device(device), build("imageset", "pocket")
     items = images.items()
+    options = {"seed": seed, "epochs": epochs, "limit": limit, "crop": crop, "device": where}
     rows: list[dict[str, Any]] = []
-    for name in scorers:
-        scorer = build_model(name)
-        for i, spec in enumerate(defenses):
-            defense = build("defense", spec)
-            made = training_of(defense.name)
+    for scorer in map(build_model, scorers):
+        measured = partial(flatness.attacked, images=images, items=items[:pictures], attacks=ATTACKS, device=where)
+        for i, defense in enumerate(build("defense", spec) for spec in defenses):
             folder = out / "training" / f"{scorer.name}-{i}"
-            click.echo(f"{defense.label}|{scorer.label}")
-            facts = made(
-                defense, scorer, data, folder, seed=seed, epochs=epochs, limit=limit, crop=crop, device=where,
-                say=lambda line: None,
-            )  # fmt: skip
-            hard = dataclasses.replace(defense, weights=str((folder / facts["file"]).resolve())).defend(scorer)
-            values = {key: value.value for key, value in parse(repr(defense)).single.kwargs if hasattr(value, "value")}
+            asked = [repr(defense), repr(scorer), scorer.weights_sha256, options, pictures]
+            kept = folder / "measured.json"
+            if not kept.exists() or (found := json.loads(kept.read_text(encoding="utf-8")))["asked"] != asked:
+                click.echo(f"{defense.label}|{scorer.label}")
+                facts = training_of(defense.name)(defense, scorer, data, folder, **options)
+                file = str((folder / facts["file"]).resolve())
+                hard = dataclasses.replace(defense, weights=file).defend(scorer)
+                found = {"asked": asked, "facts": facts, "hardened": measured(hard)}
+                found |= {"own": measured(scorer)} if i == 0 else {}
+                kept.write_text(json.dumps(found), encoding="utf-8")
+            facts = found["facts"]
             if i == 0:
-                measured = flatness.attacked(scorer, images, items[:pictures], ATTACKS, where)
-                clean = {key: facts["before"][key] for key in ("srocc", "plcc")}
-                rows.append({"scorer": scorer.label, "defense": "none", **clean, **measured})
-            clean = {key: facts["after"][key] for key in ("srocc", "plcc")}
-            measured = flatness.attacked(hard, images, items[:pictures], ATTACKS, where)
-            rows.append({"scorer": scorer.label, "defense": defense.label, **values, **clean, **measured})
-            rows[-1]["training_seconds"] = facts["training_seconds"]
+                rows.append({"scorer": scorer.label, "defense": "none", **_clean(facts["before"]), **found["own"]})
+            numbers = {
+                key: value.value for key, value in parse(repr(defense)).single.kwargs if isinstance(value, Number)
+            }
+            rows.append({"scorer": scorer.label, "defense": defense.label, **numbers, **_clean(facts["after"])})
+            rows[-1] |= found["hardened"] | {"training_seconds": facts["training_seconds"]}
     points = [
         record
         for name in POCKET
@@ -86,9 +89,18 @@ def sweep(
     pd.DataFrame(rows).to_csv(out / "sweep.csv", index=False, float_format="%.6g")
     pd.DataFrame(points).to_csv(out / "theorem.csv", index=False, float_format="%.6g")
     manifest = {
-        "command": shlex.join(["iqarena", *sys.argv[1:]]), "data": facts["data"], "seed": seed, "limit": limit,
-        "epochs": epochs, "crop": crop, "pictures": pictures, "attacks": ATTACKS, "eps": EPS, "device": where,
-        "models": {name: build_model(f"gradient_norm|{name}").weights_sha256 for name in POCKET}, **provenance(),
-    }  # fmt: skip
+        "command": shlex.join(["iqarena", *sys.argv[1:]]),
+        "data": facts["data"],
+        **options,
+        "pictures": pictures,
+        "attacks": ATTACKS,
+        "eps": EPS,
+        "models": {name: build_model(f"gradient_norm|{name}").weights_sha256 for name in POCKET},
+        **provenance(),
+    }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     click.echo(write(out))
+
+
+def _clean(measured: dict[str, float]) -> dict[str, float]:
+    return {key: measured[key] for key in ("srocc", "plcc")}
