@@ -139,6 +139,7 @@ def test_training_lowers_the_norm_and_loads_again(data: Path, tmp_path: Path, mo
     monkeypatch.setenv("IQARENA_WEIGHTS_DIR", str(tmp_path))
     model = GradientNorm(weight=1.0, weights=facts["file"]).defend(Curved())
     assert model.weights_sha256 == facts["sha256"]
+    assert model.facts == {"hardened": facts, "training_seconds": facts["training_seconds"]}
     net, x = model.load(), torch.rand(6, 3, 32, 32)
     assert gradient_l1(net, x).mean() < gradient_l1(CurvedNet(0), x).mean()
     for key, value in load_file(tmp_path / facts["file"]).items():

@@ -16,7 +16,7 @@ from iqarena.cli.run import checked_device
 from iqarena.errors import IqarenaError
 
 GRID = (
-    *(f"gradient_norm(weight={weight})" for weight in ("1e-6", "1e-5", "1e-4", "1e-3")),
+    *(f"gradient_norm(weight={weight})" for weight in ("1e-5", "1e-4", "1e-3")),
     *(f"gradient_norm(h={h})" for h in ("1e-3", "1e-1")),
 )
 ATTACKS = ("fgsm", "pgd", "sega")
@@ -29,10 +29,10 @@ EPS = ("1/2550", "1/255")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder with images/ and mos.csv.")
 @click.option("--defense", "defenses", multiple=True, default=GRID, help="What to train with [weights and steps].")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results/runs/gradient_norm_sweep"))
-@click.option("--limit", type=click.IntRange(16), default=640, show_default=True, help="Pictures of each split.")
-@click.option("--epochs", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--limit", type=click.IntRange(16), default=160, show_default=True, help="Pictures of each split.")
+@click.option("--epochs", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--crop", type=click.IntRange(16), default=256, show_default=True, help="Side of the random crops.")
-@click.option("--pictures", type=click.IntRange(1), default=12, show_default=True, help="Attacked, of the pocket set.")
+@click.option("--pictures", type=click.IntRange(1), default=8, show_default=True, help="Attacked, of the pocket set.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True)
 def sweep(

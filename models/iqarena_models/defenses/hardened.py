@@ -59,7 +59,8 @@ class HardenedModel(Defended):
     def facts(self) -> dict[str, Any]:
         card = self._path.with_suffix(".json")
         found = _facts(card) if card.is_file() else {}
-        return self.model.facts | {"hardened": found, "training_seconds": found.get("training_seconds")}
+        own = {key: value for key, value in self.model.facts.items() if key != "training_seconds"}
+        return own | {"hardened": found} | {key: found[key] for key in ("training_seconds",) if key in found}
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
