@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iqarena.api import Attack, ImageItem, ImageSet, Model
+from iqarena.api import Attack, ImageItem, Model
 from iqarena.craft import craft
+from iqarena.imagesets.pocket import PocketImages
 from iqarena.registry import build_attack
 from iqarena.scorer import Scorer
 from iqarena.seeding import Streams
@@ -24,9 +25,7 @@ from iqarena.source import Source
 DIRECTIONS = (1.0, -1.0)
 
 
-def theorem(
-    model: Model, images: ImageSet, items: Sequence[ImageItem], eps: Sequence[str], device: str
-) -> list[dict[str, Any]]:
+def theorem(model: Model, items: Sequence[ImageItem], eps: Sequence[str], device: str) -> list[dict[str, Any]]:
     """One record a picture and ``eps`` (written ``1/255``): ``gradient_l1`` in points per unit of [0, 1], ``change``.
 
     The perturbed picture is clipped to the box but not rounded to 8 bits, so that ``eps`` may be a part of a level.
@@ -34,7 +33,7 @@ def theorem(
     scorer, records = Scorer(model, device), []
     attacks = [build_attack(f"fgsm(eps={one})") for one in eps]
     for item in items:
-        pixels = _pixels(images, item).to(scorer.device)
+        pixels = _pixels(item).to(scorer.device)
         score, gradient = scorer.value_and_gradient(pixels.float() / 255)
         norm, memo = float(gradient.abs().double().sum()), {}
         for attack in attacks:
@@ -46,14 +45,12 @@ def theorem(
     return records
 
 
-def attacked(
-    model: Model, images: ImageSet, items: Sequence[ImageItem], attacks: Sequence[str], device: str
-) -> dict[str, float]:
+def attacked(model: Model, items: Sequence[ImageItem], attacks: Sequence[str], device: str) -> dict[str, float]:
     """Mean change in points of the score under each attack's 8-bit pictures, and the mean ``gradient_l1``."""
     scorer, built = Scorer(model, device), [build_attack(spec) for spec in attacks]
     norms, changes = [], {attack.label: list[float]() for attack in built}
     for item in items:
-        pixels = _pixels(images, item).to(scorer.device)
+        pixels = _pixels(item).to(scorer.device)
         score, gradient = scorer.value_and_gradient(pixels.float() / 255)
         norms.append(float(gradient.abs().double().sum()))
         memo: dict[Any, Any] = {}
@@ -62,8 +59,8 @@ def attacked(
     return {"gradient_l1": float(np.mean(norms))} | {f"change {k}": float(np.mean(v)) for k, v in changes.items()}
 
 
-def _pixels(images: ImageSet, item: ImageItem) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(images.read(item))).permute(2, 0, 1)[None].contiguous()
+def _pixels(item: ImageItem) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(PocketImages().read(item))).permute(2, 0, 1)[None].contiguous()
 
 
 def _change(

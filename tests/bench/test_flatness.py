@@ -14,21 +14,21 @@ from iqarena.imagesets.pocket import PocketImages
 from iqarena.report.flatness import fitted, line_through_zero, write
 from iqarena.testing.toys import Curved, Linear
 
-IMAGES = PocketImages(crop=64)
+ITEMS = PocketImages().items()
 
 
 def test_a_linear_scorer_changes_by_eps_times_norm_where_the_box_leaves_room() -> None:
-    item = next(item for item in IMAGES.items() if item.id == "drum+dark70")
-    pixels = IMAGES.read(item)
+    item = next(item for item in ITEMS if item.id == "drum+dark70")
+    pixels = PocketImages().read(item)
     assert 1 <= pixels.min() <= pixels.max() <= 254
-    (record,) = flatness.theorem(Linear(), IMAGES, [item], ["1/255"], "cpu")
+    (record,) = flatness.theorem(Linear(), [item], ["1/255"], "cpu")
     assert record["change"] == pytest.approx(record["gradient_l1"] / 255, rel=1e-3)
     assert record["eps"] == 1 / 255
     assert not record["hardened"]
 
 
 def test_a_curved_scorer_comes_closer_as_eps_falls() -> None:
-    records = pd.DataFrame(flatness.theorem(Curved(), IMAGES, IMAGES.items()[:2], ["1/510", "16/255"], "cpu"))
+    records = pd.DataFrame(flatness.theorem(Curved(), ITEMS[:2], ["1/510", "16/255"], "cpu"))
     records["off"] = (records["change"] / (records["eps"] * records["gradient_l1"]) - 1).abs()
     off = records.groupby("eps")["off"].mean()
     assert off.iloc[0] < 0.1
@@ -36,7 +36,7 @@ def test_a_curved_scorer_comes_closer_as_eps_falls() -> None:
 
 
 def test_attacked_reports_norm_and_change_of_every_attack() -> None:
-    found = flatness.attacked(Linear(), IMAGES, IMAGES.items()[:2], ["fgsm(eps=1/255)", "fgsm(eps=2/255)"], "cpu")
+    found = flatness.attacked(Linear(), ITEMS[:2], ["fgsm(eps=1/255)", "fgsm(eps=2/255)"], "cpu")
     assert found["gradient_l1"] == pytest.approx(40, rel=1e-4)
     assert found["change fgsm(eps=2/255)"] == pytest.approx(2 * found["change fgsm(eps=1/255)"], rel=0.05)
 

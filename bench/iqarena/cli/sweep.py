@@ -6,14 +6,18 @@ import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from iqarena.cli.run import checked_device
 from iqarena.errors import IqarenaError
+
+if TYPE_CHECKING:
+    from iqarena.api import ImageItem, Model
 
 GRID = (
     *(f"gradient_norm(weight={weight})" for weight in ("1e-5", "1e-4", "1e-3")),
@@ -46,32 +50,24 @@ def sweep(
     """
     import pandas as pd
 
-    from iqarena import flatness
+    from iqarena.flatness import theorem
     from iqarena.manifest import provenance
-    from iqarena.registry import build, build_model, training_of
+    from iqarena.registry import build, build_model
     from iqarena.report.flatness import write
     from iqarena.spec import Number, parse
 
     if not data.is_dir():
         raise IqarenaError(f"--data: expected a folder with images/ and mos.csv, found no folder {data}")
-    where, images = checked_device(device), build("imageset", "pocket")
-    items = images.items()
+    where = checked_device(device)
     options = {"seed": seed, "epochs": epochs, "limit": limit, "crop": crop, "device": where}
+    items = build("imageset", "pocket").items()[:pictures]
     rows: list[dict[str, Any]] = []
     for scorer in map(build_model, scorers):
-        measured = partial(flatness.attacked, images=images, items=items[:pictures], attacks=ATTACKS, device=where)
         for i, defense in enumerate(build("defense", spec) for spec in defenses):
             folder = out / "training" / f"{scorer.name}-{i}"
             asked = [repr(defense), repr(scorer), scorer.weights_sha256, options, pictures]
-            kept = folder / "measured.json"
-            if not kept.exists() or (found := json.loads(kept.read_text(encoding="utf-8")))["asked"] != asked:
-                click.echo(f"{defense.label}|{scorer.label}")
-                facts = training_of(defense.name)(defense, scorer, data, folder, **options)
-                file = str((folder / facts["file"]).resolve())
-                hard = dataclasses.replace(defense, weights=file).defend(scorer)
-                found = {"asked": asked, "facts": facts, "hardened": measured(hard)}
-                found |= {"own": measured(scorer)} if i == 0 else {}
-                kept.write_text(json.dumps(found), encoding="utf-8")
+            trained = partial(_trained, defense, scorer, data, folder, options, items, first=i == 0)
+            found = _kept(folder / "measured.json", asked, trained)
             facts = found["facts"]
             if i == 0:
                 rows.append({"scorer": scorer.label, "defense": "none", **_clean(facts["before"]), **found["own"]})
@@ -80,12 +76,11 @@ def sweep(
             }
             rows.append({"scorer": scorer.label, "defense": defense.label, **numbers, **_clean(facts["after"])})
             rows[-1] |= found["hardened"] | {"training_seconds": facts["training_seconds"]}
-    points = [
-        record
-        for name in POCKET
-        for spec in (name, f"gradient_norm|{name}")
-        for record in flatness.theorem(build_model(spec), images, items, EPS, where)
-    ]
+    points: list[dict[str, Any]] = []
+    for model in (build_model(spec) for name in POCKET for spec in (name, f"gradient_norm|{name}")):
+        asked = [repr(model), model.weights_sha256, EPS, pictures]
+        path = out / "theorem" / f"{model.label.replace('|', '-')}.json"
+        points += _kept(path, asked, partial(theorem, model, items, EPS, where))
     pd.DataFrame(rows).to_csv(out / "sweep.csv", index=False, float_format="%.6g")
     pd.DataFrame(points).to_csv(out / "theorem.csv", index=False, float_format="%.6g")
     manifest = {
@@ -100,6 +95,38 @@ def sweep(
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     click.echo(write(out))
+
+
+def _kept(path: Path, asked: list[Any], make: Callable[[], Any]) -> Any:
+    """What ``make`` gives, or gave when the same was ``asked`` before."""
+    asked = json.loads(json.dumps(asked))
+    if path.exists() and (kept := json.loads(path.read_text(encoding="utf-8")))["asked"] == asked:
+        return kept["found"]
+    found = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"asked": asked, "found": found}), encoding="utf-8")
+    return found
+
+
+def _trained(
+    defense: Any,
+    scorer: Model,
+    data: Path,
+    folder: Path,
+    options: dict[str, Any],
+    items: Sequence[ImageItem],
+    first: bool,
+) -> dict[str, Any]:
+    """Facts of the training, and the attacks on the hardened scorer; with the ``first`` also on the scorer before."""
+    from iqarena.flatness import attacked
+    from iqarena.registry import training_of
+
+    click.echo(f"{defense.label}|{scorer.label}")
+    facts = training_of(defense.name)(defense, scorer, data, folder, **options)
+    file = str((folder / facts["file"]).resolve())
+    hard = dataclasses.replace(defense, weights=file).defend(scorer)
+    found = {"facts": facts, "hardened": attacked(hard, items, ATTACKS, options["device"])}
+    return found | ({"own": attacked(scorer, items, ATTACKS, options["device"])} if first else {})
 
 
 def _clean(measured: dict[str, float]) -> dict[str, float]:
