@@ -50,7 +50,11 @@ def test_the_line_through_zero_is_least_squares() -> None:
 
 
 @pytest.mark.parametrize(("slope", "verdict"), [(1.0, "**Confirmed**"), (0.5, "**Not confirmed**")])
-def test_the_report_says_what_the_tables_say(tmp_path: Path, slope: float, verdict: str) -> None:
+def test_the_report_says_what_the_tables_say(
+    tmp_path: Path, slope: float, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if slope != 1:
+        monkeypatch.setattr("iqarena.report.flatness.save", lambda *_: None)  # drawn once is enough
     rng = np.random.default_rng(0)
     norms = rng.uniform(10, 1000, 24)
     points = pd.DataFrame(
@@ -80,6 +84,7 @@ def test_the_report_says_what_the_tables_say(tmp_path: Path, slope: float, verdi
     text = write(tmp_path)
     assert verdict in text
     assert (tmp_path / "sweep.md").read_text(encoding="utf-8") == text
-    assert {path.name for path in (tmp_path / "plots").iterdir()} == {
-        f"{name}.{kind}" for name in ("sweep", "theorem") for kind in ("png", "svg")
-    }
+    if slope == 1:
+        assert {path.name for path in (tmp_path / "plots").iterdir()} == {
+            f"{name}.{kind}" for name in ("sweep", "theorem") for kind in ("png", "svg")
+        }

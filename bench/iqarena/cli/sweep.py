@@ -25,7 +25,7 @@ GRID = (
 )
 ATTACKS = ("fgsm", "pgd", "sega")
 POCKET = ("bilinear", "cnn", "hyper", "linearity", "vit")
-EPS = ("1/2550", "1/255")
+EPS = ("1/25500", "1/2550", "1/255")
 
 
 @click.command()
@@ -36,7 +36,7 @@ EPS = ("1/2550", "1/255")
 @click.option("--limit", type=click.IntRange(16), default=160, show_default=True, help="Pictures of each split.")
 @click.option("--epochs", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--crop", type=click.IntRange(16), default=256, show_default=True, help="Side of the random crops.")
-@click.option("--pictures", type=click.IntRange(1), default=8, show_default=True, help="Attacked, of the pocket set.")
+@click.option("--pictures", type=click.IntRange(1), default=8, show_default=True, help="Of the pocket set, attacked.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True)
 def sweep(
@@ -60,13 +60,13 @@ def sweep(
         raise IqarenaError(f"--data: expected a folder with images/ and mos.csv, found no folder {data}")
     where = checked_device(device)
     options = {"seed": seed, "epochs": epochs, "limit": limit, "crop": crop, "device": where}
-    items = build("imageset", "pocket").items()[:pictures]
+    items = build("imageset", "pocket").items()
     rows: list[dict[str, Any]] = []
     for scorer in map(build_model, scorers):
         for i, defense in enumerate(build("defense", spec) for spec in defenses):
             folder = out / "training" / f"{scorer.name}-{i}"
             asked = [repr(defense), repr(scorer), scorer.weights_sha256, options, pictures]
-            trained = partial(_trained, defense, scorer, data, folder, options, items, first=i == 0)
+            trained = partial(_trained, defense, scorer, data, folder, options, items[:pictures], first=i == 0)
             found = _kept(folder / "measured.json", asked, trained)
             facts = found["facts"]
             if i == 0:
@@ -78,7 +78,7 @@ def sweep(
             rows[-1] |= found["hardened"] | {"training_seconds": facts["training_seconds"]}
     points: list[dict[str, Any]] = []
     for model in (build_model(spec) for name in POCKET for spec in (name, f"gradient_norm|{name}")):
-        asked = [repr(model), model.weights_sha256, EPS, pictures]
+        asked = [repr(model), model.weights_sha256, EPS, len(items)]
         path = out / "theorem" / f"{model.label.replace('|', '-')}.json"
         points += _kept(path, asked, partial(theorem, model, items, EPS, where))
     pd.DataFrame(rows).to_csv(out / "sweep.csv", index=False, float_format="%.6g")
