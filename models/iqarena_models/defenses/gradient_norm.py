@@ -10,13 +10,13 @@ The quotient is a finite difference of ``f`` along ``s``, which is ``‖∇f(x)�
 flows through both evaluations of ``f``. ``x + h·s`` is not clipped to the box, there as here.
 
 Official values: weight 1e-3 (for HyperIQA), h 1e-2, scores on 0–100, pictures normalised by ImageNet's mean and
-standard deviation. Changed for scores of pictures in [0, 1]: dividing by a deviation stretches distances, by 1 / 0.226
-on average of the three channels, so the step is ``0.226 · h`` in [0, 1] and the quotient is still taken over ``h``:
-both parameters mean what they mean in the paper. The paper trains HyperIQA from its ImageNet trunk for 16 epochs; here a
+standard deviation. Changed for pictures in [0, 1]: dividing by a deviation stretches distances, by 1 / 0.226 on average
+of the three channels, so the step is ``0.226 · h`` in [0, 1] and the quotient is still taken over ``h``: both
+parameters mean what they mean in the paper. The paper trains HyperIQA from its ImageNet trunk for 16 epochs; here a
 finished scorer is trained on (:mod:`iqarena_models.training.harden`), with its batch normalisation frozen.
 
-The default weight is 1e-5 instead: the pocket scorers are so steep that with 1e-3 the first term is hardly seen. An
-epoch with 1e-3 on BIQ2021 took ``linearity`` from a validation SROCC of 0.79 to 0.31.
+The default weight is 1e-5 instead: the pocket scorers are so steep that with 1e-3 the first term is hardly seen. One
+epoch with 1e-3 on BIQ2021 (crops of 192²) took ``linearity`` from a validation SROCC of 0.79 to 0.31.
 """
 
 from __future__ import annotations
