@@ -78,7 +78,10 @@ def sweep_figure(swept: pd.DataFrame) -> Figure:
             if len(lines) > 1:
                 ax.legend(frameon=False, fontsize=8)
         axes[0, column].set_title(scorer, fontsize=10, loc="left", fontweight="bold")
-        axes[0, column].set_yscale("log")
+        axes[0, column].set_ylim(0)
+        low, high = mine["srocc"].min(), mine["srocc"].max()
+        axes[1, column].set_ylim(low - 0.05, high + 0.05)  # hundredths are within the noise of few pictures
+        axes[2, column].set_ylim(0)
         axes[-1, column].set_xlabel("weight of the gradient term", fontsize=9)
     for ax, label in zip(axes[:, 0], ("mean ‖∇f‖₁", "clean SROCC", "score change, points"), strict=True):
         ax.set_ylabel(label, fontsize=9)
@@ -124,10 +127,12 @@ def _text(swept: pd.DataFrame, fits: pd.DataFrame, manifest: dict[str, Any]) -> 
     columns = ["scorer", "defense", "gradient_l1", "srocc", "plcc", *(c for c in swept if c.startswith("change "))]
     return f"""# Gradient-norm regularisation: weight, step and theorem
 
-Every scorer is trained on for {manifest["epochs"]} epoch on {manifest["data"]} and attacked white-box, upwards and
-downwards, on {manifest["pictures"]} pocket pictures at the attacks' own budgets. `gradient_l1` is the mean ‖∇f‖₁ of
-those pictures in points per unit of [0, 1]; a change is in points of score, its mean absolute value. The trainings are
-short, to compare weights and steps with each other: they are not the shipped ones.
+Data: {manifest["data"]}.
+
+Every scorer is trained on for at most {manifest["epochs"]} epochs and attacked white-box, upwards and downwards, on
+{manifest["pictures"]} pocket pictures at the attacks' own budgets. `gradient_l1` is the mean ‖∇f‖₁ of those pictures in
+points per unit of [0, 1]; a change is in points of score, its mean absolute value. SROCC and PLCC are of the clean
+validation pictures. The trainings are short, to compare weights and steps with each other; the shipped ones are longer.
 
 {tabulate(swept[columns], headers="keys", tablefmt="github", showindex=False, floatfmt=".4g")}
 
@@ -141,7 +146,8 @@ pictures and scorers, without and with the shipped `gradient_norm`; a line throu
 {tabulate(fits.assign(eps=fits["eps"].map(lambda e: f"{e * 255:g}/255")), headers="keys", tablefmt="github", showindex=False, floatfmt=".3g")}
 
 {verdict} at eps = {small["eps"].iloc[0] * 255:g}/255 (asked for: slopes within 0.1 of 1, R² above 0.9). Where eps is
-larger, a slope below 1 says by how much the first order overstates the change.
+larger, a slope below 1 says by how much the first order overstates the change; an R² below 0 that the line says less
+than the mean change does.
 
 ![change against eps times norm](plots/theorem.png)
 
