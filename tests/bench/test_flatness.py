@@ -86,3 +86,11 @@ def test_the_report_says_what_the_tables_say(
         assert {path.name for path in (tmp_path / "plots").iterdir()} == {
             f"{name}.{kind}" for name in ("sweep", "theorem") for kind in ("png", "svg")
         }
+
+
+def test_the_committed_sweep_is_what_its_tables_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    committed = Path(__file__).parents[2] / "results" / "reference" / "gradient_norm_sweep"
+    monkeypatch.setattr("iqarena.report.flatness.save", lambda *_: None)
+    for name in ("sweep.csv", "theorem.csv", "manifest.json"):
+        (tmp_path / name).write_bytes((committed / name).read_bytes())
+    assert write(tmp_path) == (committed / "sweep.md").read_text(encoding="utf-8")
