@@ -86,10 +86,8 @@ def sweep_figure(swept: pd.DataFrame) -> Figure:
     for ax, label in zip(axes[:, 0], ("mean ‖∇f‖₁", "clean SROCC", "score change, points"), strict=True):
         ax.set_ylabel(label, fontsize=9)
     figure.suptitle("Gradient-norm regularisation: what its weight does", x=0.01, ha="left", fontsize=12)
-    figure.text(
-        0.01, -0.03, f"dashed: the scorer before; circles: h = {usual:g}; open triangles: a larger (up) or smaller h",
-        fontsize=8,
-    )  # fmt: skip
+    caption = f"dashed: the scorer before; circles: h = {usual:g}; open triangles: a larger (up) or smaller h"
+    figure.supxlabel(caption, fontsize=8, x=0.01, ha="left")
     return figure
 
 
