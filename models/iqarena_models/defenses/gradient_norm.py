@@ -15,7 +15,7 @@ of the three channels, so the step is ``0.226 · h`` in [0, 1] and the quotient 
 parameters mean what they mean in the paper. The paper trains HyperIQA from its ImageNet trunk for 16 epochs; here a
 finished scorer is trained on (:mod:`iqarena_models.training.harden`), with its batch normalisation frozen.
 
-The default weight is 1e-5 instead: the pocket scorers are so steep that with 1e-3 the first term is hardly seen. One
+The default weight is 1e-5 instead: some pocket scorers are so steep that with 1e-3 the first term is hardly seen. One
 epoch with 1e-3 on BIQ2021 (crops of 192²) took ``linearity`` from a validation SROCC of 0.79 to 0.31.
 """
 
