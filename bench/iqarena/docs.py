@@ -87,6 +87,25 @@ def _defenses() -> list[dict[str, object]]:
     return rows
 
 
+def _hardened() -> list[dict[str, object]]:
+    rows = []
+    for name in (name for name in _shipped("model") if "monotone" in build_model(name).facts):
+        facts = build_model(f"gradient_norm|{name}").facts["hardened"]
+        before, after = facts["before"], facts["after"]
+        rows.append(
+            {
+                "scorer": f"`gradient_norm|{name}`".replace("|", "\\|"),
+                "mean gradient norm": f"{before['gradient_l1']:.0f} → {after['gradient_l1']:.0f}",
+                "clean SROCC": f"{before['srocc']:.3f} → {after['srocc']:.3f}",
+                "clean PLCC": f"{before['plcc']:.3f} → {after['plcc']:.3f}",
+                "training pictures": facts["data"].partition(": ")[2].partition(" ")[0],
+                "minutes": f"{facts['training_seconds'] / 60:.0f}",
+                "size": f"{facts['bytes'] / 1e6:.1f} MB",
+            }
+        )
+    return rows
+
+
 def _imagesets() -> list[dict[str, object]]:
     rows = []
     for name in _shipped("imageset"):
@@ -121,7 +140,8 @@ def _summary(kind: str, name: str) -> str:
 
 
 _TABLES = {
-    "attacks": _attacks, "defenses": _defenses, "filters": _filters, "imagesets": _imagesets, "models": _models,
+    "attacks": _attacks, "defenses": _defenses,
+    "hardened": _hardened, "filters": _filters, "imagesets": _imagesets, "models": _models,
     "published": _published,
 }  # fmt: skip
 

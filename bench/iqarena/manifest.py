@@ -34,13 +34,9 @@ def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]
         "seed": plan.suite.seed,
         "started": _now(),
         "finished": None,
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
+        **provenance(),
         "device": torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device,
         "precision": options.precision,
-        "git_commit": _commit(),
         "image_set": repr(plan.images),
         "images": [{"id": item.id, "cluster": item.cluster} for item in items],
         "reference": repr(plan.grid.reference) if plan.grid else None,
@@ -62,6 +58,17 @@ def _defended(model: Model) -> dict[str, Any]:
         "label": model.label,
         "random_defense": any(defense.stochastic for defense in model.defenses),
         "hardened": model.weights_sha256 != model.undefended.weights_sha256,
+    }
+
+
+def provenance() -> dict[str, Any]:
+    """What code ran, and on what."""
+    return {
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "git_commit": _commit(),
     }
 
 

@@ -107,10 +107,10 @@ def _defended(chain: Chain) -> Model:
 
 
 def training_of(name: str) -> Callable[..., dict[str, Any]]:
-    """The function that trains scorer ``name``; see ``iqarena_models.training``."""
+    """The function that trains scorer ``name``, or with defense ``name``; see ``iqarena_models.training``."""
     table = _table("training")
     if name not in table:
-        raise SpecError(f"no training for scorer {name!r}{nearest(name, table)}")
+        raise SpecError(f"no training for {name!r}{nearest(name, table)}")
     module, _, function = table[name][0].partition(":")
     return getattr(importlib.import_module(module), function)
 

@@ -14,10 +14,12 @@ PLUGINS = {
         "vit": "iqarena_models.pocket.zoo:Vit",
     },
     "defense": {
+        "adversarial": "iqarena_models.defenses.adversarial:Adversarial",
         "bit_depth": "iqarena_models.defenses.bit_depth:BitDepth",
         "color_quantization": "iqarena_models.defenses.color_quantization:ColorQuantization",
         "flip": "iqarena_models.defenses.flip:Flip",
         "gaussian": "iqarena_models.defenses.gaussian:Gaussian",
+        "gradient_norm": "iqarena_models.defenses.gradient_norm:GradientNorm",
         "jpeg": "iqarena_models.defenses.jpeg:Jpeg",
         "median": "iqarena_models.defenses.median:Median",
         "random_crop": "iqarena_models.defenses.random_crop:RandomCrop",
@@ -25,6 +27,7 @@ PLUGINS = {
         "unsharp": "iqarena_models.defenses.unsharp:Unsharp",
     },
     "training": {
+        **dict.fromkeys(("adversarial", "gradient_norm"), "iqarena_models.training.harden:harden"),
         "linearityiqa": "iqarena_models.training.linearityiqa:train_linearityiqa",
         "liqe_style": "iqarena_models.training.liqe_style:train_liqe_style",
         **dict.fromkeys(("hyperiqa", "dbcnn", "liqe"), "iqarena_models.training.pyiqa:train_pyiqa"),

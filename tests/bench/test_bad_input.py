@@ -89,7 +89,7 @@ def test_a_suite_key_that_is_wrong(iqarena: Cli, suite: Path, tmp_path: Path, se
         ("describe segaa", "unknown plugin 'segaa'; nearest: 'sega'"),
         ("cite identity", "attack 'identity' has no paper to cite"),
         ("cite pgdd", "unknown attack 'pgdd'; nearest: 'pgd'"),
-        ("train pocket/cn --data .", "no training for scorer 'cn'; nearest: 'cnn'"),
+        ("train pocket/cn --data .", "no training for 'cn'; nearest: 'cnn'"),
         ("train pocket/cnn --data x", "--data: expected a folder with images/ and mos.csv, found no folder x"),
         ("train pocket/cnn", "Missing option '--data'"),
         ("report nowhere", "nowhere: expected a run folder, found no manifest.json in it; see: iqarena run pocket"),

@@ -50,16 +50,17 @@ def _checks(kind: str, spec: str) -> Iterator[Check]:
     if kind == "attack":
         return check_attack(build_attack(spec))
     if kind == "defense":
-        return check_defense(build_defense(spec), build_model("toy_curved"))
+        return check_defense(build_defense(spec), build_model(TRAINED.get(spec, "toy_curved")))
     return check_filter(build_filter(spec)) if kind == "filter" else check_model(build_model(spec))
 
 
+TRAINED = {"gradient_norm": "cnn"}  # a scorer that the defense's weights are shipped for
 MISBEHAVED = ("toy_constant", "toy_noisy", "toy_shut")  # on purpose
 
 
 def _at_hand(kind: str, name: str) -> bool:
     """Published scorers need files that are not shipped: tests/models gives them random ones."""
-    return name not in MISBEHAVED and not origin(kind, name).startswith("iqarena_models.published:")
+    return name not in (*MISBEHAVED, "adversarial") and not origin(kind, name).startswith("iqarena_models.published:")
 
 
 SPECS = [

@@ -175,7 +175,7 @@ def test_what_cannot_be_trained_is_one_line(folder: Path) -> None:
         ): "hyperiqa: expected weights=a checkpoint to start from, backbone=a timm network, or --from-scratch",
         ("liqe",): r"liqe: expected weights=a checkpoint to start from \(they hold CLIP; without any: liqe_style\)",
         ("linearityiqa", "--set", "variante=1"): "--set: this training has no number 'variante'; nearest: 'variant'",
-        ("linearityiqa", "--set", "variant=much"): "--set variant: expected a number, found 'much'",
+        ("linearityiqa", "--set", "variant=much"): "--set variant: expected a positive number, found 'much'",
         ("liqe_style(max_side=64)",): "training of liqe_style expects no max_side; leave it out",
     }.items():
         if find_spec("pyiqa") is None and arguments[0] in ("hyperiqa", "liqe"):

@@ -15,6 +15,7 @@ from iqarena.cli.fetch_data import data
 from iqarena.cli.fetch_models import models
 from iqarena.cli.look import cite, describe, doctor, list_
 from iqarena.cli.run import compare, plan, report, run, speed
+from iqarena.cli.sweep import sweep
 from iqarena.cli.train import train
 from iqarena.errors import IqarenaError, nearest
 from iqarena.weights import FOLDER, OFFLINE
@@ -55,7 +56,7 @@ def main(plugins: tuple[Path, ...], weights_dir: Path | None, offline: bool) -> 
             add_file(path)
 
 
-for command in (run, plan, report, compare, train, fetch, list_, describe, cite, doctor, speed):
+for command in (run, plan, report, compare, train, sweep, fetch, list_, describe, cite, doctor, speed):
     main.add_command(command)
 fetch.add_command(data)
 fetch.add_command(models)

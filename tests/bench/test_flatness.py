@@ -1,0 +1,96 @@
+"""The theorem where it is exact, the fit against its definition, and the sweep's report from small tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from iqarena import flatness
+from iqarena.imagesets.pocket import PocketImages
+from iqarena.report.flatness import fitted, line_through_zero, write
+from iqarena.testing.toys import Curved, Linear
+
+ITEMS = PocketImages().items()
+
+
+def test_a_linear_scorer_changes_by_eps_times_norm_where_the_box_leaves_room() -> None:
+    item = next(item for item in ITEMS if 1 <= (pixels := PocketImages().read(item)).min() <= pixels.max() <= 254)
+    (record,) = flatness.theorem(Linear(), [item], ["1/255"], "cpu")
+    assert record["change"] == pytest.approx(record["gradient_l1"] / 255, rel=1e-3)
+    assert record["eps"] == 1 / 255
+    assert not record["hardened"]
+
+
+def test_a_curved_scorer_comes_closer_as_eps_falls() -> None:
+    records = pd.DataFrame(flatness.theorem(Curved(), ITEMS[:2], ["1/510", "16/255"], "cpu"))
+    records["off"] = (records["change"] / (records["eps"] * records["gradient_l1"]) - 1).abs()
+    off = records.groupby("eps")["off"].mean()
+    assert off.iloc[0] < 0.1
+    assert off.iloc[0] < off.iloc[1]
+
+
+def test_attacked_reports_norm_and_change_of_every_attack() -> None:
+    found = flatness.attacked(Linear(), ITEMS[:2], ["fgsm(eps=1/255)", "fgsm(eps=2/255)"], "cpu")
+    assert found["gradient_l1"] == pytest.approx(40, rel=1e-4)
+    assert found["change fgsm(eps=2/255)"] == pytest.approx(2 * found["change fgsm(eps=1/255)"], rel=0.05)
+
+
+def test_the_line_through_zero_is_least_squares() -> None:
+    x, y = np.array([1.0, 2.0, 4.0]), np.array([2.0, 3.0, 9.0])
+    slope, r2 = line_through_zero(x, y)
+    assert slope == pytest.approx(np.linalg.lstsq(x[:, None], y)[0][0])
+    assert r2 == pytest.approx(1 - ((y - slope * x) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+    assert line_through_zero(x, 3 * x) == (pytest.approx(3), pytest.approx(1))
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(1.0, "**Confirmed**"), (0.5, "**Not confirmed**")])
+def test_the_report_says_what_the_tables_say(
+    tmp_path: Path, slope: float, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if slope != 1:
+        monkeypatch.setattr("iqarena.report.flatness.save", lambda *_: None)  # drawn once is enough
+    rng = np.random.default_rng(0)
+    norms = rng.uniform(10, 1000, 24)
+    points = pd.DataFrame(
+        {"scorer": name, "hardened": hardened, "eps": eps, "gradient_l1": norm, "change": slope * eps * norm}
+        for name in ("cnn", "vit") for hardened in (False, True) for eps in (1 / 2550, 1 / 255) for norm in norms
+    )  # fmt: skip
+    assert fitted(points.assign(predicted=points["eps"] * points["gradient_l1"]))["slope"].tolist() == pytest.approx(
+        [slope] * 4
+    )
+    changes = {f"change {attack}": 5.0 for attack in ("fgsm", "pgd", "sega")}
+    measured = {"gradient_l1": 100.0, "srocc": 0.5, "plcc": 0.5, **changes}
+    swept = [{"scorer": "cnn", "defense": "none", **measured}]
+    swept += [
+        {
+            "scorer": "cnn",
+            "defense": f"w{weight}h{h}",
+            "weight": weight,
+            "h": h,
+            **{k: v + h for k, v in measured.items()},
+        }
+        for weight, h in ((1e-4, 1e-2), (1e-3, 1e-2), (1e-3, 1e-1), (1e-3, 1e-3))
+    ]
+    pd.DataFrame(swept).to_csv(tmp_path / "sweep.csv", index=False)
+    points.to_csv(tmp_path / "theorem.csv", index=False)
+    manifest = {"epochs": 1, "data": "BIQ2021", "pictures": 12, "command": "iqarena sweep cnn", "seed": 0}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    text = write(tmp_path)
+    assert verdict in text
+    assert (tmp_path / "sweep.md").read_text(encoding="utf-8") == text
+    if slope == 1:
+        assert {path.name for path in (tmp_path / "plots").iterdir()} == {
+            f"{name}.{kind}" for name in ("sweep", "theorem") for kind in ("png", "svg")
+        }
+
+
+def test_the_committed_sweep_is_what_its_tables_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    committed = Path(__file__).parents[2] / "results" / "reference" / "gradient_norm_sweep"
+    monkeypatch.setattr("iqarena.report.flatness.save", lambda *_: None)
+    for name in ("sweep.csv", "theorem.csv", "manifest.json"):
+        (tmp_path / name).write_bytes((committed / name).read_bytes())
+    assert write(tmp_path) == (committed / "sweep.md").read_text(encoding="utf-8")

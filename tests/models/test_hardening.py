@@ -1,0 +1,333 @@
+"""Training defenses: the finite difference against the exact norm, and training that lowers it and can be repeated."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from iqarena.api import ImageError, ImageItem, SpecError, WeightsError
+from iqarena.cli import entry
+from iqarena.imagesets.pocket import PocketImages
+from iqarena.metrics.distortion import distortion
+from iqarena.registry import build_model
+from iqarena.testing.toys import Curved, CurvedNet, Linear, LinearNet
+from iqarena_models import linearityiqa
+from iqarena_models.defenses import hardened
+from iqarena_models.defenses.adversarial import Adversarial, ssim
+from iqarena_models.defenses.gradient_norm import DEVIATION, GradientNorm, gradient_l1, score_and_steepness
+from iqarena_models.training import harden as training
+from iqarena_models.training.crops import crops
+from iqarena_models.training.harden import harden
+
+STRONG = GradientNorm(weight=1.0)
+
+
+class Quadratic(nn.Module):
+    """``f(x) = Σ a x²``: ``(f(x + h s) − f(x)) / h = Σ 2|a x| + h Σ a`` where no gradient is zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.a * x.square()).sum((1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic pictures whose opinion score falls with their noise."""
+    folder = tmp_path_factory.mktemp("opinions")
+    (folder / "images").mkdir()
+    rng, rows = np.random.default_rng(0), []
+    for i in range(40):
+        noise = float(rng.uniform(0, 60))
+        picture = np.clip(rng.normal(128, noise, (40, 48, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(picture).save(folder / "images" / f"{i:02}.png")
+        rows.append((f"{i:02}.png", 90 - noise, "train" if i < 32 else "val"))
+    pd.DataFrame(rows, columns=["image", "mos", "split"]).to_csv(folder / "mos.csv", index=False)
+    return folder
+
+
+def small(defense: hardened.Hardened, data: Path, out: Path, **options: object) -> dict:
+    return harden(defense, Curved(), data, out, **{"epochs": 2, "rate": 1e-2, "crop": 32} | options)  # pyright: ignore
+
+
+def test_the_quotient_is_exact_for_a_linear_scorer() -> None:
+    net, x = LinearNet(0), torch.rand(3, 3, 16, 24)
+    exact = net.weights(x).abs().sum().expand(3)
+    torch.testing.assert_close(gradient_l1(net, x), exact)
+    for step in (1e-2, 0.5):
+        torch.testing.assert_close(score_and_steepness(net, x, step)[1], exact, rtol=1e-3, atol=1e-3)
+
+
+def test_the_quotient_of_a_quadratic_scorer_has_its_closed_form() -> None:
+    net, x = Quadratic().double(), torch.rand(4, 3, 8, 8, dtype=torch.double) + 0.1
+    exact = (2 * net.a * x).abs().sum((1, 2, 3))
+    torch.testing.assert_close(gradient_l1(net, x), exact)
+    for h in (1e-3, 1e-1):
+        torch.testing.assert_close(score_and_steepness(net, x, h)[1], exact + h * net.a.sum())
+
+
+def test_the_quotient_converges_to_the_exact_norm_at_first_order() -> None:
+    net, x = CurvedNet(0).double(), torch.rand(2, 3, 24, 24, dtype=torch.double)
+    exact = gradient_l1(net, x)
+    errors = [float((score_and_steepness(net, x, h)[1] - exact).abs().max().detach()) for h in (1e-2, 1e-3, 1e-4)]
+    assert errors[0] < 0.1 * float(exact.min())
+    for larger, smaller in itertools.pairwise(errors):
+        assert smaller == pytest.approx(larger / 10, rel=0.3)
+
+
+def test_the_loss_is_the_papers_in_normalised_pictures() -> None:
+    """The same, worked out by the formula on the scorer of pictures divided by the deviation."""
+    net, x, mos = CurvedNet(0).double(), torch.rand(5, 3, 20, 20, dtype=torch.double), torch.rand(5).double() * 100
+    defense = GradientNorm(weight=0.7, h=0.03)
+    leaf = (x / DEVIATION).requires_grad_(True)
+
+    def normalised(z: Tensor) -> Tensor:
+        return net(z * DEVIATION)
+
+    s = torch.autograd.grad(normalised(leaf).sum(), leaf)[0].sign()
+    z = leaf.detach()
+    quotient = (normalised(z + 0.03 * s) - normalised(z)) / 0.03
+    expected = (net(x) - mos).abs().mean() + 0.7 * 0.5 * quotient.square().mean()
+    torch.testing.assert_close(defense.loss(net, x, mos), expected)
+    ours, theirs = (torch.autograd.grad(loss, net.first)[0] for loss in (defense.loss(net, x, mos), expected))
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(GradientNorm(weight=0).loss(net, x, mos), (net(x) - mos).abs().mean())
+
+
+def test_adversarial_training_moves_away_from_the_label_and_lowers_it() -> None:
+    net, x = LinearNet(0), torch.full((2, 3, 24, 24), 0.5)
+    mos = torch.tensor([10.0, 90.0])  # the score is 50: one picture is attacked upwards, one downwards
+    w, eps = net.weights(x), 4 / 255
+    attacked = x + eps * torch.tensor([1.0, -1.0]).view(2, 1, 1, 1) * w.sign()
+    lowered = mos - (1 - ssim(x, attacked)) * 100
+    expected = ((net(x) - mos).abs().mean() + (net(attacked) - lowered.clamp(0, 100)).abs().mean()) / 2
+    torch.testing.assert_close(Adversarial(eps=eps).loss(net, x, mos), expected)
+    assert bool((lowered < mos).all())
+    torch.testing.assert_close(Adversarial(eps=0).loss(net, x, mos), (net(x) - mos).abs().mean())
+
+
+def test_ssim_is_that_of_the_metrics() -> None:
+    rng = np.random.default_rng(0)
+    clean = rng.integers(0, 256, (40, 56, 1)).repeat(3, 2).astype(np.uint8)
+    other = np.clip(clean + rng.normal(0, 20, (*clean.shape[:2], 1)), 0, 255).astype(np.uint8)
+    x, y = (torch.from_numpy(p.transpose(2, 0, 1).copy())[None].float() / 255 for p in (clean, other))
+    assert float(ssim(x, y)) == pytest.approx(distortion(clean, other)["ssim"], abs=1e-4)
+    assert float(ssim(x, x)) == pytest.approx(1)
+
+
+def test_training_lowers_the_norm_and_loads_again(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = small(STRONG, data, tmp_path, epochs=4)
+    assert facts["after"]["gradient_l1"] < 0.8 * facts["before"]["gradient_l1"]
+    assert facts == json.loads((tmp_path / "gradient_norm-toy_curved.json").read_text())
+    assert facts["sha256"] in (tmp_path / "gradient_norm-toy_curved.md").read_text()
+    assert facts["command"].startswith("iqarena train 'toy_curved' --defense 'gradient_norm(weight=1)' --data opinions")
+    monkeypatch.setenv("IQARENA_WEIGHTS_DIR", str(tmp_path))
+    model = GradientNorm(weight=1.0, weights=facts["file"]).defend(Curved())
+    assert model.weights_sha256 == facts["sha256"]
+    assert model.facts == {"hardened": facts, "training_seconds": facts["training_seconds"]}
+    net, x = model.load(), torch.rand(6, 3, 32, 32)
+    assert gradient_l1(net, x).mean() < gradient_l1(CurvedNet(0), x).mean()
+    for key, value in load_file(tmp_path / facts["file"]).items():
+        assert value.dtype == torch.float16
+        torch.testing.assert_close(net.state_dict()[key], value.float())
+
+
+@pytest.mark.parametrize("defense", [STRONG, Adversarial()], ids=lambda defense: defense.name)
+def test_the_same_seed_gives_the_same_weights(defense: hardened.Hardened, data: Path, tmp_path: Path) -> None:
+    one, same = (small(defense, data, tmp_path / name, epochs=1)["sha256"] for name in "ab")
+    other = small(defense, data, tmp_path / "c", epochs=1, seed=1)["sha256"]
+    assert one == same != other
+
+
+def test_training_killed_for_good_goes_on_and_ends_the_same(data: Path, tmp_path: Path) -> None:
+    """The process takes its own life with SIGKILL in the second of three epochs."""
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+import torch
+torch.use_deterministic_algorithms(True)
+torch.set_num_threads(1)
+from iqarena.testing.toys import Curved
+from iqarena_models.defenses.gradient_norm import GradientNorm
+from iqarena_models.training.harden import harden
+def say(line):
+    if line.startswith("epoch 2"):
+        os.kill(os.getpid(), signal.SIGKILL)
+harden(GradientNorm(weight=1.0), Curved(), Path({str(data)!r}), Path({str(tmp_path / "cut")!r}), epochs=3, rate=1e-2,
+       crop=32, say=say)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "cut" / "gradient_norm-toy_curved.safetensors").exists()
+    lines: list[str] = []
+    resumed = small(STRONG, data, tmp_path / "cut", epochs=3, say=lines.append)
+    assert "going on after epoch 1 of 3" in lines
+    assert resumed["sha256"] == small(STRONG, data, tmp_path / "whole", epochs=3)["sha256"]
+    small(GradientNorm(weight=0.5), data, tmp_path / "cut", epochs=1, say=lines.append)
+    assert sum(line.startswith("going on") for line in lines) == 1  # a checkpoint of another defense is left alone
+
+
+def test_early_stopping_keeps_the_best_epoch(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([0.9, 0.5, 0.7, 0.6, 0.4, 0.8, 0.8])  # before, four epochs, after; a fifth would be the best
+    monkeypatch.setattr(training._Validation, "agreement", lambda *_: {"srocc": next(found), "plcc": 0.5})
+    stopped = small(STRONG, data, tmp_path / "a", epochs=9)
+    assert stopped["selected"] == "epoch 2 of 4, by validation SROCC"
+
+
+def test_crops_depend_on_picture_and_seed_only(data: Path) -> None:
+    paths = sorted((data / "images").iterdir())
+    one = torch.cat(list(crops(paths, [np.arange(3), np.arange(3, 10)], 24, (0, 1))))
+    other = torch.cat(list(crops(paths, [np.array([i]) for i in range(9, -1, -1)], 24, (0, 1))))
+    assert torch.equal(one, other.flip(0))
+    assert not torch.equal(one, torch.cat(list(crops(paths, [np.arange(10)], 24, (0, 2)))))
+    with pytest.raises(ImageError, match=r"at least 41x41 pixels to crop, found 48x40"):
+        list(crops(paths, [np.arange(3)], 41, (0,)))
+
+
+def test_a_missing_opinion_score_is_refused_with_the_files_name(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").symlink_to(data / "images")
+    table = pd.read_csv(data / "mos.csv")
+    table.loc[5, "mos"] = np.nan
+    table.to_csv(tmp_path / "mos.csv", index=False)
+    with pytest.raises(ImageError, match=r"mos\.csv: 1 pictures without an opinion score, the first is 05\.png"):
+        small(STRONG, tmp_path, tmp_path / "out")
+
+
+def test_weights_of_something_else_are_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IQARENA_WEIGHTS_DIR", str(tmp_path))
+    file = small(STRONG, data, tmp_path, epochs=1)["file"]
+    path, tensors = tmp_path / file, load_file(tmp_path / file)
+    mine = GradientNorm(weight=1.0, weights=file).defend(Curved())
+
+    def said(**changed: str) -> Callable[[], None]:
+        about = hardened.origin(STRONG, Curved()) | changed
+        return lambda: save_file(tensors, path, metadata={"iqarena": json.dumps(about)})
+
+    cases: dict[str, Callable[[], object]] = {
+        r"trained with defense gradient_norm\(weight=1, .* found adversarial": said(defense="adversarial"),
+        r"trained with scorer toy_curved, found cnn": said(scorer="cnn"),
+        r"trained with base_sha256 none, found abc": said(base_sha256="abc"),
+        r"expected tensors of toy_curved, found last": lambda: save_file(
+            {"last": torch.zeros(7)}, path, metadata={"iqarena": json.dumps(hardened.origin(STRONG, Curved()))}
+        ),
+        r"expected safetensors": lambda: path.write_bytes(b"no tensors"),
+    }
+    mine.load()
+    for message, spoil in cases.items():
+        spoil()
+        with pytest.raises(WeightsError, match=message) as caught:
+            mine.load()
+        assert "next step: iqarena train 'toy_curved' --defense 'gradient_norm(weight=1)'" in str(caught.value)
+
+
+def test_what_is_not_shipped_names_the_training_command() -> None:
+    for model in (GradientNorm(weight=0.5).defend(build_model("cnn")), GradientNorm().defend(Linear())):
+        with pytest.raises(WeightsError, match=r"no weights come with .* next step: iqarena train .*--weights-dir"):
+            model.load()
+    with pytest.raises(SpecError, match="next to the scorer"):
+        GradientNorm().defend(GradientNorm().defend(Curved()))
+    with pytest.raises(SpecError, match="a gradient of its own"):
+        GradientNorm().defend(build_model("toy_step"))
+
+
+SHIPPED = sorted(path.stem.partition("-")[2] for path in hardened.WEIGHTS.glob("gradient_norm-*.safetensors"))
+
+
+def test_the_shipped_weights_are_small_and_of_every_pocket_scorer() -> None:
+    assert SHIPPED == ["bilinear", "cnn", "hyper", "linearity", "vit"]
+    assert sum(path.stat().st_size for path in hardened.WEIGHTS.glob("*.safetensors")) <= 20e6
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_are_flatter_than_the_scorers_own(name: str) -> None:
+    base = build_model(name)
+    model = GradientNorm().defend(base)
+    images = PocketImages(crop=256)
+    pictures = [images.read(item) for item in images.items() if item.id in ("astronaut", "china", "coffee")]
+    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    assert gradient_l1(model.load(), x).mean() < gradient_l1(base.load(), x).mean()
+    facts = model.facts["hardened"]
+    assert facts["sha256"] == model.weights_sha256
+    assert facts["base_sha256"] == base.weights_sha256
+    assert facts["after"]["gradient_l1"] < facts["before"]["gradient_l1"]
+
+
+def test_a_published_scorer_is_hardened_like_any(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random parameters: only the path is tested."""
+    monkeypatch.setattr(linearityiqa, "SIZE", (14, 20))
+    monkeypatch.setenv("IQARENA_WEIGHTS_DIR", str(tmp_path))
+    torch.manual_seed(0)
+    net = linearityiqa.LinearityNet("resnet18")
+    torch.save({"model": net.state_dict(), "k": [10.0, 3.0], "b": [60.0, 1.0]}, tmp_path / "mine.pth")
+    model = build_model("linearityiqa(trunk=resnet18, weights=mine.pth)")
+    facts = harden(GradientNorm(), model, data, tmp_path, epochs=1, limit=16, crop=32)
+    defended = build_model(f"gradient_norm(weights={facts['file']})|{model!r}")
+    assert facts["base_sha256"] == model.weights_sha256 != defended.weights_sha256
+    before, after = model.load().state_dict(), defended.load().state_dict()
+    changed = {key for key, value in before.items() if not torch.equal(value, after[key])}
+    assert changed
+    assert not {key for key in changed if "running" in key}, "batch statistics are frozen"
+
+
+def test_the_command_trains_and_says_what_came_of_it(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "toy_curved", "--data", str(data), "--epochs", "1", "--set", "crop=32", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as done:
+        entry([*command, "--defense", "gradient_norm(weight=1e-3, h=1e-2)", "--device", "cpu"])
+    assert not done.value.code
+    assert "gradient_norm-toy_curved.safetensors: mean gradient norm" in capsys.readouterr().out
+    for wrong, message in {
+        "jpeg": "no training for 'jpeg'",
+        "gradient_norm(weight=-1)": "expected weight ≥ 0",
+        "gradient_nrom": "nearest: 'gradient_norm'",
+    }.items():
+        with pytest.raises(SystemExit):
+            entry([*command, "--defense", wrong])
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        entry(["train", "cnn", "--data", str(data), "--set", "crop=32"])
+    assert "--set: this training has no number 'crop'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        entry([*command, "--defense", "gradient_norm", "--set", "crop=0"])
+    assert "--set crop: expected a positive whole number, found '0'" in capsys.readouterr().err
+
+
+def test_the_sweep_measures_every_combination_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.modules["iqarena.cli.sweep"], "POCKET", ("cnn",))
+    monkeypatch.setattr(PocketImages, "items", lambda _: [ImageItem(id="china", cluster="china")])
+    out = tmp_path / "sweep"
+    command = ["sweep", "toy_curved", "--data", str(data), "--limit", "16", "--crop", "32", "--out", str(out)]
+    command += ["--defense", "gradient_norm(weight=1e-2)", "--defense", "gradient_norm(weight=1e-2, h=0.1)"]
+    for _ in range(2):
+        with pytest.raises(SystemExit) as done:
+            entry([*command, "--device", "cpu"])
+        assert not done.value.code
+    said = capsys.readouterr().out
+    assert said.count("gradient_norm(weight=0.01, h=0.1)|toy_curved\n") == 1  # the second time nothing is trained
+    rows = pd.read_csv(out / "sweep.csv")
+    assert rows["defense"].tolist() == ["none", "gradient_norm(weight=0.01)", "gradient_norm(weight=0.01, h=0.1)"]
+    assert rows["change fgsm"].gt(0).all()
+    points = pd.read_csv(out / "theorem.csv")
+    assert points["model"].unique().tolist() == ["cnn", "gradient_norm|cnn"]
+    assert (
+        json.loads((out / "manifest.json").read_text())["models"]["cnn"]
+        == build_model("gradient_norm|cnn").weights_sha256
+    )
