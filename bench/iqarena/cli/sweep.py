@@ -51,6 +51,7 @@ def sweep(
     import pandas as pd
 
     from iqarena.flatness import theorem
+    from iqarena.imagesets.pocket import PocketImages
     from iqarena.manifest import provenance
     from iqarena.registry import build, build_model
     from iqarena.report.flatness import write
@@ -60,7 +61,7 @@ def sweep(
         raise IqarenaError(f"--data: expected a folder with images/ and mos.csv, found no folder {data}")
     where = checked_device(device)
     options = {"seed": seed, "epochs": epochs, "limit": limit, "crop": crop, "device": where}
-    items = build("imageset", "pocket").items()
+    items = PocketImages().items()
     rows: list[dict[str, Any]] = []
     for scorer in map(build_model, scorers):
         for i, defense in enumerate(build("defense", spec) for spec in defenses):

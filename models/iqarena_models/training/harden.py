@@ -150,8 +150,9 @@ class _Validation:
 
 def _trainable(module: nn.Module, model: Model) -> dict[str, nn.Parameter]:
     """Every parameter by name, but for those of a part that the scorer calls ``stem``."""
-    found = {key: p.requires_grad_(not key.startswith("stem.")) for key, p in module.named_parameters()}
-    found = {key: p for key, p in found.items() if p.requires_grad}
+    for key, p in module.named_parameters():
+        p.requires_grad_(not key.startswith("stem."))
+    found = {key: p for key, p in module.named_parameters() if p.requires_grad}
     if not found:
         raise IqarenaError(f"{model.label}: expected parameters to train, found none; take another scorer")
     return found
