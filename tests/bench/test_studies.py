@@ -326,7 +326,7 @@ def test_a_comparison_is_over_the_held_out_pairs_that_both_attacks_have() -> Non
     assert float(total[3].split()[0]) == pytest.approx(gap, abs=6e-3)
     index = pd.MultiIndex.from_frame(pairs.table[["attack", "source", "target"]])
     clusters = pd.DataFrame(pairs.clusters.T, index=index)
-    photographs = {attack: clusters.loc[attack].loc[wide.index.tolist()].mean().to_numpy() for attack in effects}
+    photographs = {attack: clusters.loc[attack].loc[wide.index.tolist()].to_numpy().mean(0) for attack in effects}
     _, p = scipy_stats.wilcoxon(photographs["fgsm"], photographs["pgd"])
     assert float(total[4]) == pytest.approx(p, rel=0.05)
     back = comparison(pairs, "pgd", "fgsm").rows[0]
