@@ -25,7 +25,8 @@ def _gradient_attacks() -> list[str]:
     variants = ["sega(samples=1, sigma=0, gradient_filter=none, mask=none)", "pgd(random_start=true)"]
     variants += [f"sega(gradient_filter=none, mask=none, {dials})" for dials in DIALS]
     variants += ["di_fgsm(p=0)", "ti_fgsm(size=1)", "perceptual(weight=0)", "torchattacks.DIFGSM(diversity_prob=0)"]
-    return [(SHORT | {"sega": "sega(gradient_filter=none, mask=none)"}).get(name, name) for name in found] + variants
+    bare = {"sega": "sega(gradient_filter=none, mask=none)", "sega_plus": "sega_plus(mask=none)"}
+    return [(SHORT | bare).get(name, name) for name in found] + variants
 
 
 DIALS = ["samples=3, steps=4", "steps=4, sigma=0, decay=1", "weights=l2", "weights=range", "samples=5, antithetic=true"]

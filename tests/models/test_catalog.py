@@ -37,7 +37,7 @@ def test_a_record_is_coherent(name: str) -> None:
     assert metric.ends == (metric.range[::-1] if metric.lower_better else metric.range)
     assert metric.gradient in ("exact", "straight-through", "none")
     assert (metric.crops > 1) == bool(metric.crops_option)
-    assert sum(map(bool, (metric.arch, metric.network, name == "linearityiqa"))) == 1
+    assert sum(map(bool, (metric.arch, metric.network, name in ("linearityiqa", "liqe_style")))) == 1
     assert model.name == name
     assert (model.differentiable, model.straight_through) == (
         metric.gradient != "none",

@@ -82,7 +82,7 @@ def front(x: np.ndarray, y: np.ndarray) -> list[int]:
 
 def _panel(axes: Axes, board: pd.DataFrame, column: str) -> None:
     records = numbered(board)
-    board = pd.DataFrame(records)
+    board = pd.DataFrame(records, columns=["number", *board.columns])
     x, y = board[column].to_numpy(float), board["gain_cut"].to_numpy(float)
     there = np.flatnonzero(~np.isnan(x))
     line = there[front(x[there], y[there])]
