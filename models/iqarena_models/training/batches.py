@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def stem_features(net: PocketNet, data: TrainingData, cache: Path, progress: boo
     path = cache / f"features-{data.key}-{weights.hexdigest()[:16]}.npy"
     cache.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        part = path.with_suffix(".part.npy")
+        part = path.with_suffix(f".{os.getpid()}.part.npy")
         device = next(net.parameters()).device
         views, n = data.views.shape[:2]
         made: np.ndarray | None = None

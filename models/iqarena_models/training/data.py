@@ -9,6 +9,7 @@ weak and a strong degradation of one kind, for the ranking term (Liu et al., Ran
 from __future__ import annotations
 
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ def load_training_data(folder: Path, cache: Path, *, limit: int | None = None, p
     shape = (len(VIEWS), len(table), 3, SIDE, SIDE)
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.npy")
+        part = path.with_suffix(f".{os.getpid()}.part.npy")  # another training may be making the same
         out = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
 
         def fill(i: int) -> None:
