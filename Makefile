@@ -19,8 +19,10 @@ setup: .venv/ready  ## virtual environment in .venv with pinned packages; quick 
 bench: setup     ## the main job: the pocket suite, about five minutes on two cores
 	$(BIN)/iqarena run pocket
 
+ABLATIONS := ablation_filters ablation_sigma_samples ablation_sources ablation_budget_steps
+
 ablation: setup  ## the four ablation suites, one after the other
-	for suite in filters sigma_samples sources budget_steps; do $(BIN)/iqarena run ablation_$$suite || exit; done
+	for suite in $(ABLATIONS); do $(BIN)/iqarena run $$suite || exit; done
 
 test: .venv/pyiqa  ## all tests but the slow ones
 	$(BIN)/python -m pytest
@@ -37,8 +39,9 @@ docs: setup      ## the generated tables in the READMEs
 speed: setup     ## wall time against bare model evaluations and against torchattacks
 	$(BIN)/iqarena speed
 
-reference: setup ## run the suites with committed evidence afresh into results/reference
-	for suite in pocket query; do $(BIN)/iqarena run $$suite --overwrite always --out results/reference/$$suite || exit; done
+reference: setup ## run the suites with committed evidence afresh into results/reference (those that need no download)
+	for suite in pocket query transfer transfer_ssim $(ABLATIONS) defenses; do \
+		$(BIN)/iqarena run $$suite --overwrite always --out results/reference/$$suite || exit; done
 
 clean:           ## remove what make and runs have made
 	rm -rf .venv results/runs results/training .pytest_cache .ruff_cache build

@@ -17,7 +17,9 @@ SUITES = sorted(path.parent.name for path in REFERENCE.glob("*/rows"))
 
 
 def test_the_suites_with_committed_evidence() -> None:
-    assert {"pocket", "query"} <= set(SUITES)
+    ablations = {f"ablation_{of}" for of in ("filters", "sigma_samples", "sources", "budget_steps")}
+    ours = {"pocket", "query", "transfer", "transfer_ssim", "defenses"}
+    assert set(SUITES) == ours | ablations | {"published", "published_clive", "query_mos"}
 
 
 @pytest.mark.parametrize("suite", SUITES)
