@@ -44,7 +44,7 @@ def test_the_reference_is_whole_and_of_this_suite(suite: str) -> None:
     manifest, rows = store.manifest(), store.rows()
     assert manifest["rows"] == {"ok": manifest["planned"], "error": 0}
     assert len(rows) == manifest["planned"] == rows["key"].nunique()
-    assert [a["spec"] for a in manifest["attacks"]] == [repr(a) for a in plan.attacks]
+    assert [a["spec"] for a in manifest["attacks"] if not a.get("searched")] == [repr(a) for a in plan.attacks]
     assert manifest["models"].keys() == {repr(m) for m in plan.models}
     for model in plan.models:
         found: str = manifest["models"][repr(model)]["weights_sha256"]
