@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from iqarena.api import CHECKPOINTS
 from iqarena.errors import StoreError
@@ -33,6 +35,9 @@ _NUMBERS = [
 ]  # fmt: skip
 COLUMNS: dict[str, type] = {**dict.fromkeys(_TEXT, str), "repeat": int, **dict.fromkeys(_NUMBERS, float)}
 _EMPTY: dict[type, Any] = {str: "", float: float("nan")}  # what a row has in a column that it knows nothing of
+_BLANK = {name: _EMPTY.get(kind) for name, kind in COLUMNS.items()}
+_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+_SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind in COLUMNS.items()])
 _ABANDONED = 3600  # seconds after which a temporary file is nobody's
 
 
@@ -61,11 +66,10 @@ class Store:
     def write(self, image: str, rows: list[dict[str, Any]]) -> None:
         """Add rows of one picture to its file, atomically; columns that a row lacks are NaN, or empty for text."""
         path = self._path(image)
-        frame = _frame(rows)
-        if path.exists():
-            frame = pd.concat([_read(path), frame], ignore_index=True).drop_duplicates(NAMES, keep="last")
-        frame = frame.sort_values(NAMES, ignore_index=True)
-        write_atomically(path, lambda part: frame.to_parquet(part, index=False))
+        kept = _read(path).to_pylist() if path.exists() else []
+        named = {tuple(row[name] for name in NAMES): {**_BLANK, **row} for row in [*kept, *rows]}
+        table = pa.Table.from_pylist([named[names] for names in sorted(named)], _SCHEMA)
+        write_atomically(path, lambda part: pq.write_table(table, part))
         self.written += 1
 
     def rows(self) -> pd.DataFrame:
@@ -74,13 +78,14 @@ class Store:
             paths = [path for image in self.manifest()["images"] if (path := self._path(image["id"])).exists()]
         else:
             paths = sorted(self.rows_folder.glob("*.parquet"))
-        frames = [_read(path) for path in paths] or [_frame([])]
-        return pd.concat(frames, ignore_index=True).sort_values(NAMES, ignore_index=True)
+        tables = [_read(path) for path in paths] or [_SCHEMA.empty_table()]
+        frame = pa.concat_tables(tables, promote_options="default").to_pandas()
+        return _filled(frame).sort_values(NAMES, ignore_index=True)
 
     def done(self) -> set[str]:
         """Keys with an ``ok`` row; what failed is tried again by the next run."""
-        frames = [_read(path, ["key", "status"]) for path in self.rows_folder.glob("*.parquet")]
-        return {key for frame in frames for key in frame.loc[frame["status"] == "ok", "key"]}
+        tables = [_read(path, ["key", "status"]) for path in self.rows_folder.glob("*.parquet")]
+        return {row["key"] for table in tables for row in table.to_pylist() if row["status"] == "ok"}
 
     def has_manifest(self) -> bool:
         return (self.folder / "manifest.json").is_file()
@@ -147,23 +152,15 @@ class plain_errors:
             raise StoreError(f"{self.what}: {reason}; what is stored stays, mend that and run again") from error
 
 
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    columns = {name: [row.get(name, _EMPTY.get(kind)) for row in rows] for name, kind in COLUMNS.items()}
-    return pd.DataFrame({name: pd.Series(values, dtype=COLUMNS[name]) for name, values in columns.items()})
-
-
 def _filled(frame: pd.DataFrame) -> pd.DataFrame:
-    """``frame`` with the columns that rows of an earlier version lack, empty."""
-    lacking = {name: _EMPTY[kind] for name, kind in COLUMNS.items() if name not in frame}
-    return frame.assign(**lacking)[list(COLUMNS)]
+    """``frame`` with what rows of an earlier version lack, empty."""
+    blank = pd.DataFrame(_BLANK, index=frame.index)
+    return frame.reindex(columns=list(COLUMNS)).fillna(blank).astype(COLUMNS)
 
 
-def _read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """A row file; columns that came after it was written are NaN, or empty for text."""
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A row file; it is opened once, as another shard may be replacing it."""
     try:
-        data = io.BytesIO(path.read_bytes())  # opened once: another shard may be replacing the file
-        if columns:
-            return pd.read_parquet(data, columns=columns)
-        return _filled(pd.read_parquet(data))
+        return pq.ParquetFile(io.BytesIO(path.read_bytes())).read(columns)
     except Exception as error:  # whatever a reader says of damaged bytes
         raise StoreError(f"{path}: not a readable row file ({error}); remove it and run again") from None

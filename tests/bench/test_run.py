@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as parquet
 import pytest
 import torch
 from pandas.testing import assert_frame_equal
@@ -321,7 +322,7 @@ def test_a_full_disk_is_one_line_of_the_command(
     def full(*args: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    monkeypatch.setattr(parquet, "write_table", full)
     answer = iqarena("run", suite, "--out", tmp_path / "run")
     last = answer.err.strip().splitlines()[-1]
     assert answer.code == 2
