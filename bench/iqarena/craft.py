@@ -45,7 +45,7 @@ def craft(attack: Attack, pictures: Tensor, x: Tensor, direction: Tensor, model:
         found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise AttackError(f"{attack.name}: expected images of shape {tuple(x.shape)}, found {found}")
     delta = out.detach().to(x) - x
-    finite = delta.isfinite().flatten(1).all(1)
+    finite = delta.flatten(1).abs().amax(1).isfinite()
     delta = torch.where(finite.view(-1, 1, 1, 1), delta, torch.zeros_like(delta))
     unrounded = project(x, delta, attack.eps)
     adversarial = round8(pictures, unrounded, attack.eps)

@@ -76,7 +76,7 @@ class Scorer:
 
     def _scores(self, x: Tensor) -> Tensor:
         with torch.inference_mode():
-            return torch.cat([self._forward(part)[:n] for part, n in self._parts(x)])
+            return _joined([self._forward(part)[:n] for part, n in self._parts(x)])
 
     def _values_and_gradients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         values, grads = [], []
@@ -89,7 +89,7 @@ class Scorer:
                 raise AttackError(f"{self.model!r} has no gradient; use it as a target only")
             values.append(scores.detach()[:n])
             grads.append(torch.autograd.grad(total, leaf)[0][:n])
-        return torch.cat(values), torch.cat(grads)
+        return _joined(values), _joined(grads)
 
     def _fitting(self, evaluate: Callable[[], T]) -> T:
         """What ``evaluate`` gives with this scorer on its device; tried again with more room when memory runs out."""
@@ -156,3 +156,8 @@ class Scorer:
     def _count(self, what: str, n: int) -> None:
         with self._lock:
             self.evaluated[what] += n
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """The micro-batches' results as one, without a copy of a single one."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
