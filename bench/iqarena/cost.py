@@ -52,12 +52,13 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
     seconds, at_once = [row[-1] for row in table if row[-1] is not None], cores() if device == "cpu" else 1
     where = f"{at_once} cores of this machine" if device == "cpu" else torch.cuda.get_device_name(device)
     timed = f" for {len(seconds)} of {len(table)} models" if len(seconds) < len(table) else ""
+    total = f"at most {_duration(sum(seconds) / at_once)}{timed} on {where}"
     lines = [
         f"suite {plan.suite.name}: {count} pictures × {len(plan.attacks)} attacks × {pairs} pairs"
         f" × {plan.suite.repeats} repeats = {times * len(plan.results())} rows",
         f"images {plan.images!r}, timed on one of {x.shape[-1]}×{x.shape[-2]}\n",
         tabulate(table, headers=headers, floatfmt=".0f", missingval="?"),
-        f"\nat most {_duration(sum(seconds) / at_once)}{timed} on {where}",
+        f"\n{total if seconds else 'no model is here to be timed'}",
         *(f"missing: {line}" for line in missing),
     ]
     return "\n".join(lines)

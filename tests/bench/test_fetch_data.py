@@ -205,8 +205,10 @@ def test_plan_of_a_database_that_is_here_misses_nothing(iqarena: Cli, toys: Path
 
 
 def test_plan_names_weights_that_are_not_here(iqarena: Cli, suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = {"toy_step"}
+
     def scorer(model: Model, *arguments: str) -> Scorer:
-        if repr(model) == "toy_step":
+        if model.name in absent:
             raise WeightsError("toy.pth: expected weights, found nothing there")
         return Scorer(model, *arguments)
 
@@ -217,6 +219,8 @@ def test_plan_names_weights_that_are_not_here(iqarena: Cli, suite: Path, monkeyp
     assert "missing: toy_step: toy.pth: expected weights, found nothing there" in answer.out
     counts = [line.split() for line in answer.out.splitlines() if line.startswith("toy_step")]
     assert counts == [["toy_step", "225", "0", "?", "?", "?"]]
+    absent.add("toy_curved")
+    assert "no model is here to be timed" in iqarena("plan", suite).out
 
 
 def test_plan_of_a_folder_that_is_not_there_is_a_mistake(iqarena: Cli, suite: Path) -> None:
