@@ -11,9 +11,9 @@ from pathlib import Path
 
 from iqarena.api import Model, Plugin
 from iqarena.errors import IqarenaError, SpecError, nearest
-from iqarena.plan import suites
 from iqarena.registry import KINDS, build_model, names, origin, plugin_class
 from iqarena.spec import format_number
+from iqarena.suite import suites
 
 
 def summaries(kind: str) -> list[tuple[str, str, str]]:

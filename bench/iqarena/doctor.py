@@ -9,8 +9,8 @@ from importlib.util import find_spec
 
 from iqarena.api import ImageSet, Model
 from iqarena.errors import IqarenaError
-from iqarena.plan import load_suite
 from iqarena.registry import KINDS, build, build_model, names, plugin_class
+from iqarena.suite import load_suite
 
 
 def examine() -> Iterator[tuple[bool, str]]:

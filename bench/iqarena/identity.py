@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any
 
 from iqarena.api import Attack, ImageItem, Model, Plugin
-from iqarena.plan import SourceSpec, Suite
+from iqarena.plan import SourceSpec
 from iqarena.store import digest
+from iqarena.suite import Suite
 
 SCHEMA = 1  # raised when rows of an older version can no longer be mixed with new ones
 

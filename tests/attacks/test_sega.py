@@ -16,7 +16,7 @@ from toyruns import paint
 
 from iqarena.api import AttackError, ImageError, Model, SpecError
 from iqarena.manifest import build_manifest, finish
-from iqarena.plan import Suite, parse_source, resolve
+from iqarena.plan import parse_source, resolve
 from iqarena.registry import build_attack, build_model
 from iqarena.report.pairs import pair_table
 from iqarena.runner import Options, run_plan
@@ -24,6 +24,7 @@ from iqarena.scorer import Scorer
 from iqarena.seeding import Streams
 from iqarena.source import Source
 from iqarena.store import Store
+from iqarena.suite import Suite
 from iqarena.testing import Curved, CurvedNet, Linear
 from iqarena_attacks._pictures import embedded
 from iqarena_attacks.bound import best_sigma, estimate_gap, estimate_lipschitz

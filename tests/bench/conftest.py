@@ -10,9 +10,10 @@ import pytest
 from toyruns import SUITE, Answer, numbers, paint
 
 from iqarena.cli import entry
-from iqarena.plan import Plan, load_suite, resolve
+from iqarena.plan import Plan, resolve
 from iqarena.runner import Options, run_plan
 from iqarena.store import Store
+from iqarena.suite import load_suite
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ from toyruns import Answer
 from iqarena import registry
 from iqarena.api import Purification
 from iqarena.errors import IqarenaError, SpecError
-from iqarena.plan import SourceSpec, load_suite, parse_source, resolve
+from iqarena.plan import SourceSpec, parse_source, resolve
 from iqarena.purified import Purified
 from iqarena.registry import build_defense, build_model, names, plugin_class
 from iqarena.report import derive
 from iqarena.scorer import Scorer
 from iqarena.seeding import Streams
 from iqarena.store import Store
+from iqarena.suite import load_suite
 from iqarena.testing import check_defense, pictures
 
 SUITE = {

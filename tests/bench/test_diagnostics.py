@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from iqarena.diagnostics import Watched, own_diagnostics, watched
-from iqarena.plan import Plan, load_suite, resolve
+from iqarena.plan import Plan, resolve
 from iqarena.registry import build_attack, build_filter
 from iqarena.report.pairs import WHY, pair_table
 from iqarena.runner import Options, run_plan
 from iqarena.scorer import Scorer
 from iqarena.seeding import Streams
 from iqarena.store import Store
+from iqarena.suite import load_suite
 
 Run = Callable[..., pd.DataFrame]
 

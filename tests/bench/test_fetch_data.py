@@ -17,9 +17,10 @@ from iqarena import cost
 from iqarena.api import Model, WeightsError
 from iqarena.imagesets.clive import Clive
 from iqarena.imagesets.koniq10k import TABLE, Koniq10k
-from iqarena.plan import load_suite, resolve
+from iqarena.plan import resolve
 from iqarena.scorer import Scorer
 from iqarena.store import Store
+from iqarena.suite import load_suite
 
 Cli = Callable[..., Answer]
 PUBLISHED = """# Toy scorers on a database.

@@ -12,9 +12,10 @@ from toyruns import Answer
 
 from iqarena.errors import IqarenaError, SpecError
 from iqarena.grid import expand
-from iqarena.plan import load_suite, resolve
+from iqarena.plan import resolve
 from iqarena.registry import build_attack
 from iqarena.store import Store
+from iqarena.suite import load_suite
 
 
 def test_a_grid_is_every_combination_of_canonical_specs() -> None:

@@ -9,10 +9,11 @@ import pytest
 from toyruns import ATTACKS, PAIRS, ROWS, SOURCES
 
 from iqarena.cost import describe_plan
-from iqarena.plan import Plan, Suite, load_suite, resolve, suites
+from iqarena.plan import Plan, resolve
 from iqarena.registry import build_attack, build_model
 from iqarena.runner import Options, run_plan, shard_items
 from iqarena.store import Store
+from iqarena.suite import Suite, load_suite, suites
 
 HERE = Path(__file__).parents[2]
 

@@ -15,12 +15,13 @@ from toyruns import Answer, files, numbers
 from iqarena.api import CHECKPOINTS
 from iqarena.cost import describe_plan
 from iqarena.metrics.score_change import past_boundary
-from iqarena.plan import Plan, load_suite, resolve
+from iqarena.plan import Plan, resolve
 from iqarena.report.boards import attack_board, model_board
 from iqarena.report.curves import ALL, curve_table
 from iqarena.report.pairs import pair_table
 from iqarena.runner import Options, run_plan
 from iqarena.store import Store
+from iqarena.suite import load_suite
 
 TARGETS = ["toy_curved", "toy_curved(seed=1)", "toy_shut"]
 ATTACKS = ["noise", "fgsm", "square(queries=60)", "random_search(queries=25)", "warm_start(start=fgsm, queries=30)"]

@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from iqarena.plan import load_suite, resolve
+from iqarena.plan import resolve
 from iqarena.report import derive
 from iqarena.runner import Options, run_plan
 from iqarena.store import NAMES, Store
+from iqarena.suite import load_suite
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 SUITES = sorted(path.parent.name for path in REFERENCE.glob("*/rows"))

@@ -22,12 +22,13 @@ from toyruns import ROWS, Answer, files, numbers, pairs, start
 from iqarena.api import Attack, ImageError, ImageItem, ImageSet, Model
 from iqarena.errors import StoreError
 from iqarena.imagesets.folder import FolderImages
-from iqarena.plan import Plan, SourceSpec, load_suite, resolve
+from iqarena.plan import Plan, SourceSpec, resolve
 from iqarena.registry import build_attack, build_model
 from iqarena.runner import Options, run_plan
 from iqarena.seeding import Streams
 from iqarena.source import Source
 from iqarena.store import Store
+from iqarena.suite import load_suite
 
 Run = Callable[..., pd.DataFrame]
 

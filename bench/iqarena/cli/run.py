@@ -174,7 +174,8 @@ def _execute(plan: Plan, store: Store, options: Options, overwrite: str) -> tupl
 
 
 def _resolve(suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: str | None) -> Plan:
-    from iqarena.plan import load_suite, resolve
+    from iqarena.plan import resolve
+    from iqarena.suite import load_suite
 
     overrides = dict(_setting(text) for text in settings)
     flags = {"limit": limit, "seed": seed}
