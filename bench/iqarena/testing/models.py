@@ -128,6 +128,9 @@ def _model_gradient_is_right(model: Model) -> None:
         found = _slope(scorer, x, u, step)
         tolerance = 0.02 * steepness + 1e-5 / step
         right = ((found - expected).abs() < tolerance).double().mean()
+        if right <= 0.5:  # a score with kinks closer than the step is asked again where a step can be tiny
+            found = _slope_in_double(model, x, u)
+            right = ((found - expected).abs() < 0.02 * steepness).double().mean()
         assert right > 0.5, f"along {what}: slopes {found.tolist()}, the gradient says {expected.tolist()}"
 
 
@@ -161,6 +164,16 @@ def _slope(scorer: Scorer, x: Tensor, u: Tensor, step: float) -> Tensor:
     switch anyway, so that most pictures count, not all.
     """
     return (scorer.score(x + step * u) - scorer.score(x - step * u)) / (2 * step)
+
+
+@torch.inference_mode()
+def _slope_in_double(model: Model, x: Tensor, u: Tensor, step: float = 1e-7) -> Tensor:
+    """Central difference of single pictures in double precision."""
+    module, x = model.load().eval().double(), x.double()
+    pairs = [
+        (module(one + step * way), module(one - step * way)) for one, way in zip(x.split(1), u.split(1), strict=True)
+    ]
+    return torch.cat([above - below for above, below in pairs]) / (2 * step)
 
 
 def _model_refuses_gradients(model: Model) -> None:
