@@ -143,19 +143,15 @@ def _first_picture(plan: Plan) -> Tensor:
 
 
 def _bare_loop(scorers: list[Scorer], x: Tensor) -> float:
-    """Wall time of every evaluation the run made, on one picture of its size, spread over the run's threads.
-
-    Models and kinds take turns as evenly as their counts allow: none finds its weights still in the cache, as in a run.
-    """
-    jobs: list[tuple[float, Callable[[], object]]] = []
+    """Wall time of every evaluation the run made, on one picture of its size, spread over the run's threads."""
+    jobs: list[Callable[[], object]] = []
     for scorer in scorers:
-        for kind, count in dict(scorer.evaluated).items():
-            job = _evaluation(scorer, x, gradient=kind == "gradient")
-            jobs += [((i + 0.5) / count, job) for i in range(count)]
-    jobs.sort(key=lambda placed: placed[0])
+        counts = dict(scorer.evaluated)
+        jobs += [_evaluation(scorer, x, gradient=False)] * counts["forward"]
+        jobs += [_evaluation(scorer, x, gradient=True)] * counts["gradient"]
     with single_threaded(True), ThreadPoolExecutor(cores()) as pool:
         started = time.perf_counter()
-        for _ in pool.map(lambda placed: placed[1](), jobs):
+        for _ in pool.map(lambda job: job(), jobs):
             pass
         return time.perf_counter() - started
 

@@ -34,8 +34,7 @@ _NUMBERS = [
     *(f"score_at_{at}" for at in CHECKPOINTS), *(f"control_at_{at}" for at in CHECKPOINTS),
 ]  # fmt: skip
 COLUMNS: dict[str, type] = {**dict.fromkeys(_TEXT, str), "repeat": int, **dict.fromkeys(_NUMBERS, float)}
-_EMPTY: dict[type, Any] = {str: "", float: float("nan")}  # what a row has in a column that it knows nothing of
-_BLANK = {name: _EMPTY.get(kind) for name, kind in COLUMNS.items()}
+_BLANK = {name: "" if kind is str else float("nan") for name, kind in COLUMNS.items()}  # of what a row knows nothing
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 _SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind in COLUMNS.items()])
 _ABANDONED = 3600  # seconds after which a temporary file is nobody's

@@ -1,0 +1,66 @@
+"""The universal perturbation: one for all pictures, made once a run, never from the photograph under attack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from iqarena.imagesets.pocket import PocketImages
+from iqarena.scorer import Scorer
+from iqarena.seeding import Streams
+from iqarena.source import Source
+from iqarena.testing import Curved, pictures
+from iqarena_attacks._pictures import embedded, others, photographs
+from iqarena_attacks.uap import Uap
+
+
+def _source(scorers: Sequence[Scorer], x: Tensor) -> Source:
+    return Source(scorers, x, Streams([str(i) for i in range(len(x))], "uap"))
+
+
+def _perturb(attack: Uap, scorers: Sequence[Scorer], x: Tensor, s: float) -> Tensor:
+    return attack.perturb(x, x.new_full((len(x), 1, 1, 1), s), _source(scorers, x), Streams([], "uap")) - x
+
+
+def test_it_is_one_perturbation_and_made_once_a_run() -> None:
+    attack, scorers = Uap(steps=5), [Scorer(Curved()), Scorer(Curved(seed=1))]
+    x = pictures(range(4), (64, 48)).float() / 255
+    up = _perturb(attack, scorers, x, 1)
+    assert (up - up[:1]).abs().max() < 1e-6
+    assert [s.evaluated["gradient"] for s in scorers] == [5, 5]
+    view = _source(scorers, x[:1])
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(lambda _: torch.equal(_perturb(attack, scorers, x, 1), up), range(3)))
+    attack.perturb(x[:1], torch.ones(1, 1, 1, 1), view, Streams([], "uap"))
+    assert (view.forwards, view.backwards) == (10, 10), "charged again"
+    assert [s.evaluated["gradient"] for s in scorers] == [5, 5], "and not made again"
+    down = _perturb(attack, scorers, x, -1)
+    assert [s.evaluated["gradient"] for s in scorers] == [10, 10], "lowering needs another one"
+    assert not torch.equal(down, -up)
+    _perturb(attack, scorers[:1], x, 1)
+    assert scorers[0].evaluated["gradient"] == 15, "and so does another source"
+
+
+def test_it_is_tiled_to_any_size() -> None:
+    attack, scorers = Uap(steps=2), [Scorer(Curved())]
+    large = _perturb(attack, scorers, torch.full((1, 3, 300, 500), 0.5), 1)
+    assert torch.allclose(large[..., :12, :], large[..., 288:, :], atol=1e-6)
+    assert torch.allclose(large[..., :116], large[..., 384:], atol=1e-6)
+    small = _perturb(attack, scorers, torch.full((1, 3, 20, 30), 0.5), 1)
+    assert torch.allclose(small, large[..., :20, :30], atol=1e-6)
+
+
+def test_a_photograph_is_left_out_of_its_own_training() -> None:
+    items = PocketImages().items()
+    clusters = sorted({item.cluster for item in items})
+    for item, kept in zip(items, others(embedded()), strict=True):
+        assert {clusters[i] for i in kept} == set(clusters) - {item.cluster}, item.id
+    assert others(pictures(range(3)).float() / 255) == [tuple(range(13))] * 3
+    attack, scorers = Uap(steps=3), [Scorer(Curved())]
+    shown, other = (
+        _perturb(attack, scorers, x, 1)[..., :40, :40] for x in (photographs()[:1], torch.rand(1, 3, 40, 40))
+    )
+    assert not torch.allclose(shown, other, atol=1e-6)
