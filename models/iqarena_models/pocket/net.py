@@ -51,6 +51,23 @@ def conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequ
     )
 
 
+def local_contrast(x: Tensor) -> Tensor:
+    """Locally normalised luma ``(N, 1, H, W)``: ``(I − μ) / (σ + 0.01)`` over 7×7 windows (CNNIQA's input)."""
+    luma = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    padded = F.pad(luma, (3, 3, 3, 3), mode="replicate")
+    mean = F.avg_pool2d(padded, 7, 1)
+    variance = F.avg_pool2d(padded.square(), 7, 1) - mean.square()
+    return (luma - mean) / (variance.clamp_min(1e-6).sqrt() + 0.01)
+
+
+def beside_colour(features: Tensor, half: Tensor) -> Tensor:
+    """Features at half the resolution of ``half``, and its colours as three more channels.
+
+    Colours in the first convolution itself drown what is faint beside them: such a scorer never learns JPEG.
+    """
+    return torch.cat([features, F.avg_pool2d((half - 0.45) / 0.25, 2, ceil_mode=True)], 1)
+
+
 def fold(net: PocketNet) -> PocketNet:
     """Fold the batch normalisation of every :func:`conv` into its convolution, in place: same scores, less work."""
     for block in net.modules():

@@ -3,7 +3,8 @@
 Kept from LIQE: the picture's embedding is compared by cosine with the embeddings of five quality levels ("bad" to
 "perfect"), a softmax turns the similarities into probabilities, and the score is the expected level. Changed: the
 level embeddings are learned instead of coming from CLIP's text tower, and the transformer (four convolutions to
-16×16-pixel tokens, five blocks, a depthwise convolution as position code) is trained from scratch.
+16×16-pixel tokens, five blocks, a depthwise convolution as position code) is trained from scratch. As in ``cnn``, the
+first convolution sees local contrast alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iqarena_models.pocket.net import PocketNet, conv
+from iqarena_models.pocket.net import PocketNet, beside_colour, conv, local_contrast
 
 DIM, HEADS, DEPTH = 128, 4, 5
 
@@ -22,7 +23,12 @@ class VitNet(PocketNet):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tokens = nn.Sequential(conv(3, 24, 2), conv(24, 48, 2), conv(48, 96, 2), nn.Conv2d(96, DIM, 3, 2, 1))
+        self.first = conv(1, 32, 2)
+        self.tokens = nn.Sequential(
+            conv(32 + 3, 48, 2),
+            conv(48, 96, 2),
+            nn.Sequential(nn.Conv2d(96, DIM, 3, 2, 1, bias=False), nn.BatchNorm2d(DIM)),
+        )
         self.position = nn.Conv2d(DIM, DIM, 3, padding=1, groups=DIM)
         self.blocks = nn.Sequential(*(Block() for _ in range(DEPTH)))
         self.norm = nn.LayerNorm(DIM)
@@ -31,7 +37,7 @@ class VitNet(PocketNet):
         self.register_buffer("levels", torch.linspace(-3, 3, 5))
 
     def rate(self, half: Tensor, z: Tensor) -> Tensor:
-        t = self.tokens((half - 0.45) / 0.25)
+        t = self.tokens(beside_colour(self.first(local_contrast(half)), half))
         t = (t + self.position(t)).flatten(2).transpose(1, 2)
         embedding = self.norm(self.blocks(t)).mean(1)
         similarity = F.normalize(embedding, dim=1) @ F.normalize(self.quality, dim=1).T

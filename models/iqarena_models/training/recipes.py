@@ -72,7 +72,7 @@ RECIPES: dict[str, Recipe] = {
     "vit": Recipe(
         VitNet,
         "A small vision transformer that scores by similarity to five quality levels (LIQE's idea).",
-        epochs=30, rate=1.5e-3, crop=192, autocast=True,
+        epochs=16, rate=1.5e-3, crop=160, autocast=True,
     ),
     "bilinear": Recipe(
         lambda: BilinearNet(imagenet=True),
