@@ -30,10 +30,14 @@ _RANGES = {"blur": (0.4, 6.0), "noise": (3.0, 60.0), "jpeg": (30.0, 96.0)}
 
 @dataclass(frozen=True)
 class TrainingData:
-    """``views`` uint8 ``(4, n, 3, 256, 256)`` (memory-mapped), ``mos`` 0–100 ``(n,)``, index arrays of the split."""
+    """``views`` uint8 ``(4, n, 3, 256, 256)`` (memory-mapped), ``mos`` 0–100 ``(n,)``, index arrays of the split.
+
+    ``strength`` ``(n, 2)`` says how strong the weak and the strong degradation are, from 0 to 1 over their kind's range.
+    """
 
     views: np.ndarray
     mos: np.ndarray
+    strength: np.ndarray
     train: np.ndarray
     val: np.ndarray
     digest: str  # of the table: names, scores and split
@@ -67,6 +71,7 @@ def load_training_data(folder: Path, cache: Path, *, limit: int | None = None, p
     return TrainingData(
         np.load(path, mmap_mode="r"),
         to_hundred(mos),
+        np.float32([_degradation(i)[1:] for i in range(len(table))]),
         np.flatnonzero(split == "train"),
         np.flatnonzero(split == "val"),
         digest,
@@ -120,13 +125,18 @@ def _views(path: Path, seed: int) -> np.ndarray:
     if picture is None:
         raise ImageError(f"{path}: expected a picture, found something that cannot be decoded")
     picture = _square(np.ascontiguousarray(picture[..., ::-1]))
+    kind, *strengths = _degradation(seed)
+    low, high = _RANGES[kind]
+    versions = [picture, picture[:, ::-1], *(degrade(picture, kind, low + (high - low) * u, seed) for u in strengths)]
+    return np.stack([cv2.resize(v, (SIDE, SIDE), interpolation=cv2.INTER_AREA).transpose(2, 0, 1) for v in versions])
+
+
+def _degradation(seed: int) -> tuple[str, float, float]:
+    """Kind, and a weak and a strong strength from 0 to 1."""
     rng = np.random.default_rng(seed)
     kind = str(rng.choice(list(_RANGES)))
-    low, high = _RANGES[kind]
     weak, strong = sorted(rng.uniform(0, 1, 2))
-    strengths = [low + (high - low) * u for u in (0.6 * weak, 0.4 + 0.6 * strong)]
-    versions = [picture, picture[:, ::-1], *(degrade(picture, kind, s, seed) for s in strengths)]
-    return np.stack([cv2.resize(v, (SIDE, SIDE), interpolation=cv2.INTER_AREA).transpose(2, 0, 1) for v in versions])
+    return kind, 0.6 * weak, 0.4 + 0.6 * strong
 
 
 def _square(picture: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from iqarena_models.training.data import TrainingData
 from iqarena_models.training.losses import rank_hinge
 from iqarena_models.training.recipes import Recipe
 
-RANK_WEIGHT, STRONG_MARGIN, WEAK_MARGIN = 0.5, 0.3, 0.05
+STRONG_MARGIN, WEAK_MARGIN = 0.3, 0.05
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -87,8 +87,10 @@ def train(
                 ratings = recipe.ratings(net, half, z)
             loss, r = recipe.loss(ratings.float(), (y - float(mean)) / float(std))
             weak, strong = r[len(y) :].chunk(2)
-            ranking = rank_hinge(weak, strong, STRONG_MARGIN) + rank_hinge(r[: len(weak)], weak, WEAK_MARGIN)
-            total_loss = loss + RANK_WEIGHT * ranking
+            first, second = torch.from_numpy(data.strength[rows[: len(weak)]]).to(device).T * recipe.slope
+            ranking = rank_hinge(weak, strong, STRONG_MARGIN + second - first)
+            ranking = ranking + rank_hinge(r[: len(weak)], weak, WEAK_MARGIN + first)
+            total_loss = loss + recipe.ranking * ranking
             optimizer.zero_grad()
             total_loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 2.0)

@@ -45,7 +45,7 @@ def correlation_mse(r: Tensor, y: Tensor) -> Tensor:
     return (1 - (_unit(r) * _unit(y)).sum()) / 2 + 0.1 * (r - y).square().mean()
 
 
-def rank_hinge(better: Tensor, worse: Tensor, margin: float) -> Tensor:
+def rank_hinge(better: Tensor, worse: Tensor, margin: float | Tensor) -> Tensor:
     """Mean of ``max(0, margin - (better - worse))`` (RankIQA, Liu, van de Weijer, Bagdanov, ICCV 2017)."""
     return (margin - (better - worse)).clamp_min(0).mean()
 
