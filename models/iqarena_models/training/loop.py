@@ -27,7 +27,7 @@ from iqarena_models.training.data import TrainingData
 from iqarena_models.training.losses import rank_hinge
 from iqarena_models.training.recipes import Recipe
 
-STRONG_MARGIN, WEAK_MARGIN = 0.3, 0.05
+RANK_WEIGHT, STRONG_MARGIN, WEAK_MARGIN = 0.5, 0.3, 0.05
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -90,7 +90,7 @@ def train(
             first, second = torch.from_numpy(data.strength[rows[: len(weak)]]).to(device).T * recipe.slope
             ranking = rank_hinge(weak, strong, STRONG_MARGIN + second - first)
             ranking = ranking + rank_hinge(r[: len(weak)], weak, WEAK_MARGIN + first)
-            total_loss = loss + recipe.ranking * ranking
+            total_loss = loss + RANK_WEIGHT * ranking
             optimizer.zero_grad()
             total_loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 2.0)

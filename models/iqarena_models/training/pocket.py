@@ -8,7 +8,7 @@ from typing import Any
 
 from iqarena.imagesets.pocket import PocketImages
 from iqarena_models.training.data import load_training_data
-from iqarena_models.training.loop import train
+from iqarena_models.training.loop import RANK_WEIGHT, train
 from iqarena_models.training.publish import publish
 from iqarena_models.training.recipes import RECIPES, TRUNK_LICENCE, Recipe
 
@@ -54,6 +54,6 @@ def _words(recipe: Recipe) -> str:
     loss = recipe.loss.__name__.strip("_")
     return (
         f"AdamW, one-cycle peak {recipe.rate}{tail}, batch {recipe.batch}, {precision}, weight averaging 0.99;"
-        f" {loss} loss + {recipe.ranking} × ranking hinge on {recipe.ranked} degraded pairs a batch"
+        f" {loss} loss + {RANK_WEIGHT} × ranking hinge on {recipe.ranked} degraded pairs a batch"
         + (f", margins growing by {recipe.slope} with strength" if recipe.slope else "")
     )
