@@ -44,12 +44,15 @@ class TrainingData:
     key: str  # of the stored views: the table and the pictures' sizes
 
 
-def load_training_data(folder: Path, cache: Path, *, limit: int | None = None, progress: bool = True) -> TrainingData:
+def load_training_data(
+    folder: Path, cache: Path, *, limit: int | None = None, apart: bool = True, progress: bool = True
+) -> TrainingData:
     """Read ``folder`` (see module docstring), keeping the views under ``cache``; ``limit`` takes the first pictures
-    of each split. Opinion scores are mapped linearly from their range's natural ends (0–1, or 0–100) to 0–100."""
+    of each split, ``apart`` leaves 0.4 or more between the two degradations of a picture. Opinion scores are mapped
+    linearly from their range's natural ends (0–1, or 0–100) to 0–100."""
     table, digest = read_table(folder, limit)
     sizes = [(folder / "images" / name).stat().st_size for name in table["image"]]
-    key = hashlib.sha256(f"{digest} {sizes}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{digest} {sizes}".encode()).hexdigest()[:16] + ("" if apart else "-any")
     path = cache / f"views-{key}.npy"
     shape = (len(VIEWS), len(table), 3, SIDE, SIDE)
     if not path.exists():
@@ -58,7 +61,7 @@ def load_training_data(folder: Path, cache: Path, *, limit: int | None = None, p
         out = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
 
         def fill(i: int) -> None:
-            out[:, i] = _views(folder / "images" / table["image"][i], i)
+            out[:, i] = _views(folder / "images" / table["image"][i], i, apart)
 
         with ThreadPoolExecutor(2) as pool:
             jobs = pool.map(fill, range(len(table)))
@@ -71,7 +74,7 @@ def load_training_data(folder: Path, cache: Path, *, limit: int | None = None, p
     return TrainingData(
         np.load(path, mmap_mode="r"),
         to_hundred(mos),
-        np.float32([_degradation(i)[1:] for i in range(len(table))]),
+        np.float32([_degradation(i, apart)[1:] for i in range(len(table))]),
         np.flatnonzero(split == "train"),
         np.flatnonzero(split == "val"),
         digest,
@@ -119,24 +122,24 @@ def _checked_table(folder: Path) -> pd.DataFrame:
     return table
 
 
-def _views(path: Path, seed: int) -> np.ndarray:
+def _views(path: Path, seed: int, apart: bool) -> np.ndarray:
     """uint8 ``(4, 3, 256, 256)``: see :data:`VIEWS`; kind and strengths are drawn from ``seed``."""
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
         raise ImageError(f"{path}: expected a picture, found something that cannot be decoded")
     picture = _square(np.ascontiguousarray(picture[..., ::-1]))
-    kind, *strengths = _degradation(seed)
+    kind, *strengths = _degradation(seed, apart)
     low, high = _RANGES[kind]
     versions = [picture, picture[:, ::-1], *(degrade(picture, kind, low + (high - low) * u, seed) for u in strengths)]
     return np.stack([cv2.resize(v, (SIDE, SIDE), interpolation=cv2.INTER_AREA).transpose(2, 0, 1) for v in versions])
 
 
-def _degradation(seed: int) -> tuple[str, float, float]:
+def _degradation(seed: int, apart: bool) -> tuple[str, float, float]:
     """Kind, and a weak and a strong strength from 0 to 1."""
     rng = np.random.default_rng(seed)
     kind = str(rng.choice(list(_RANGES)))
     weak, strong = sorted(rng.uniform(0, 1, 2))
-    return kind, 0.6 * weak, 0.4 + 0.6 * strong
+    return (kind, 0.6 * weak, 0.4 + 0.6 * strong) if apart else (kind, weak, strong)
 
 
 def _square(picture: np.ndarray) -> np.ndarray:

@@ -88,8 +88,8 @@ def train(
             loss, r = recipe.loss(ratings.float(), (y - float(mean)) / float(std))
             weak, strong = r[len(y) :].chunk(2)
             first, second = torch.from_numpy(data.strength[rows[: len(weak)]]).to(device).T * recipe.slope
-            ranking = rank_hinge(weak, strong, STRONG_MARGIN + second - first)
-            ranking = ranking + rank_hinge(r[: len(weak)], weak, WEAK_MARGIN + first)
+            margins = (first, second - first) if recipe.slope else (WEAK_MARGIN, STRONG_MARGIN)
+            ranking = rank_hinge(weak, strong, margins[1]) + rank_hinge(r[: len(weak)], weak, margins[0])
             total_loss = loss + RANK_WEIGHT * ranking
             optimizer.zero_grad()
             total_loss.backward()

@@ -26,7 +26,7 @@ def train_pocket(
 ) -> dict[str, Any]:
     """Train, store weights, facts and card in ``out``; returns the facts. Raises ``ImageError`` for unusable data."""
     recipe = RECIPES[name]
-    pictures = load_training_data(data, out.parent / "cache", limit=limit)
+    pictures = load_training_data(data, out.parent / "cache", limit=limit, apart=not recipe.slope)
     trained = train(recipe, pictures, out, seed=seed, epochs=epochs, device=device, say=say)
     images = PocketImages()
     pristine = [images.read(item) for item in images.items() if "+" not in item.id]
@@ -55,5 +55,5 @@ def _words(recipe: Recipe) -> str:
     return (
         f"AdamW, one-cycle peak {recipe.rate}{tail}, batch {recipe.batch}, {precision}, weight averaging 0.99;"
         f" {loss} loss + {RANK_WEIGHT} × ranking hinge on {recipe.ranked} degraded pairs a batch"
-        + (f", margins growing by {recipe.slope} with strength" if recipe.slope else "")
+        + (f" of any two strengths, margin {recipe.slope} × their difference" if recipe.slope else "")
     )

@@ -52,7 +52,7 @@ class Recipe:
     tail_rate: float = 1.0
     batch: int = 32
     ranked: int = 8  # pictures of each batch that also come weakly and strongly degraded
-    slope: float = 0.0  # how much further apart they must be rated for each unit of strength between them
+    slope: float = 0.0  # how far apart, per strength between them, they must be rated; 0: a fixed distance, pairs apart
     crop: int = 256  # side of the random crop of the half-size picture (scorers without a stem)
     autocast: bool = False  # bfloat16: faster for dense convolutions, slower for depthwise ones
     backbone: str = "none"
@@ -68,12 +68,12 @@ RECIPES: dict[str, Recipe] = {
     "cnn": Recipe(
         CnnNet,
         "A plain convolutional scorer with local contrast normalisation (CNNIQA's idea).",
-        epochs=16, rate=3e-3, ranked=16, slope=1, crop=192, autocast=True,
+        epochs=16, rate=3e-3, ranked=16, slope=1.5, crop=192, autocast=True,
     ),
     "vit": Recipe(
         VitNet,
         "A small vision transformer that scores by similarity to five quality levels (LIQE's idea).",
-        epochs=16, rate=1.5e-3, ranked=16, slope=1, crop=160, autocast=True,
+        epochs=16, rate=1.5e-3, ranked=16, slope=1.5, crop=160, autocast=True,
     ),
     "bilinear": Recipe(
         lambda: BilinearNet(imagenet=True),
