@@ -32,7 +32,7 @@ _RANGES = {"blur": (0.4, 6.0), "noise": (3.0, 60.0), "jpeg": (30.0, 96.0)}
 class TrainingData:
     """``views`` uint8 ``(4, n, 3, 256, 256)`` (memory-mapped), ``mos`` 0–100 ``(n,)``, index arrays of the split.
 
-    ``strength`` ``(n, 2)`` says how strong the weak and the strong degradation are, from 0 to 1 over their kind's range.
+    ``strength`` ``(n, 2)`` says how strong the weak and the strong degradation are, 0 to 1 over their kind's range.
     """
 
     views: np.ndarray
