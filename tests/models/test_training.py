@@ -19,7 +19,7 @@ from iqarena.registry import build_model
 from iqarena_models.pocket import zoo
 from iqarena_models.training import loop
 from iqarena_models.training.batches import draw_batch
-from iqarena_models.training.data import VIEWS, load_training_data
+from iqarena_models.training.data import VIEWS, _in_units, load_training_data
 from iqarena_models.training.losses import correlation_mse, norm_in_norm, rank_hinge
 from iqarena_models.training.pocket import train_pocket
 from iqarena_models.training.recipes import RECIPES
@@ -117,6 +117,22 @@ def test_views_are_the_picture_its_mirror_and_two_degradations(data: Path, tmp_p
     _, z, y = draw_batch(found, None, found.train, replace(RECIPES["cnn"], ranked=3), "cpu")
     assert z.shape == (8 + 2 * 3, 3, RECIPES["cnn"].crop, RECIPES["cnn"].crop)
     np.testing.assert_allclose(y.numpy(), found.mos[found.train])
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_degraded_views_are_as_strong_as_is_said(data: Path, tmp_path: Path, apart: bool) -> None:
+    found = load_training_data(data, tmp_path, limit=8, apart=apart, progress=False)
+    weak, strong = found.strength.T
+    assert bool((weak < strong).all()) and bool((strong - weak).min() < 0.4) != apart
+    errors = (found.views[2:].astype(float) - found.views[0]) ** 2
+    assert bool((errors[0].mean((1, 2, 3)) < errors[1].mean((1, 2, 3))).all())
+
+
+def test_equal_steps_of_strength_are_equal_ratios() -> None:
+    blur = [_in_units("blur", u, apart=False) for u in (0, 0.5, 1)]
+    assert blur == pytest.approx([0.4, (0.4 * 6) ** 0.5, 6])
+    quality = [100 - _in_units("jpeg", u, apart=False) for u in (0, 0.5, 1)]
+    assert quality == pytest.approx([70, (70 * 4) ** 0.5, 4])
 
 
 def test_losses_against_their_definitions() -> None:

@@ -34,8 +34,9 @@ def test_weights_cards_and_promises(name: str) -> None:
         assert said in card
     assert facts["validation_srocc"] >= 0.62
     assert facts["epochs"] == RECIPES[name].epochs
-    assert all(facts["monotone"][kind]["steps_that_fall"] > 0.9 for kind in ("blur", "noise"))
-    # the two scorers trained from scratch hardly see mild JPEG at half size: only their mean falls at every step
+    # the mildest JPEG is hardly there at half size: on single pictures not every scorer sees it
+    least = {"blur": 0.9, "noise": 0.9, "jpeg": 0.85}
+    assert all(facts["monotone"][kind]["steps_that_fall"] > share for kind, share in least.items())
     for ladder in facts["monotone"].values():
         assert ladder["mean_scores"] == sorted(ladder["mean_scores"], reverse=True)
 

@@ -55,9 +55,8 @@ def local_contrast(x: Tensor) -> Tensor:
     """Locally normalised luma ``(N, 1, H, W)``: ``(I − μ) / (σ + 0.01)`` over 7×7 windows (CNNIQA's input)."""
     luma = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
     padded = F.pad(luma, (3, 3, 3, 3), mode="replicate")
-    mean = F.avg_pool2d(padded, 7, 1)
-    variance = F.avg_pool2d(padded.square(), 7, 1) - mean.square()
-    return (luma - mean) / (variance.clamp_min(1e-6).sqrt() + 0.01)
+    mean, square = (F.avg_pool2d(F.avg_pool2d(v, (7, 1), 1), (1, 7), 1) for v in (padded, padded.square()))
+    return (luma - mean) / ((square - mean.square()).clamp_min(1e-6).sqrt() + 0.01)
 
 
 def beside_colour(features: Tensor, half: Tensor) -> Tensor:

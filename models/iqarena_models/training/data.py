@@ -52,7 +52,7 @@ def load_training_data(
     linearly from their range's natural ends (0–1, or 0–100) to 0–100."""
     table, digest = read_table(folder, limit)
     sizes = [(folder / "images" / name).stat().st_size for name in table["image"]]
-    key = hashlib.sha256(f"{digest} {sizes}".encode()).hexdigest()[:16] + ("" if apart else "-any")
+    key = hashlib.sha256(f"{digest} {sizes}".encode()).hexdigest()[:16] + ("" if apart else "-even")
     path = cache / f"views-{key}.npy"
     shape = (len(VIEWS), len(table), 3, SIDE, SIDE)
     if not path.exists():
@@ -129,8 +129,8 @@ def _views(path: Path, seed: int, apart: bool) -> np.ndarray:
         raise ImageError(f"{path}: expected a picture, found something that cannot be decoded")
     picture = _square(np.ascontiguousarray(picture[..., ::-1]))
     kind, *strengths = _degradation(seed, apart)
-    low, high = _RANGES[kind]
-    versions = [picture, picture[:, ::-1], *(degrade(picture, kind, low + (high - low) * u, seed) for u in strengths)]
+    degraded = (degrade(picture, kind, _in_units(kind, u, apart), seed) for u in strengths)
+    versions = [picture, picture[:, ::-1], *degraded]
     return np.stack([cv2.resize(v, (SIDE, SIDE), interpolation=cv2.INTER_AREA).transpose(2, 0, 1) for v in versions])
 
 
@@ -140,6 +140,17 @@ def _degradation(seed: int, apart: bool) -> tuple[str, float, float]:
     kind = str(rng.choice(list(_RANGES)))
     weak, strong = sorted(rng.uniform(0, 1, 2))
     return (kind, 0.6 * weak, 0.4 + 0.6 * strong) if apart else (kind, weak, strong)
+
+
+def _in_units(kind: str, u: float, apart: bool) -> float:
+    """What :func:`degrade` takes, for 0 to 1: in equal steps of it, or (not ``apart``) in equal ratios of blur's and
+    noise's deviation and of JPEG's quality, which look more alike: from 10 to 5 is as far as from 50 to 25."""
+    low, high = _RANGES[kind]
+    if apart:
+        return low + (high - low) * u
+    if kind == "jpeg":
+        return 100 - (100 - low) * ((100 - high) / (100 - low)) ** u
+    return low * (high / low) ** u
 
 
 def _square(picture: np.ndarray) -> np.ndarray:

@@ -58,8 +58,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     net = recipe.start().to(device)
-    if net.stem is not None:
-        net.tail.to(memory_format=torch.channels_last)  # pyright: ignore
+    (net if net.stem is None else net.tail).to(memory_format=torch.channels_last)  # pyright: ignore
     features = stem_features(net, data, out.parent / "cache", progress)
     mean, std = data.mos[data.train].mean(), data.mos[data.train].std()
     net.shift.fill_(float(mean))

@@ -55,5 +55,5 @@ def _words(recipe: Recipe) -> str:
     return (
         f"AdamW, one-cycle peak {recipe.rate}{tail}, batch {recipe.batch}, {precision}, weight averaging 0.99;"
         f" {loss} loss + {RANK_WEIGHT} × ranking hinge on {recipe.ranked} degraded pairs a batch"
-        + (f" of any two strengths, margin {recipe.slope} × their difference" if recipe.slope else "")
+        + (f" of any two strengths, in equal ratios, margin {recipe.slope} × their distance" if recipe.slope else "")
     )
