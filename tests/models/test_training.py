@@ -123,7 +123,8 @@ def test_views_are_the_picture_its_mirror_and_two_degradations(data: Path, tmp_p
 def test_degraded_views_are_as_strong_as_is_said(data: Path, tmp_path: Path, apart: bool) -> None:
     found = load_training_data(data, tmp_path, limit=8, apart=apart, progress=False)
     weak, strong = found.strength.T
-    assert bool((weak < strong).all()) and bool((strong - weak).min() < 0.4) != apart
+    assert bool((weak < strong).all())
+    assert bool((strong - weak).min() < 0.4) != apart
     errors = (found.views[2:].astype(float) - found.views[0]) ** 2
     assert bool((errors[0].mean((1, 2, 3)) < errors[1].mean((1, 2, 3))).all())
 

@@ -74,7 +74,7 @@ def load_training_data(
     return TrainingData(
         np.load(path, mmap_mode="r"),
         to_hundred(mos),
-        np.float32([_degradation(i, apart)[1:] for i in range(len(table))]),
+        np.array([_degradation(i, apart)[1:] for i in range(len(table))], np.float32),
         np.flatnonzero(split == "train"),
         np.flatnonzero(split == "val"),
         digest,
