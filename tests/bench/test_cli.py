@@ -68,7 +68,8 @@ def test_a_run_ends_with_tables_and_the_place_of_the_files(iqarena: Cli, suite: 
     assert answer.code == 0
     for words in ("Attacks: ", "Models: ", "sega(samples=2)", f"{5 * ROWS} of {5 * ROWS} planned rows", f"In {out}: "):
         assert words in answer.out
-    assert answer.out.rstrip().splitlines()[-1].startswith(f"In {out}: index.html (start here), leaderboard.md")
+    files_are = f"In {out}: index.html (start here), leaderboard.md, leaderboard_*.csv, pairs.csv"
+    assert answer.out.rstrip().splitlines()[-1] == f"{files_are}, gallery/, rows/"
     assert "toy: 100%" in answer.err
     there = set(files(out))
     for name in ("index.html", "leaderboard.md", "leaderboard_attacks.csv", "leaderboard_models.csv", "pairs.csv"):
@@ -76,6 +77,8 @@ def test_a_run_ends_with_tables_and_the_place_of_the_files(iqarena: Cli, suite: 
     index = json.loads((out / "gallery" / "gallery.json").read_text())
     assert len(index) == 3 * 4, "three pictures under the four attacks that change any"
     assert {f"gallery/{e[k]}" for e in index for k in ("clean", "adversarial")} <= there
+    elsewhere = tmp_path / "elsewhere"
+    assert iqarena("report", out, "--out", elsewhere).out.rstrip().endswith(files_are.replace(str(out), str(elsewhere)))
 
 
 def test_the_manifest_says_what_was_run(iqarena: Cli, suite: Path, tmp_path: Path) -> None:

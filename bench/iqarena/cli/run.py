@@ -30,9 +30,6 @@ _IMAGES = click.option(
 )
 
 
-_PLACES = "In {}: index.html (start here), leaderboard.md, leaderboard_*.csv, pairs.csv, plots/, gallery/, rows/"
-
-
 @click.command()
 @click.argument("suite")
 @_SET
@@ -64,7 +61,7 @@ def run(
     manifest, rows = _execute(plan, store, options, overwrite)
     if manifest["finished"]:
         click.echo(derive(rows, manifest, store.folder, store.folder / "gallery"))
-        click.echo(_PLACES.format(store.folder))
+        click.echo(_places(store.folder))
     else:
         click.echo(f"{len(rows)} of {manifest['planned']} rows are in {store.folder}; the other shards make it whole")
     failed = rows[rows["status"] == "error"]
@@ -103,7 +100,7 @@ def report(run_folder: Path, out: Path | None) -> None:
 
     store = Store(run_folder)
     click.echo(derive(store.rows(), store.manifest(), out or run_folder, run_folder / "gallery"))
-    click.echo(_PLACES.format(out or run_folder))
+    click.echo(_places(out or run_folder))
 
 
 @click.command()
@@ -129,6 +126,11 @@ def speed(limit: int | None) -> None:
     from iqarena.cost import speed_report
 
     click.echo(speed_report(_resolve("pocket", (), limit, None, None)))
+
+
+def _places(folder: Path) -> str:
+    folders = (f", {name}/" for name in ("plots", "gallery", "rows") if (folder / name).is_dir())
+    return f"In {folder}: index.html (start here), leaderboard.md, leaderboard_*.csv, pairs.csv" + "".join(folders)
 
 
 def _execute(plan: Plan, store: Store, options: Options, overwrite: str) -> tuple[dict[str, Any], pd.DataFrame]:
