@@ -86,9 +86,11 @@ def train(
                 ratings = recipe.ratings(net, half, z)
             loss, r = recipe.loss(ratings.float(), (y - float(mean)) / float(std))
             weak, strong = r[len(y) :].chunk(2)
-            first, second = torch.from_numpy(data.strength[rows[: len(weak)]]).to(device).T * recipe.slope
-            margins = (first, second - first) if recipe.slope else (WEAK_MARGIN, STRONG_MARGIN)
-            ranking = rank_hinge(weak, strong, margins[1]) + rank_hinge(r[: len(weak)], weak, margins[0])
+            to_weak, to_strong = WEAK_MARGIN, STRONG_MARGIN
+            if recipe.slope:
+                first, second = torch.from_numpy(data.strength[rows[: len(weak)]]).to(device).T * recipe.slope
+                to_weak, to_strong = first, second - first
+            ranking = rank_hinge(r[: len(weak)], weak, to_weak) + rank_hinge(weak, strong, to_strong)
             total_loss = loss + RANK_WEIGHT * ranking
             optimizer.zero_grad()
             total_loss.backward()
