@@ -68,7 +68,7 @@ RECIPES: dict[str, Recipe] = {
     "cnn": Recipe(
         CnnNet,
         "A plain convolutional scorer with local contrast normalisation (CNNIQA's idea).",
-        epochs=14, rate=3e-3, ranked=16, slope=1.5, crop=192, autocast=True,
+        epochs=24, rate=3e-3, ranked=32, slope=1.5, crop=128, autocast=True,
     ),
     "vit": Recipe(
         VitNet,
