@@ -34,10 +34,9 @@ def test_weights_cards_and_promises(name: str) -> None:
         assert said in card
     assert facts["validation_srocc"] >= 0.62
     assert facts["epochs"] == RECIPES[name].epochs
-    # the mildest JPEG is hardly there at half size: on single pictures not every scorer sees it
-    least = {"blur": 0.9, "noise": 0.9, "jpeg": 0.85}
-    assert all(facts["monotone"][kind]["steps_that_fall"] > share for kind, share in least.items())
     for ladder in facts["monotone"].values():
+        assert ladder["fall_at_every_step"] > 0.8  # 9 of 11 photographs
+        assert ladder["steps_that_fall"] > 0.95
         assert ladder["mean_scores"] == sorted(ladder["mean_scores"], reverse=True)
 
 
