@@ -18,13 +18,13 @@ from iqarena.report.gallery import gallery_figure
 from iqarena.report.masking import masking_table
 from iqarena.report.page import Picture, page
 from iqarena.report.pairs import pair_table, tidy
+from iqarena.report.provenance import provenance
 from iqarena.report.same_ssim import same_ssim_study
 from iqarena.report.tables import (
     attack_table,
     failure_table,
     flag_table,
     model_table,
-    provenance,
     query_table,
     reconstruction_table,
 )

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from iqarena.plan import HELD_OUT
+from iqarena.report.cells import number, p_value, with_interval
 from iqarena.report.pairs import Pairs
 from iqarena.report.study import Study, mean_of, weighted_sum
 from iqarena.report.study_plots import main_effects
-from iqarena.report.tables import Table, number, p_value, source_size, with_interval
+from iqarena.report.tables import Table, source_size
 from iqarena.spec import parse
 from iqarena.stats import Floats, holm
 

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from iqarena.plan import HELD_OUT
+from iqarena.report.cells import number
 from iqarena.report.pairs import KEY, WHY, Pairs
 from iqarena.report.study import Study
 from iqarena.report.study_plots import effect_against_agreement
-from iqarena.report.tables import Table, number
+from iqarena.report.tables import Table
 from iqarena.stats import Floats, interval
 
 _SHOWN = {

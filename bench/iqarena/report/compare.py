@@ -6,9 +6,10 @@ import pandas as pd
 
 from iqarena.errors import SpecError, nearest
 from iqarena.plan import HELD_OUT
+from iqarena.report.cells import number, p_value, with_interval
 from iqarena.report.pairs import Pairs
 from iqarena.report.study import mean_of, weighted_sum
-from iqarena.report.tables import Table, number, p_value, with_interval
+from iqarena.report.tables import Table
 
 _NOTE = (
     "Mean directed effect in deviations of the target, on held-out pairs of the same source and target; difference with"

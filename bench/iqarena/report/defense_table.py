@@ -6,7 +6,8 @@ import math
 
 import pandas as pd
 
-from iqarena.report.tables import Table, number, rank_text, tie_text, with_interval
+from iqarena.report.cells import number, rank_text, tie_text, with_interval
+from iqarena.report.tables import Table
 
 RELATIONS = {  # of the attacks whose strongest has a column of its own
     "transfer": ("transfer", "ensemble_holdout"),

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from iqarena.plan import HELD_OUT
-from iqarena.report.tables import number, short_source
+from iqarena.report.cells import number
+from iqarena.report.tables import short_source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,10 +17,11 @@ import pandas as pd
 from iqarena.levels import MOST, bracket, level_of
 from iqarena.plan import HELD_OUT
 from iqarena.report.boards import ranked
+from iqarena.report.cells import number, rank_text, tie_text, with_interval
 from iqarena.report.pairs import Pairs
 from iqarena.report.study import Study, Sum, mean_of, weighted_sum
 from iqarena.report.study_plots import effect_against_ssim
-from iqarena.report.tables import Table, number, rank_text, tie_text, with_interval
+from iqarena.report.tables import Table
 from iqarena.spec import Call, parse
 from iqarena.stats import Floats, divide, ranking
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from iqarena.plan import HELD_OUT
+from iqarena.report.cells import count, number, rank_text, share, tie_text, with_interval
 from iqarena.report.pairs import BOUNDARIES
 from iqarena.spec import parse
 
@@ -69,21 +67,11 @@ def attack_table(board: pd.DataFrame, *, brief: bool = False) -> Table:
     rows = []
     for r in board.to_dict("records"):
         cells = {
-            "Rank": rank_text(r),
-            "Tie": tie_text(r["tie_group"]),
-            "Attack": r["attack_label"],
-            "Directed effect": with_interval(r, "directed_sd"),
+            **_shared_cells(r),
             "Transfer": number(r["transfer_directed_sd"]),
             "Ensemble": number(r["ensemble_holdout_directed_sd"]),
             "White-box*": number(r["whitebox_directed_sd"]),
             "SROCC kept": number(r["srocc"]),
-            "Gain": number(r["gain"], 1),
-            "Win rate": number(r["win_rate"]),
-            "vs baseline": f"{r['better']}/{r['worse']}/{r['tested']}" if r["tested"] else "",
-            "SSIM": number(r["ssim"], 3),
-            "Fwd / bwd / queries": " / ".join(_count(r[c]) for c in COUNTED) if r["n_ok"] else "",
-            "Seconds": number(r["seconds"], 2),
-            "Coverage": f"{r['n_ok']}/{r['n_planned']}",
         }
         rows.append([cells[name] for name in header])
     note = "Directed effect in target standard deviations on held-out pairs; * white-box is never ranked."
@@ -99,32 +87,37 @@ def query_table(board: pd.DataFrame, manifest: Mapping[str, Any]) -> Table:
     rows = []
     for r in board.to_dict("records"):
         cells = {
-            "Rank": rank_text(r),
-            "Tie": tie_text(r["tie_group"]),
-            "Attack": r["attack_label"],
-            "Directed effect": with_interval(r, "directed_sd"),
-            "Gain": number(r["gain"], 1),
+            **_shared_cells(r),
             "SROCC fall": number(1 - r["srocc"]),
             "SROCC fall to MOS": number(r["mos_srocc_fall"]),
             **{f"Past {b:g}": share(r[f"past_{b:g}"]) for b in BOUNDARIES},
-            "Win rate": number(r["win_rate"]),
-            "vs baseline": f"{r['better']}/{r['worse']}/{r['tested']}" if r["tested"] else "",
-            "SSIM": number(r["ssim"], 3),
-            "Fwd / bwd / queries": " / ".join(_count(r[c]) for c in COUNTED) if r["n_ok"] else "",
-            "Seconds": number(r["seconds"], 2),
-            "Coverage": f"{r['n_ok']}/{r['n_planned']}",
         }
         rows.append([cells[name] for name in header])
-    note = (
-        "These have seen the target's scores, and are ranked among themselves. Past b: share of pictures whose score "
-    )
-    note += "went further than b of the way to the end of the scale."
+    note = "These have seen the target's scores, and are ranked among themselves. "
+    note += "Past b: share of pictures whose score went further than b of the way to the end of the scale."
     said = [
         f" Published for {a['label'].partition('(')[0]} (the paper's number, not measured here): {a['published']}"
         for a in manifest["attacks"]
         if a.get("published")
     ]
     return Table("Query attacks", header, rows, names=3, note=note + "".join(said))
+
+
+def _shared_cells(r: Mapping[Any, Any]) -> dict[str, str]:
+    """What both attack boards say of an attack."""
+    return {
+        "Rank": rank_text(r),
+        "Tie": tie_text(r["tie_group"]),
+        "Attack": r["attack_label"],
+        "Directed effect": with_interval(r, "directed_sd"),
+        "Gain": number(r["gain"], 1),
+        "Win rate": number(r["win_rate"]),
+        "vs baseline": f"{r['better']}/{r['worse']}/{r['tested']}" if r["tested"] else "",
+        "SSIM": number(r["ssim"], 3),
+        "Fwd / bwd / queries": " / ".join(count(r[c]) for c in COUNTED) if r["n_ok"] else "",
+        "Seconds": number(r["seconds"], 2),
+        "Coverage": f"{r['n_ok']}/{r['n_planned']}",
+    }
 
 
 def model_table(board: pd.DataFrame) -> Table:
@@ -182,91 +175,3 @@ def reconstruction_table(manifest: Mapping[str, Any]) -> Table | None:
     sentences |= manifest.get("reconstructed", {})
     rows = [[label, sentence] for label, sentence in sentences.items() if sentence]
     return Table("Reconstructed parts", ["Attack", "What is ours"], rows, names=2) if rows else None
-
-
-def provenance(manifest: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, str]:
-    """Where the numbers come from, as name → text."""
-    command = manifest.get("command", "")
-    ok, planned = int((rows["status"] == "ok").sum()), manifest.get("planned", len(rows))
-    held_out = rows[rows["relation"].isin(HELD_OUT)]
-    packages = ", ".join(f"{name} {version}" for name, version in sorted(manifest.get("packages", {}).items()))
-    facts = {
-        "Suite": manifest.get("suite", ""),
-        "Command": command if isinstance(command, str) else shlex.join(command),
-        "Seed": str(manifest["seed"]),
-        "Run": f"{manifest.get('started', '')} to {manifest.get('finished') or 'unfinished'}",
-        "Results": f"{ok} of {planned} planned rows are there ({_percent(ok, planned)})",
-        "Gradients": _gradients(rows, manifest.get("gradients")),
-        "Size": f"{rows['image'].nunique()} pictures in {rows['cluster'].nunique()} clusters, "
-        f"{rows['attack_label'].nunique()} attacks, "
-        f"{held_out[['source', 'target']].drop_duplicates().shape[0]} held-out pairs of source and target",
-        "Sources": ", ".join(manifest.get("sources", [])),
-        "Targets": ", ".join(manifest["targets"]),
-        "Device": ", ".join(str(manifest[k]) for k in ("device", "precision") if manifest.get(k)),
-        "Software": ", ".join(filter(None, [f"Python {manifest.get('python', '?')}", packages])),
-        "Commit": manifest.get("git_commit") or "",
-    }
-    return {name: str(text) for name, text in facts.items() if text}
-
-
-def _gradients(rows: pd.DataFrame, counts: Mapping[str, Any] | None) -> str:
-    """How many gradients the rows say were asked for, and how many the run says it evaluated for them."""
-    if not counts:
-        return ""
-    crafted = rows.drop_duplicates(["attack", "source", "image", "repeat"])
-    asked = f"{crafted['backwards'].sum():,.0f} gradients of a picture asked for by the attacks"
-    if counts["resumed"]:
-        return f"{asked}; the last invocation, which went on from earlier rows, evaluated {counts['evaluated']:,}"
-    return f"{asked}, {counts['evaluated']:,} evaluated; the others were remembered"
-
-
-def number(value: float, digits: int = 2) -> str:
-    """Fixed digits with a true minus sign; zero has no sign; empty for NaN."""
-    if math.isnan(value):
-        return ""
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
-
-
-def share(value: float) -> str:
-    """Per cent; empty for NaN."""
-    return "" if math.isnan(value) else f"{100 * value:.0f} %"
-
-
-def with_interval(record: Mapping[Any, Any], name: str, *, signed: bool = False) -> str:
-    """``0.41 [0.37, 0.45]``; ``signed`` for a difference; empty for NaN."""
-    value, low, high = record[name], record[f"{name}_low"], record[f"{name}_high"]
-    if math.isnan(value):
-        return ""
-    text = f"+{number(value)}" if signed and round(value, 2) > 0 else number(value)
-    return text if math.isnan(low) else f"{text} [{number(low)}, {number(high)}]"
-
-
-def p_value(p: float) -> str:
-    """Two digits that count; empty for NaN."""
-    return "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
-
-
-def rank_text(record: Mapping[Any, Any]) -> str:
-    if math.isnan(record["rank"]):
-        return ""
-    low, high = record["rank_low"], record["rank_high"]
-    return f"{record['rank']:.0f}" + ("" if math.isnan(low) else f" [{low:.0f}–{high:.0f}]")
-
-
-def tie_text(group: float) -> str:
-    """a, b, …, z, aa, ab, …"""
-    if math.isnan(group):
-        return ""
-    text, n = "", int(group)
-    while n:
-        n, letter = divmod(n - 1, 26)
-        text = chr(ord("a") + letter) + text
-    return text
-
-
-def _count(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 or value == round(value) else f"{value:.1f}"
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "none planned"
