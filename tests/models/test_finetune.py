@@ -26,6 +26,7 @@ from iqarena_models import linearityiqa, published
 from iqarena_models.backbone import MEAN, STD, Backbone
 from iqarena_models.liqe_style import LiqeStyle
 from iqarena_models.training import finetune, liqe_style
+from iqarena_models.training.crops import read_picture
 from iqarena_models.training.losses import fidelity, monotonicity, norm_in_norm
 
 SMALL = "test_resnet"  # timm's own network for tests
@@ -94,8 +95,7 @@ def test_it_goes_on_where_it_was_killed_and_its_scorer_is_the_one_that_was_valid
     assert model.weights_sha256 == whole["sha256"]
     scorer = Scorer(model)
     found = [
-        float(scorer.score(finetune.read_picture(folder / "data" / "images" / f"{i}.png")))
-        for i in range(TRAIN, TRAIN + VAL)
+        float(scorer.score(read_picture(folder / "data" / "images" / f"{i}.png"))) for i in range(TRAIN, TRAIN + VAL)
     ]
     mos = [float(line.split(",")[1]) for line in (folder / "data" / "mos.csv").read_text().splitlines()[TRAIN + 1 :]]
     assert np.corrcoef(found, mos)[0, 1] == pytest.approx(whole["validation_plcc"], abs=1e-3)

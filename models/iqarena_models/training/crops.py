@@ -21,7 +21,12 @@ T = TypeVar("T")
 
 def whole(paths: Sequence[Path]) -> Iterator[Tensor]:
     """Each picture ``(1, 3, H, W)`` in [0, 1], in order."""
-    yield from _ahead([(path,) for path in paths], lambda some: _tensor(decode_file(some[0]))[None])
+    yield from ahead(paths, read_picture)
+
+
+def read_picture(path: Path) -> Tensor:
+    """``(1, 3, H, W)`` in [0, 1]."""
+    return _tensor(decode_file(path))[None]
 
 
 def crops(paths: Sequence[Path], batches: Sequence[np.ndarray], side: int, seed: Sequence[int]) -> Iterator[Tensor]:
@@ -43,14 +48,14 @@ def crops(paths: Sequence[Path], batches: Sequence[np.ndarray], side: int, seed:
         part = picture[top : top + side, left : left + side]
         return _tensor(part[:, ::-1] if rng.integers(2) else part)
 
-    yield from _ahead(batches, lambda rows: torch.stack([crop(int(row)) for row in rows]))
+    yield from ahead(batches, lambda rows: torch.stack([crop(int(row)) for row in rows]))
 
 
 def _tensor(picture: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))).float() / 255
 
 
-def _ahead(jobs: Sequence[T], make: Callable[[T], Tensor]) -> Iterator[Tensor]:
+def ahead(jobs: Sequence[T], make: Callable[[T], Tensor]) -> Iterator[Tensor]:
     """``make`` of each job in order, a few jobs ahead."""
     running: deque[Future[Tensor]] = deque()
     with ThreadPoolExecutor(2) as pool:

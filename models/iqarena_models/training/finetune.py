@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from iqarena.api import IqarenaError
-from iqarena.imagesets.decode import decode_file
 from iqarena.metrics.correlation import agreement
 from iqarena.weights import digest
+from iqarena_models.training.crops import ahead, read_picture, whole
 from iqarena_models.training.data import read_table, to_hundred
 from iqarena_models.training.loop import CHECKPOINT, resume_state, save_state
 
@@ -97,7 +96,8 @@ def finetune(
             return course.view(read_picture(pictures.files[row]), np.random.default_rng([seed, epoch, row]))
 
         net.train()
-        for rows, x in tqdm(_ahead(batches, draw), f"epoch {epoch + 1}/{total}", len(batches), leave=False):
+        views = ahead(batches, lambda rows: torch.cat([draw(int(row)) for row in rows]))
+        for rows, x in zip(batches, tqdm(views, f"epoch {epoch + 1}/{total}", len(batches), leave=False), strict=True):
             y = torch.from_numpy(pictures.mos[rows]).float().to(device)
             loss = course.loss(course.ratings(x.to(device)), y)
             if not loss.isfinite():
@@ -120,9 +120,7 @@ def scores(course: Course, pictures: Pictures, rows: np.ndarray, device: str) ->
     """Scores ``(len(rows),)`` of whole pictures."""
     course.net.eval()
     with torch.inference_mode():
-        found = [
-            course.score(x.to(device)) for _, x in _ahead(rows[:, None], lambda row: read_picture(pictures.files[row]))
-        ]
+        found = [course.score(x.to(device)) for x in whole([pictures.files[row] for row in rows])]
     return torch.cat(found).double().cpu().numpy()
 
 
@@ -171,28 +169,8 @@ def at_least(x: Tensor, side: int) -> Tensor:
     return F.interpolate(x, [max(side, round(n * side / short)) for n in x.shape[-2:]], mode="bilinear")
 
 
-def read_picture(path: Path) -> Tensor:
-    """``(1, 3, H, W)`` in [0, 1]."""
-    return torch.from_numpy(decode_file(path)).permute(2, 0, 1)[None].float() / 255
-
-
 def _measured(course: Course, pictures: Pictures, device: str) -> dict[str, float]:
     found, mos = scores(course, pictures, pictures.val, device), pictures.mos[pictures.val]
     values = agreement(found, mos)
     p = float("nan") if np.isnan(values["srocc"]) else float(spearmanr(found, mos).pvalue)  # pyright: ignore
     return {"srocc": values["srocc"], "p": p, "plcc": values["plcc"]}
-
-
-def _ahead(
-    batches: Sequence[np.ndarray] | np.ndarray, draw: Callable[[int], Tensor]
-) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Rows and pictures of each batch; the next batch is made in the meantime."""
-
-    def batch(rows: np.ndarray) -> Tensor:
-        return torch.cat([draw(int(row)) for row in rows])
-
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(batch, batches[0])
-        for i, rows in enumerate(batches):
-            ready, coming = coming, pool.submit(batch, batches[i + 1]) if i + 1 < len(batches) else coming
-            yield rows, ready.result()
