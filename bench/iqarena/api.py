@@ -30,17 +30,7 @@ __all__ = [
     "WeightsError",
 ]  # fmt: skip
 
-CHECKPOINTS = (
-    20,
-    50,
-    100,
-    200,
-    500,
-    1000,
-    2000,
-    4000,
-    8000,
-)  # queries after which an answer is kept
+CHECKPOINTS = (20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)  # queries after which an answer is kept
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
