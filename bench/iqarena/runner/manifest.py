@@ -17,7 +17,7 @@ import torch
 
 from iqarena.api import Attack, Model
 from iqarena.errors import StoreError
-from iqarena.run.driver import Options, shard_items
+from iqarena.runner.driver import Options, shard_items
 from iqarena.store.folder import Store
 from iqarena.store.manifest import AttackFacts, ImageFacts, Manifest, ModelFacts, RowCounts
 from iqarena.suite.plan import Plan

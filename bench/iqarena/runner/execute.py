@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 import pandas as pd
 
 from iqarena.errors import IqarenaError
-from iqarena.run.budget_search import rounds
-from iqarena.run.driver import Options, run_plan, shard_items
-from iqarena.run.gallery import Gallery
-from iqarena.run.manifest import build_manifest, earlier_manifest, finish, with_budgets
+from iqarena.runner.budget_search import rounds
+from iqarena.runner.driver import Options, run_plan, shard_items
+from iqarena.runner.gallery import Gallery
+from iqarena.runner.manifest import build_manifest, earlier_manifest, finish, with_budgets
 from iqarena.store.folder import Store
 from iqarena.store.manifest import GradientCounts, Manifest
 from iqarena.suite.plan import Plan
