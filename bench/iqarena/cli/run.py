@@ -16,9 +16,9 @@ from iqarena.errors import IqarenaError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from iqarena.plan import Plan
-    from iqarena.runner import Options
-    from iqarena.store import Store
+    from iqarena.run.driver import Options
+    from iqarena.store.folder import Store
+    from iqarena.suite.plan import Plan
 
 _SET = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a suite key (TOML value).")
 _LIMIT = click.option("--limit", type=click.IntRange(1), help="Only the first N pictures.")
@@ -53,7 +53,7 @@ def run(
     A run started again adds what is missing and nothing else.
     """
     from iqarena.report import derive
-    from iqarena.store import Store
+    from iqarena.store.folder import Store
 
     plan = _resolve(suite, settings, limit, seed, images)
     options = _options(device, precision, batch_size, shard, workers)
@@ -85,7 +85,7 @@ def plan(
 
     Pictures or weights that are not there yet are named, and counted as published.
     """
-    from iqarena.cost import describe_plan
+    from iqarena.tools.forecast import describe_plan
 
     click.echo(describe_plan(_resolve(suite, settings, limit, seed, images), checked_device(device)))
 
@@ -96,7 +96,7 @@ def plan(
 def report(run_folder: Path, out: Path | None) -> None:
     """Rebuild leaderboards, plots and page of RUN_FOLDER from its rows. Needs no torch."""
     from iqarena.report import derive
-    from iqarena.store import Store
+    from iqarena.store.folder import Store
 
     store = Store(run_folder)
     click.echo(derive(store.rows(), store.manifest(), out or run_folder, run_folder / "gallery"))
@@ -109,10 +109,10 @@ def report(run_folder: Path, out: Path | None) -> None:
 @click.argument("second")
 def compare(run_folder: Path, first: str, second: str) -> None:
     """Does attack FIRST beat SECOND in RUN_FOLDER? Paired over held-out pairs and photographs. Needs no torch."""
-    from iqarena.report.compare import comparison
     from iqarena.report.pairs import pair_table
-    from iqarena.report.text import terminal
-    from iqarena.store import Store
+    from iqarena.report.studies.compare import comparison
+    from iqarena.report.text.documents import terminal
+    from iqarena.store.folder import Store
 
     store = Store(run_folder)
     rows = store.rows()
@@ -123,7 +123,7 @@ def compare(run_folder: Path, first: str, second: str) -> None:
 @click.option("--limit", type=click.IntRange(1), help="First pictures only; all of them take about ten minutes.")
 def speed(limit: int | None) -> None:
     """Share of `pocket`'s wall time that is not model evaluation, and our attacks against torchattacks'."""
-    from iqarena.cost import speed_report
+    from iqarena.tools.speed import speed_report
 
     click.echo(speed_report(_resolve("pocket", (), limit, None, None)))
 
@@ -137,10 +137,10 @@ def _execute(plan: Plan, store: Store, options: Options, overwrite: str) -> tupl
     """Run with a progress bar; returns manifest and rows. The manifest is finished when no shard's rows are missing."""
     from tqdm import tqdm
 
-    from iqarena.gallery import Gallery
-    from iqarena.levels import rounds
-    from iqarena.manifest import build_manifest, earlier_manifest, finish, with_budgets
-    from iqarena.runner import run_plan, shard_items
+    from iqarena.run.budget_search import rounds
+    from iqarena.run.driver import run_plan, shard_items
+    from iqarena.run.gallery import Gallery
+    from iqarena.run.manifest import build_manifest, earlier_manifest, finish, with_budgets
 
     if plan.suite.ssim and options.shard != (1, 1):
         raise IqarenaError("--shard: a search for an SSIM needs all pictures; leave out --shard, or the suite's ssim")
@@ -176,8 +176,8 @@ def _execute(plan: Plan, store: Store, options: Options, overwrite: str) -> tupl
 
 
 def _resolve(suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: str | None) -> Plan:
-    from iqarena.plan import resolve
-    from iqarena.suite import load_suite
+    from iqarena.suite.file import load_suite
+    from iqarena.suite.plan import resolve
 
     overrides = dict(_setting(text) for text in settings)
     flags = {"limit": limit, "seed": seed}
@@ -211,7 +211,7 @@ def checked_device(name: str) -> str:
 
 
 def _options(device: str, precision: str, batch_size: int | None, shard: str, workers: int | None) -> Options:
-    from iqarena.runner import Options
+    from iqarena.run.driver import Options
 
     match = re.fullmatch(r"(\d+)/(\d+)", shard)
     part = (int(match[1]), int(match[2])) if match else (0, 0)
