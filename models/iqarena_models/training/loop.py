@@ -111,8 +111,9 @@ def _epoch(
             group["lr"] = group["peak"] * recipe.schedule((epoch * steps + step) / (total * steps))
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.autocast):
             loss = recipe.loss(net, batch.to(device, layout))
-        if not loss.isfinite():
-            raise IqarenaError(f"epoch {epoch + 1}: expected a finite loss, found {float(loss)}; lower the lr")
+        losses.append(float(loss.detach()))
+        if not np.isfinite(losses[-1]):
+            raise IqarenaError(f"epoch {epoch + 1}: expected a finite loss, found {losses[-1]}; lower the lr")
         state.optimizer.zero_grad()
         loss.backward(inputs=parameters)
         if recipe.clip:
@@ -120,7 +121,6 @@ def _epoch(
         state.optimizer.step()
         if recipe.ema:
             state.average(recipe.ema)
-        losses.append(float(loss.detach()))
     return float(np.mean(losses))
 
 

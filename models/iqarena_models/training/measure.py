@@ -78,7 +78,10 @@ class Measure:
         if before:
             facts |= {"before": before, "after": self.probes(), "probed": len(self.opinions.val[:PROBED])}
         self.net.eval()
-        return facts | {"monotone": falls_on_ladders(lambda x: self.net(x.to(self.device)), photographs())}
+        return facts | {"monotone": falls_on_ladders(self._score, photographs())}
+
+    def _score(self, x: Tensor) -> Tensor:
+        return self.net(enlarged(x, self.recipe.min_size).to(self.device))
 
     @torch.no_grad()
     def _each(self, score: Callable[[Tensor], Tensor], rows: np.ndarray, crop: int | None = None) -> np.ndarray:
