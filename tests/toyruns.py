@@ -57,7 +57,8 @@ def files(folder: Path, pattern: str = "**/*") -> dict[str, bytes]:
 
 def start(*arguments: object) -> subprocess.Popen[str]:
     """The command line in a process of its own, with the toys; plots are not drawn."""
-    code = "from iqarena.report.figures import plots as p; p.save = lambda *a, **k: None\nfrom iqarena.cli import entry; entry()"
+    code = "from iqarena.report.figures import plots; plots.save = lambda *a, **k: None\n"
+    code += "from iqarena.cli import entry; entry()"
     toys = Path(__file__).with_name("toys.py")
     command = [sys.executable, "-c", code, "--plugin", str(toys), *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

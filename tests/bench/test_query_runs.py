@@ -17,7 +17,7 @@ from iqarena.metrics.score_change import past_boundary
 from iqarena.report.boards import attack_board, model_board
 from iqarena.report.pairs import pair_table
 from iqarena.report.studies.curves import ALL, curve_table
-from iqarena.run.driver import Options, run_plan
+from iqarena.runner.driver import Options, run_plan
 from iqarena.store.folder import Store
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve

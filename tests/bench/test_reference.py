@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from iqarena.report import derive
-from iqarena.run.driver import Options, run_plan
+from iqarena.runner.driver import Options, run_plan
 from iqarena.store.folder import Store
 from iqarena.store.schema import NAMES
 from iqarena.suite.file import load_suite

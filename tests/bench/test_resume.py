@@ -20,7 +20,7 @@ from iqarena.api import Attack
 from iqarena.api.streams import Streams
 from iqarena.engine.source import Source
 from iqarena.registry.tables import build_attack
-from iqarena.run.driver import Options, run_plan
+from iqarena.runner.driver import Options, run_plan
 from iqarena.store.folder import Store
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve

@@ -25,7 +25,7 @@ from iqarena.engine.source import Source
 from iqarena.errors import StoreError
 from iqarena.images.sets.folder import FolderImages
 from iqarena.registry.tables import build_attack, build_model
-from iqarena.run.driver import Options, run_plan
+from iqarena.runner.driver import Options, run_plan
 from iqarena.store.folder import Store
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve

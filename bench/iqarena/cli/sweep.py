@@ -54,7 +54,7 @@ def sweep(
     from iqarena.images.sets.pocket import PocketImages
     from iqarena.registry.tables import build, build_model
     from iqarena.report.studies.flatness import write
-    from iqarena.run.manifest import provenance
+    from iqarena.runner.manifest import provenance
     from iqarena.tools.flatness import theorem
 
     if not data.is_dir():

@@ -16,7 +16,7 @@ import torch
 
 from iqarena.api import Model
 from iqarena.errors import StoreError
-from iqarena.run.driver import Options, shard_items
+from iqarena.runner.driver import Options, shard_items
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
 
