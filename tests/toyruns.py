@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from iqarena.store import NAMES, Store
+from iqarena.store.folder import Store
+from iqarena.store.schema import NAMES
 
 SUITE = """# Toy scorers on small pictures.
 images = {{ path = "{photos}" }}
@@ -56,7 +57,8 @@ def files(folder: Path, pattern: str = "**/*") -> dict[str, bytes]:
 
 def start(*arguments: object) -> subprocess.Popen[str]:
     """The command line in a process of its own, with the toys; plots are not drawn."""
-    code = "import iqarena.report.plots as p; p.save = lambda *a, **k: None; from iqarena.cli import entry; entry()"
+    code = "from iqarena.report.figures import plots; plots.save = lambda *a, **k: None\n"
+    code += "from iqarena.cli import entry; entry()"
     toys = Path(__file__).with_name("toys.py")
     command = [sys.executable, "-c", code, "--plugin", str(toys), *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
