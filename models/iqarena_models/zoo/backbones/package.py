@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def onnx_tensors(data: bytes) -> dict[str, Tensor]:
     return found
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
     """Field numbers and values of a protocol-buffer message: integers, or bytes of what has a length."""
     at = 0
     while at < len(message):

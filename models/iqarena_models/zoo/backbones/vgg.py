@@ -9,6 +9,7 @@ in the copy of EasyOCR (Apache-2.0), whose published md5 2f8227d2def4037cdb3b343
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from iqarena_models.zoo.backbones.package import Package, fill
@@ -30,21 +31,19 @@ class Vgg(nn.Module):
 
     def __init__(self, depth: int, *, pretrained: bool = False) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 3, padding=1)
-            for inputs, outputs in zip((3, *WIDTHS), WIDTHS[:depth], strict=False)
-        )
-        if pretrained:
-            tensors = {k: v for k, v in PACKAGE.tensors().items() if ".basenet.slice" in k}
-            normed = nn.ModuleList(m for conv in self.convs for m in (conv, nn.BatchNorm2d(conv.out_channels)))
-            fill(normed, dict(list(tensors.items())[: len(normed.state_dict())]))
-            normed.eval()
-            pairs = zip(normed[::2], normed[1::2], strict=True)
-            self.convs = nn.ModuleList(fuse_conv_bn_eval(conv, norm) for conv, norm in pairs)  # pyright: ignore
+        convs = [nn.Conv2d(n, m, 3, padding=1) for n, m in zip((3, *WIDTHS), WIDTHS[:depth], strict=False)]
+        self.convs = nn.ModuleList(_pretrained(convs) if pretrained else convs)
 
     def forward(self, x: Tensor) -> Tensor:
         z = code(x, MEAN, STD)
         for i, conv in enumerate(self.convs):
-            z = nn.functional.max_pool2d(z, 2) if i in POOL_AFTER else z
-            z = conv(z).relu()
+            z = conv(F.max_pool2d(z, 2) if i in POOL_AFTER else z).relu()
         return z
+
+
+def _pretrained(convs: list[nn.Conv2d]) -> list[nn.Conv2d]:
+    norms = [nn.BatchNorm2d(conv.out_channels) for conv in convs]
+    both = nn.ModuleList(module for pair in zip(convs, norms, strict=True) for module in pair).eval()
+    tensors = {name: value for name, value in PACKAGE.tensors().items() if ".basenet.slice" in name}
+    fill(both, dict(list(tensors.items())[: len(both.state_dict())]))
+    return [fuse_conv_bn_eval(conv, norm) for conv, norm in zip(convs, norms, strict=True)]
