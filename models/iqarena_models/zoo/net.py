@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class ScorerNet(nn.Module):
@@ -55,3 +56,18 @@ def mean_std(features: Tensor) -> Tensor:
     mean = features.mean((2, 3))
     variance = (features - mean[..., None, None]).square().mean((2, 3))
     return torch.cat([mean, (variance + 1e-6).sqrt()], 1)
+
+
+def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """3×3 convolution, batch normalisation, ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def fold(net: ScorerNet) -> ScorerNet:
+    """Fold the batch normalisation of every :func:`conv` into its convolution, in place: same scores, less work."""
+    for block in net.modules():
+        if isinstance(block, nn.Sequential) and len(block) > 1:
+            first, second = block[0], block[1]
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                block[0], block[1] = fuse_conv_bn_eval(first, second), nn.Identity()
+    return net
