@@ -31,5 +31,6 @@ PLUGINS = {
         "linearityiqa": "iqarena_models.training.linearityiqa:train_linearityiqa",
         "liqe_style": "iqarena_models.training.liqe_style:train_liqe_style",
         **dict.fromkeys(("hyperiqa", "dbcnn", "liqe"), "iqarena_models.training.pyiqa:train_pyiqa"),
+        **dict.fromkeys(("bilinear", "cnn", "hyper", "linearity", "vit"), "iqarena_models.training.recipes:train_zoo"),
     },
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,21 @@ from torch import Tensor, nn
 from iqarena.api import ImageError, IqarenaError
 from iqarena.images.decode import decode_file
 from iqarena.metrics.correlation import agreement
+from iqarena.registry.tables import build_model
 from iqarena_models.training import checkpoint, data, loop
 from iqarena_models.training.checkpoint import State
 from iqarena_models.training.data import Images, prefetch, read_opinions
 from iqarena_models.training.losses import correlation_mse, norm_in_norm, on_opinions_and_ranks, rank_hinge
 from iqarena_models.training.measure import to_tensor
 from iqarena_models.training.recipe import Recipe, constant, linear_fall, one_cycle, tenth_in_thirds
-from iqarena_models.training.recipes import zoo
+from iqarena_models.training.recipes import train_zoo, zoo
 from iqarena_models.training.views import Batch, Views, at_least, batches, degraded_pair, in_units, view
+from iqarena_models.zoo.bilinear import BilinearNet
+from iqarena_models.zoo.cnn import CnnNet
+from iqarena_models.zoo.hyper import HyperNet
+from iqarena_models.zoo.linearity import LinearityNet
 from iqarena_models.zoo.net import ScorerNet, mean_std
+from iqarena_models.zoo.vit import VitNet
 
 pytestmark = pytest.mark.usefixtures("tiny_ladders")
 
@@ -45,7 +52,7 @@ class Toy(ScorerNet):
 
 def recipe(**changes: Any) -> Recipe:
     views = Views((24, (32, 32)), degraded=2)
-    numbers = {"views": views, "epochs": 2, "batch": 8, "lr": 1e-2, "autocast": False, "ema": 0.9, **changes}
+    numbers = {"views": views, "epochs": 2, "batch": 8, "lr": 3e-2, "autocast": False, "ema": 0.9, **changes}
     return zoo("toy", Toy, design="A toy.", **numbers)
 
 
@@ -56,11 +63,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_seed_gives_the_same_weights_and_the_card_says_what_is_stored(folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(5)
-    facts = recipe().train(folder, tmp_path / "a" / "toy", command="iqarena train toy")
+    facts = recipe(epochs=8).train(folder, tmp_path / "a" / "toy", command="iqarena train toy")
     torch.manual_seed(6)
-    again = recipe().train(folder, tmp_path / "b" / "toy")
+    again = recipe(epochs=8).train(folder, tmp_path / "b" / "toy")
     assert facts["sha256"] == again["sha256"]
-    assert facts["sha256"] != recipe().train(folder, tmp_path / "b" / "toy", seed=1)["sha256"]
+    assert facts["sha256"] != recipe(epochs=8).train(folder, tmp_path / "b" / "toy", seed=1)["sha256"]
+    assert facts["validation_srocc"] > 0.8
     out = tmp_path / "a" / "toy"
     assert json.loads((out / "toy.json").read_text()) == facts
     card = (out / "toy.md").read_text()
@@ -154,6 +162,21 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_training(
     torch.testing.assert_close(stored, kept[1]["head.weight"].half())
 
 
+NETS = {"bilinear": BilinearNet, "cnn": CnnNet, "hyper": HyperNet, "linearity": LinearityNet, "vit": VitNet}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_recipe_of_the_zoo_takes_a_step(name: str, folder: Path, tmp_path: Path) -> None:
+    """From random weights, and for once without the full resolution."""
+    shipped = train_zoo(build_model(name))
+    changes: dict[str, Any] = {"build": NETS[name], "batch": 8, "views": Views((64,), degraded=1), "autocast": False}
+    facts = replace(shipped, **changes).train(folder, tmp_path, epochs=1, limit=8)
+    untrained, stored = NETS[name]().state_dict(), load_file(tmp_path / f"{name}.safetensors")
+    assert stored.keys() == untrained.keys()
+    assert all(bool(value.isfinite().all()) for value in stored.values())
+    assert facts["backbone"] == "none" or "PyPI" in facts["licence"]
+
+
 def test_images_kept_apart_are_neither_trained_on_nor_validated_on(folder: Path, tmp_path: Path) -> None:
     opinions = read_opinions(folder, leave_out="3")
     names = [path.name for path in opinions.files]
@@ -170,7 +193,7 @@ def test_images_kept_apart_are_neither_trained_on_nor_validated_on(folder: Path,
 def test_the_backbone_learns_slower_and_the_schedules_have_their_ends() -> None:
     optimizer = loop._optimizer(recipe(backbone_lr=0.25), Toy())
     peaks = {len(group["params"]): group["peak"] for group in optimizer.param_groups}
-    assert peaks == {4: 0.25e-2, 2: 1e-2}  # convolution and normalisation; the head
+    assert peaks == {4: 0.25 * 3e-2, 2: 3e-2}  # convolution and normalisation; the head
     assert [constant(0.3), linear_fall(0), linear_fall(0.75)] == [1, 1, 0.25]
     assert [one_cycle(t) for t in (0, 0.075, 0.15, 0.575, 1)] == pytest.approx([0.04, 0.52, 1, 0.5, 0])
     assert [tenth_in_thirds(t) for t in (0, 0.34, 0.67, 0.99)] == pytest.approx([1, 0.1, 0.01, 0.01])

@@ -78,9 +78,7 @@ def train(
     if state.kept:
         net.load_state_dict(state.kept)
     if recipe.calibrate:
-        fitted = opinions.train[:: -(-len(opinions.train) // CALIBRATED)]
-        slope, intercept = np.polyfit(measure.ratings(fitted), opinions.mos[fitted], 1)
-        recipe.calibrate(net, float(slope), float(intercept))
+        recipe.calibrate(net, *measure.line(opinions.train[:: -(-len(opinions.train) // CALIBRATED)]))
     card.round_to_half(recipe, net)
     facts = measure.facts(before) | {
         "selected": f"epoch {state.best} of {len(state.log)}, by validation SROCC"

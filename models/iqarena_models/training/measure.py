@@ -20,6 +20,7 @@ from iqarena_models.training.data import Images, Opinions, prefetch
 from iqarena_models.training.recipe import Recipe
 
 CROP = 224  # pixels, the side of the central crops
+MAX_SLOPE = 30_000.0  # fp16 holds it; before anything is learned, ratings hardly differ
 PROBED = 64  # validation images
 PHOTOGRAPHS = 16  # for the ladders
 
@@ -41,11 +42,14 @@ class Measure:
         p = float("nan") if np.isnan(values["srocc"]) else float(spearmanr(scores, mos).pvalue)  # pyright: ignore
         return {"srocc": values["srocc"], "p": p, "plcc": values["plcc"]}
 
-    def ratings(self, rows: np.ndarray) -> np.ndarray:
-        """What the line to opinion scores is fitted to, ``(n,)``."""
-        rating = self.recipe.rating
+    def line(self, rows: np.ndarray) -> tuple[float, float]:
+        """Slope and intercept of the straight line from ratings to opinion scores."""
+        rating, mos = self.recipe.rating, self.opinions.mos[rows].astype(np.float64)
         assert rating is not None, "a recipe that calibrates says what"
-        return self._each(lambda x: rating(self.net, x), rows)
+        ratings = self._each(lambda x: rating(self.net, x), rows)
+        slope = ((ratings - ratings.mean()) * (mos - mos.mean())).mean() / max(ratings.var(), 1e-12)
+        slope = float(np.clip(slope, -MAX_SLOPE, MAX_SLOPE))
+        return slope, float(mos.mean() - slope * ratings.mean())
 
     def probes(self) -> dict[str, float]:
         """The recipe's probes, means over the first validation images, and the agreement on all of them."""
