@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from iqarena.api import WeightsError, file_sha256
-from iqarena_models.zoo.backbones.dino import GRID, Dino
+from iqarena_models.zoo.backbones.dino import GRID, PATCH, Dino, on_averages
 from iqarena_models.zoo.backbones.dino import PACKAGE as DINO
 from iqarena_models.zoo.backbones.package import Package, onnx_tensors
 from iqarena_models.zoo.bilinear import BilinearNet
@@ -82,6 +83,7 @@ def test_folding_keeps_scores(net: ScorerNet) -> None:
 def test_the_backbone_is_the_part_with_pretrained_weights(net: ScorerNet) -> None:
     assert (net.backbone is None) == isinstance(net, CnnNet)
     if net.backbone is not None:
+        assert all(p.requires_grad for p in net.parameters())
         assert sum(p.numel() for p in net.backbone.parameters()) > 0.5 * sum(p.numel() for p in net.parameters())
 
 
@@ -115,13 +117,19 @@ def test_padding_repeats_the_border_and_leaves_whole_multiples() -> None:
 def test_position_code_is_taken_as_it_is_on_its_own_grid() -> None:
     dino = Dino(1)
     torch.nn.init.normal_(dino.position)
-    side = 14 * GRID
+    side = PATCH * GRID
     flat = images(1, 1, 1).expand(1, 3, side, side)
     for block in dino.blocks:
         torch.nn.init.zeros_(block.scale1)  # pyright: ignore
         torch.nn.init.zeros_(block.scale2)  # pyright: ignore
     tokens = dino(flat)[-1][:, 1:] - dino.position
     torch.testing.assert_close(tokens, tokens[:, :1].expand_as(tokens), rtol=1e-4, atol=1e-4)
+
+
+def test_wide_patches_start_as_narrow_ones_on_averages() -> None:
+    x, kernel = images(1, 56, 84).double(), torch.randn(4, 3, 14, 14).double()
+    narrow = F.conv2d(F.avg_pool2d(x, 2), kernel, stride=14)
+    torch.testing.assert_close(F.conv2d(x, on_averages(kernel), stride=28), narrow)
 
 
 # Packages
@@ -164,7 +172,7 @@ def test_tensors_of_an_onnx_wheel(folder: Path) -> None:
     with zipfile.ZipFile(folder / "some_net-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("net/net.onnx", onnx_model(arrays))
     sha256 = file_sha256(folder / "some_net-1.0-py3-none-any.whl")
-    tensors = Package("some-net", "1.0", "net/net.onnx", sha256).tensors()
+    tensors = Package("some-net", "1.0", "net/net.onnx", sha256, "a test").tensors()
     assert list(tensors) == ["a", "deep"]
     for name, array in arrays.items():
         np.testing.assert_array_equal(tensors[name].numpy(), array)

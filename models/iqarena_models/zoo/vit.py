@@ -2,8 +2,8 @@
 
 Kept from LIQE: the image's embedding is compared by cosine with the embeddings of five quality levels ("bad" to
 "perfect"), a softmax turns the similarities into probabilities, and the score is the expected level. Changed: the
-image's embedding comes from the first blocks of DINOv2's ViT-S/14 instead of CLIP's ViT-B/32, and the levels' ones are
-learned instead of coming from CLIP's text tower.
+image's embedding comes from the first six blocks of DINOv2's ViT-S/14 instead of CLIP's ViT-B/32, and the levels' ones
+are learned instead of coming from CLIP's text tower.
 """
 
 from __future__ import annotations

