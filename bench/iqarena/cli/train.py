@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import click
 
-from iqarena.cli.run import checked_device
 from iqarena.errors import IqarenaError, nearest
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ def train(
     import torch
 
     from iqarena.api.spec import parse
+    from iqarena.engine.device import checked_device
     from iqarena.registry.tables import build_model, training_of
 
     if threads:
