@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
@@ -94,6 +96,22 @@ def test_a_suite_key_that_is_wrong(iqarena: Cli, suite: Path, tmp_path: Path, se
         ("train pocket/cnn", "Missing option '--data'"),
         ("report nowhere", "nowhere: expected a run folder, found no manifest.json in it; see: iqarena run pocket"),
         ("--plugin nowhere.py list", "--plugin: expected a Python file, found no nowhere.py"),
+        ("list --plugin nowhere.py", "--plugin: expected a Python file, found no nowhere.py"),
+        ("list --weights-dir nowhere", "--weights-dir: expected a folder, found no nowhere"),
+        ("score", "Missing argument 'IMAGES...'; see: iqarena score --help"),
+        ("score a.png", "Missing option '--model'"),
+        ("score a.png --model hypr", "unknown model 'hypr'; nearest: 'hyper'"),
+        ("score nowhere.png --model toy_linear", "nowhere.png: expected an 8-bit grey or RGB picture"),
+        ("score a.png --model toy_linear --device gpu", "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
+        ("attack a.png --attack fgsm --source toy_linear", "Missing option '--out'"),
+        ("attack a.png --attack fgms --source toy_linear --out b.png", "unknown attack 'fgms'; nearest: 'fgsm'"),
+        ("attack a.png --attack fgsm --source toy_lin --out b.png", "unknown model 'toy_lin'; nearest: 'toy_linear'"),
+        ("attack a.png --attack fgsm --source toy_step --out b.png", "toy_step has no gradient; use it as a target"),
+        ("attack a.png --attack fgsm --target toy_linear --out b.png", "fgsm: expected sources, whose gradients"),
+        ("attack a.png --attack nes --source toy_linear --out b.png", "nes: expected a target, whose scores it asks"),
+        ("attack nowhere.png --attack fgsm --source toy_linear --out b.png", "nowhere.png: expected an 8-bit"),
+        ("attack a.png --attack fgsm --source toy_linear --out b.jpg", "b.jpg: expected a name that ends in .png"),
+        ("attack a.png --attack fgsm --source toy_linear --out no/b.png", "no/b.png: expected a file in a folder that"),
     ],
 )
 def test_an_argument_that_is_wrong(iqarena: Cli, arguments: str, words: str) -> None:
@@ -125,6 +143,27 @@ def test_a_place_that_may_not_be_written(iqarena: Cli, suite: Path, tmp_path: Pa
     refused(iqarena("run", suite, "--out", tmp_path / "file" / "run"), "cannot create", "Not a directory")
     refused(iqarena("run", suite, "--out", tmp_path / "file"), "cannot create", "file")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_adversarial_image_that_cannot_be_stored_costs_no_file(
+    iqarena: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = photos / "p0.png"
+    before = files(photos)
+    attack = ["attack", image, "--attack", "fgsm", "--source", "toy_linear", "--out"]
+    refused(iqarena(*attack, image), "expected another place than the image itself")
+    (photos / "folder.png").mkdir()
+    refused(iqarena(*attack, photos / "folder.png"), "expected a file in a folder that is there, found a folder")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "disk full")
+
+    (tmp_path / "old.png").write_text("earlier")
+    monkeypatch.setattr(os, "fsync", full)
+    refused(iqarena(*attack, tmp_path / "old.png"), f"cannot write {tmp_path / 'old.png'}: No space left on device")
+    assert files(photos) == before
+    assert (tmp_path / "old.png").read_text() == "earlier"
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_damage_in_a_run_folder_is_named_and_left_alone(iqarena: Cli, suite: Path, tmp_path: Path) -> None:

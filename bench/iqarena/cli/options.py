@@ -80,8 +80,6 @@ def _flag(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
     def note(ctx: click.Context, _: click.Parameter, given: bool) -> None:
         if given:
             setattr(ctx.find_root().ensure_object(Session), name, True)
-            if name == "quiet":
-                os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is first imported: bars of trainings and downloads
 
     return note
 

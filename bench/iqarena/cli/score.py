@@ -52,7 +52,7 @@ def attack(
 
     effect, cost = attack_file(image, out, spec, sources, target, direction=direction, seed=seed, device=device)
     rows = [{"scorer": name, "clean": a, "adversarial": b, "change": b - a} for name, (a, b) in effect.scores.items()]
-    facts = {"ssim": effect.ssim, "linf": effect.linf, **dataclasses.asdict(cost)}
+    facts = {"ssim": effect.ssim, "linf": effect.linf, "cost": dataclasses.asdict(cost)}
     answer(
         lambda: f"{_table(rows)}\n\nSSIM {effect.ssim:.3f}, L∞ {255 * effect.linf:.0f}/255; {cost}\nIn {out}",
         lambda: {"image": str(image), "out": str(out), "attack": spec, "scores": rows, **facts},
