@@ -91,9 +91,9 @@ def test_a_suite_key_that_is_wrong(iqarena: Cli, suite: Path, tmp_path: Path, se
         ("describe segaa", "unknown plugin 'segaa'; nearest: 'sega'"),
         ("cite identity", "attack 'identity' has no paper to cite"),
         ("cite pgdd", "unknown attack 'pgdd'; nearest: 'pgd'"),
-        ("train pocket/cn --data .", "no training for 'cn'; nearest: 'cnn'"),
-        ("train pocket/cnn --data x", "--data: expected a folder with images/ and mos.csv, found no folder x"),
-        ("train pocket/cnn", "Missing option '--data'"),
+        ("train cn --data .", "no training for 'cn'; nearest: 'cnn'"),
+        ("train cnn --data x", "--data: expected a folder with images/ and mos.csv, found no folder x"),
+        ("train cnn", "Missing option '--data'"),
         ("report nowhere", "nowhere: expected a run folder, found no manifest.json in it; see: iqarena run pocket"),
         ("--plugin nowhere.py list", "--plugin: expected a Python file, found no nowhere.py"),
         ("list --plugin nowhere.py", "--plugin: expected a Python file, found no nowhere.py"),
@@ -237,14 +237,14 @@ def test_weights_that_are_missing_or_others(
 def test_training_data_that_is_wrong(iqarena: Cli, tmp_path: Path) -> None:
     data = tmp_path / "data"
     (data / "images").mkdir(parents=True)
-    train = ["train", "pocket/cnn", "--data", data, "--out", tmp_path / "out" / "cnn"]
+    train = ["train", "cnn", "--data", data, "--out", tmp_path / "out" / "cnn"]
     refused(iqarena(*train), f"expected {data / 'mos.csv'} with columns image, mos, split; found no such file")
     (data / "mos.csv").write_text("")
     refused(iqarena(*train), "mos.csv: expected a csv with columns image, mos, split")
     (data / "mos.csv").write_text("image,mos,split\na.png,,train\n")
-    refused(iqarena(*train), "1 pictures without an opinion score, the first is a.png")
+    refused(iqarena(*train), "1 images without an opinion score, the first is a.png")
     (data / "mos.csv").write_text("image,mos,split\na.png,0.5,train\n")
-    refused(iqarena(*train), "1 pictures of mos.csv are missing, the first is a.png")
+    refused(iqarena(*train), "1 images of mos.csv are missing, the first is a.png")
     rows = [f"{i}.png,{i},{'train' if i < 8 else 'val'}" for i in range(12)]
     (data / "mos.csv").write_text("\n".join(["image,mos,split", *rows]))
     for i in range(12):
@@ -252,5 +252,5 @@ def test_training_data_that_is_wrong(iqarena: Cli, tmp_path: Path) -> None:
     (data / "images" / "7.png").write_bytes(b"no picture")
     answer = iqarena(*train)
     assert answer.code == 2
-    assert "7.png: expected a picture, found something that cannot be decoded" in answer.err.strip().splitlines()[-1]
+    assert "7.png: expected an 8-bit grey or RGB picture" in answer.err.strip().splitlines()[-1]
     assert not (tmp_path / "out" / "cnn" / "cnn.safetensors").exists()

@@ -48,7 +48,7 @@ def test_frames_are_the_tables_that_the_command_line_writes(iqarena: Cli, suite:
         tidy(getattr(run, name)).to_csv(tmp_path / file, index=False, float_format="%.6g", lineterminator="\n")
         frame, written, shell = (without_times(folder / file) for folder in (tmp_path, run.folder, tmp_path / "shell"))
         assert frame == written == shell
-    assert run.manifest["command"] == f"iqarena.run({suite!r})"
+    assert run.manifest.command == f"iqarena.run({suite!r})"
     assert run.compare("fgsm", "noise").startswith("fgsm against noise: ")
     stored = api.load(str(run.folder))
     pd.testing.assert_frame_equal(stored.pairs, run.pairs)
@@ -60,7 +60,7 @@ def test_a_dictionary_is_a_suite(photos: Path, tmp_path: Path, monkeypatch: pyte
     assert run.folder == Path("results/runs/run")
     assert set(run.rows["attack_label"]) == {"noise", "fgsm"}
     assert set(run.rows["direction"]) == {1.0}
-    assert (run.manifest["seed"], run.manifest["suite"]) == (4, "run")
+    assert (run.manifest.seed, run.manifest.suite) == (4, "run")
     named = iqarena.run({**keys(photos), "name": "other"}, limit=1, progress=False)
     assert named.folder == Path("results/runs/other")
 

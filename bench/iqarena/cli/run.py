@@ -141,8 +141,9 @@ def _text(done: client.Run, boards: str) -> str:
     if done.finished:
         lines = [boards, _places(done.folder)]
     else:
-        planned = done.manifest["planned"]
-        lines = [f"{len(done.rows)} of {planned} rows are in {done.folder}; the other shards make it whole"]
+        lines = [
+            f"{len(done.rows)} of {done.manifest.planned} rows are in {done.folder}; the other shards make it whole"
+        ]
     for _, first in done.failed.head(1).iterrows():
         total = f"{len(done.failed)} of {len(done.rows)} rows failed"
         lines.append(f"{total}; the first, of {first['image']}: {first['message']}")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from iqarena.report.pairs import Pairs
     from iqarena.store.folder import Store
+    from iqarena.store.manifest import Manifest
     from iqarena.suite.plan import Plan
 
 
@@ -80,7 +81,7 @@ class Run:
     folder: Path
 
     @cached_property
-    def manifest(self) -> Any:
+    def manifest(self) -> Manifest:
         """What was run, on what, with which versions."""
         return self._store.manifest()
 
@@ -94,20 +95,14 @@ class Run:
         """The pairs with their bootstrap samples, for statistics of your own."""
         from iqarena.report.pairs import pair_table
 
-        searched = [one["spec"] for one in self.manifest["attacks"] if one.get("searched")]
-        return pair_table(self.rows[~self.rows["attack"].isin(searched)], self._declared)
+        searched = [one.spec for one in self.manifest.attacks if one.searched]
+        return pair_table(self.rows[~self.rows["attack"].isin(searched)], self.manifest.declared)
 
     @property
     def _store(self) -> Store:
         from iqarena.store.folder import Store
 
         return Store(self.folder)
-
-    @property
-    def _declared(self) -> dict[str, Any]:
-        """The manifest without the budgets that a search for an SSIM has tried."""
-        attacks = [one for one in self.manifest["attacks"] if not one.get("searched")]
-        return {**self.manifest, "attacks": attacks}
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -119,14 +114,14 @@ class Run:
         """The leaderboard of attacks, strongest first."""
         from iqarena.report.boards import attack_board
 
-        return attack_board(self.summary, self._declared)
+        return attack_board(self.summary, self.manifest.declared)
 
     @cached_property
     def models(self) -> pd.DataFrame:
         """The leaderboard of targets, most robust first."""
         from iqarena.report.boards import model_board
 
-        return model_board(self.summary, self._declared)
+        return model_board(self.summary, self.manifest.declared)
 
     @property
     def failed(self) -> pd.DataFrame:
@@ -136,7 +131,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all shards are there."""
-        return bool(self.manifest["finished"])
+        return bool(self.manifest.finished)
 
     def report(self, out: str | PathLike[str] | None = None) -> str:
         """Write tables, plots and page into ``out`` (the run's folder when left out); returns the boards as text."""

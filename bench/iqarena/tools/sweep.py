@@ -109,7 +109,9 @@ def _trained(
 ) -> dict[str, Any]:
     """Facts of the training, and the attacks on the hardened scorer; with the ``first`` also on the scorer before."""
     log(f"{defense.label}|{scorer.label}")
-    facts = training_of(defense.name)(defense, scorer, data, folder, **options)
+    recipe = training_of(defense.name)(defense.defend(scorer), crop=options["crop"])
+    shared = {key: value for key, value in options.items() if key != "crop"}
+    facts = recipe.train(data, folder, **shared, command=f"iqarena sweep '{scorer.label}' --data {data.name}")
     file = str((folder / facts["file"]).resolve())
     hard = dataclasses.replace(defense, weights=file).defend(scorer)  # pyright: ignore[reportCallIssue]
     found = {"facts": facts, "hardened": attacked(hard, items, ATTACKS, options["device"])}
