@@ -16,7 +16,15 @@ from iqarena.api.model import Defended, Defense, Model
 from iqarena.api.plugin import Plugin
 from iqarena.api.purification import Purification, RandomPurification
 from iqarena.api.source import Source
-from iqarena.errors import AttackError, ImageError, IqarenaError, SpecError, StoreError, WeightsError
+from iqarena.errors import (
+    AttackError,
+    ImageError,
+    IqarenaError,
+    ScorerError,
+    SpecError,
+    StoreError,
+    WeightsError,
+)
 from iqarena.files.hashing import file_sha256, known_sha256
 from iqarena.files.weights import WeightFile, obtain
 
@@ -25,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKPOINTS", "Attack", "AttackError", "Defended", "Defense", "Filter", "FilterChain", "ImageError", "ImageItem",
-    "ImageSet", "IqarenaError", "Model", "Plugin", "Purification", "RandomPurification", "Source", "SpecError",
-    "StoreError", "Streams", "WeightFile", "WeightsError", "file_sha256", "known_sha256", "obtain",
+    "ImageSet", "IqarenaError", "Model", "Plugin", "Purification", "RandomPurification", "ScorerError", "Source",
+    "SpecError", "StoreError", "Streams", "WeightFile", "WeightsError", "file_sha256", "known_sha256", "obtain",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from iqarena.api import Attack, AttackError, ImageItem, IqarenaError, Model
 from iqarena.api.streams import Streams
 from iqarena.engine.craft import Crafted, craft
+from iqarena.engine.direction import directions
 from iqarena.engine.score_oracle import Target
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
@@ -99,7 +100,7 @@ def _make(
     clean = _source_scores(guides, batch, batch.pixels, batch.sha256)
     if not np.isfinite(clean).all():
         raise AttackError(f"{source.spec} gave a score that is not finite")
-    direction = _directions(bench.plan.suite.direction, clean)
+    direction = directions(bench.plan.suite.direction, clean)
     streams = Streams([item.id for item in batch.items], repr(attack), bench.plan.suite.seed, repeat)
     asked = None
     if attack.queries:
@@ -157,13 +158,6 @@ def _target_scores(scorer: Scorer, batch: Batch, made: Made) -> dict[str, np.nda
 
 def _source_scores(members: Sequence[Scorer], batch: Batch, pixels: Tensor, shas: list[str]) -> np.ndarray:
     return np.mean([batch.score(scorer, pixels, shas) for scorer in members], axis=0)
-
-
-def _directions(policy: str, source_clean: np.ndarray) -> np.ndarray:
-    """``mid``: lower a score above 50, raise any other (both author groups' rule, decided on the source)."""
-    if policy == "mid":
-        return np.where(source_clean > 50, -1.0, 1.0)
-    return np.full_like(source_clean, 1.0 if policy == "raise" else -1.0)
 
 
 def named(
