@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -74,14 +75,15 @@ def best_gains(run: Run) -> Tensor:
 
 
 class BentNet(LinearNet):
-    """A linear scorer whose every pixel pulls the other way, with 3/8 of its weight, in one half of 16 grey levels.
+    """A linear scorer of which every pixel pulls the other way, with 3/8 of its weight, in one half of 16 grey levels.
 
-    The weights are ±1/1024, so that no sum of up to ten of the two slopes is near zero, and no pixel that moves by
-    fifths of a grey level comes nearer to a bend than 2e-5: no sign of a momentum hangs on how a processor rounds.
+    Attacks on it differ in many pixels when one of their parameters differs a little, and in none by rounding: the
+    weights are ±1/1024, so that up to ten of the two slopes never cancel, and pixels that move by fifths of a grey
+    level stay 1/320 of one away from every bend. Noise of the last bit in points and gradients changes no pixel.
     """
 
     def weights(self, x: Tensor) -> Tensor:
-        slope = torch.where((16 * x).frac() > 0.5, 1.0, -0.375)
+        slope = torch.where((16 * x + 0.25).frac() > 0.5, 1.0, -0.375)
         return slope * (super().weights(x).sign() / 1024)
 
 
@@ -104,16 +106,16 @@ def assert_equal_pixels(
 
 
 def assert_same_up_to_rounding(
-    ours: str, theirs: str, models: Sequence[Model], direction: Tensor = BOTH, size: tuple[int, int] = (32, 40)
+    ours: str, theirs: str, models: Sequence[Model], *, share: float, size: tuple[int, int] = (32, 40)
 ) -> None:
-    """For attacks that differ in the last bits of a momentum or of a point.
+    """At most that ``share`` of the pixels differs, and the gains differ by at most 5 %.
 
-    A pixel whose momentum is nearly zero may go either way; the score hardly depends on such a pixel, but later
-    gradients of other pixels do.
+    For attacks that round a momentum or a point differently in its last bit: a pixel whose momentum is nearly zero goes
+    either way then. Its own weight in the score is nearly zero too, but the next gradients of other pixels differ.
     """
-    a, b = (Run(spec, models, direction, size=size) for spec in (ours, theirs))
-    assert (a.crafted.adversarial != b.crafted.adversarial).double().mean() < 0.01
+    a, b = (Run(spec, models, size=size) for spec in (ours, theirs))
+    assert (a.crafted.adversarial != b.crafted.adversarial).double().mean() <= share
     gains = [run.gains(run.crafted.adversarial.float() / 255) for run in (a, b)]
-    assert torch.allclose(*gains, rtol=0.01)
     assert gains[0].min() > 0
+    assert gains[1].tolist() == pytest.approx(gains[0].tolist(), rel=0.05)
     assert (a.source.forwards, a.source.backwards) == (b.source.forwards, b.source.backwards)

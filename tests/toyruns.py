@@ -55,8 +55,12 @@ def files(folder: Path, pattern: str = "**/*") -> dict[str, bytes]:
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    """The command line in a process of its own, with the toys; plots are not drawn."""
-    code = "import iqarena.report.plots as p; p.save = lambda *a, **k: None; from iqarena.cli import entry; entry()"
+    """The command line in a process of its own, with the toys; plots are not drawn.
+
+    It hears ^C even where the tests do not: background shells and some CI start their jobs with SIGINT ignored.
+    """
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "import iqarena.report.plots as p; p.save = lambda *a, **k: None; from iqarena.cli import entry; entry()"
     toys = Path(__file__).with_name("toys.py")
     command = [sys.executable, "-c", code, "--plugin", str(toys), *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
