@@ -34,7 +34,7 @@ check: setup     ## style, types, import directions
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --project . && $(BIN)/lint-imports
 
 docs: setup      ## the generated tables in the READMEs
-	$(BIN)/python -m iqarena.docs attacks/README.md bench/README.md models/README.md
+	$(BIN)/python -m iqarena.tools.docs attacks/README.md bench/README.md models/README.md
 
 speed: setup     ## wall time against bare model evaluations and against torchattacks
 	$(BIN)/iqarena speed

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from iqarena.api import Model
-from iqarena.craft import Crafted, craft
-from iqarena.registry import build_attack
-from iqarena.scorer import Scorer
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api.streams import Streams
+from iqarena.engine.craft import Crafted, craft
+from iqarena.engine.scorer import Scorer
+from iqarena.engine.source import Source
+from iqarena.registry.tables import build_attack
 from iqarena.testing import Curved, Linear, LinearNet, pictures
 
 CURVED = (Curved(),)

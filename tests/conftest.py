@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from iqarena import registry
+from iqarena.registry import tables as registry
 
 registry.add_file(Path(__file__).with_name("toys.py"))
 torch.use_deterministic_algorithms(True)

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from iqarena.store import NAMES, Store
+from iqarena.store.folder import Store
+from iqarena.store.schema import NAMES
 
 SUITE = """# Toy scorers on small pictures.
 images = {{ path = "{photos}" }}
@@ -60,7 +61,8 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     It hears ^C even where the tests do not: background shells and some CI start their jobs with SIGINT ignored.
     """
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "import iqarena.report.plots as p; p.save = lambda *a, **k: None; from iqarena.cli import entry; entry()"
+    code += "from iqarena.report.figures import plots; plots.save = lambda *a, **k: None\n"
+    code += "from iqarena.cli import entry; entry()"
     toys = Path(__file__).with_name("toys.py")
     command = [sys.executable, "-c", code, "--plugin", str(toys), *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

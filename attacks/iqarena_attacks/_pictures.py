@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from iqarena.imagesets.pocket import PocketImages
+from iqarena.images.sets.pocket import PocketImages
 
 ALIKE = 0.9  # correlation of two thumbnails above which they show the same photograph
 

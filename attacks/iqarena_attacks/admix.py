@@ -16,9 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from iqarena.api import SpecError
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Source, SpecError, Streams
 from iqarena_attacks._pictures import others, photographs
 from iqarena_attacks.mi_fgsm import MiFgsm
 

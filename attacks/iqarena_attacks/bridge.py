@@ -21,9 +21,7 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from iqarena.api import Attack, SpecError
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Attack, Source, SpecError, Streams
 
 _global_stream = threading.Lock()
 

@@ -18,9 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from iqarena.api import SpecError
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Source, SpecError, Streams
 from iqarena_attacks._frame import through
 from iqarena_attacks.mi_fgsm import MiFgsm
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Source, Streams
 from iqarena_attacks._frame import unit
 from iqarena_attacks.mi_fgsm import MiFgsm
 

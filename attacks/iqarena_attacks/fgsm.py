@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.api import Attack
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Attack, Source, Streams
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iqarena.perception import grey
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Source, Streams
+from iqarena.images.perception import grey
 from iqarena_attacks._frame import Iterative
 
 DISK = np.array([[0, 1, 1, 1, 0], *[[1, 1, 1, 1, 1]] * 3, [0, 1, 1, 1, 0]], np.uint8)

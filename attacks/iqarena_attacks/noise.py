@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.api import Attack, Filter
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Attack, Filter, Source, Streams
 from iqarena_attacks.filters.none import NoFilter
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.seeding import Streams
+from iqarena.api import Streams
 from iqarena_attacks._frame import Iterative
 
 

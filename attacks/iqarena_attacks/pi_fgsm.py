@@ -20,9 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from iqarena.api import SpecError
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Source, SpecError, Streams
 from iqarena_attacks._frame import Iterative
 
 ROUNDING = 1e-6  # sums of ten steps in single precision

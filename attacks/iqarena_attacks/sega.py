@@ -26,9 +26,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from iqarena.api import AttackError, Filter, SpecError
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import AttackError, Filter, Source, SpecError, Streams
 from iqarena_attacks._frame import Iterative, unit
 from iqarena_attacks._pictures import embedded
 from iqarena_attacks.bound import best_sigma, estimate_gap, estimate_lipschitz

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.api import SpecError
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Source, SpecError, Streams
 from iqarena_attacks.mi_fgsm import MiFgsm
 
 

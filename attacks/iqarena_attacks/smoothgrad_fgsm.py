@@ -14,9 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from iqarena.api import Attack, SpecError
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Attack, Source, SpecError, Streams
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

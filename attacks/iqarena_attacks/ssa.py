@@ -17,9 +17,7 @@ import torch
 from scipy.fft import dctn, idctn
 from torch import Tensor
 
-from iqarena.api import SpecError
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Source, SpecError, Streams
 from iqarena_attacks.mi_fgsm import MiFgsm
 
 

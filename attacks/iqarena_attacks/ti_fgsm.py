@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from iqarena.api import SpecError
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Source, SpecError, Streams
 from iqarena_attacks.mi_fgsm import MiFgsm
 
 

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Source, Streams
 from iqarena_attacks._pictures import others, photographs
 from iqarena_attacks.mi_fgsm import MiFgsm
 

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iqarena.api import SpecError
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Source, SpecError, Streams
 from iqarena_attacks.mi_fgsm import MiFgsm
 
 

@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 from timm import create_model, get_pretrained_cfg
 from torch import Tensor, nn
 
-from iqarena.api import IqarenaError, SpecError, WeightFile, WeightsError
-from iqarena.weights import obtain
+from iqarena.api import IqarenaError, SpecError, WeightFile, WeightsError, obtain
 from iqarena_models.pocket.trunk import IMAGENET, load_imagenet
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

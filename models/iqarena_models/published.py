@@ -17,8 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from iqarena.api import Model, SpecError, WeightFile
-from iqarena.weights import obtain, sha256
+from iqarena.api import Model, SpecError, WeightFile, known_sha256, obtain
 from iqarena_models.catalog import Metric, catalog, pyiqa_version, weight_file
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class Published(Model):
 
     @property
     def weights_sha256(self) -> str:
-        hashes = [sha256(obtain(file)) for file in self.files]
+        hashes = [known_sha256(obtain(file)) for file in self.files]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else ""
 
     def load(self) -> nn.Module:

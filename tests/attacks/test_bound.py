@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from iqarena.api import Model
-from iqarena.scorer import Scorer
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api.streams import Streams
+from iqarena.engine.scorer import Scorer
+from iqarena.engine.source import Source
 from iqarena_attacks.bound import best_sigma, error_bound, estimate_gap, estimate_lipschitz, mean_norm
 
 SHAPE = (3, 4, 4)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from iqarena.api import SpecError
-from iqarena.perception import edge_mask, jnd_map, saliency_map
-from iqarena.registry import build_filter
-from iqarena.seeding import Streams
+from iqarena.api.streams import Streams
+from iqarena.images.perception import edge_mask, jnd_map, saliency_map
+from iqarena.registry.tables import build_filter
 from iqarena.testing import pictures
 
 SIZES = [(32, 40), (33, 47), (32, 41), (33, 40)]

@@ -22,8 +22,8 @@ from attackruns import (
 from torch import Tensor, nn
 
 from iqarena.api import Model, SpecError
-from iqarena.registry import build_attack, build_model, names
-from iqarena.seeding import Streams
+from iqarena.api.streams import Streams
+from iqarena.registry.tables import build_attack, build_model, names
 from iqarena.testing import CurvedNet, Linear, pictures
 
 # These do not go to the corner of the budget by design; their own oracles are in test_rivals.py.

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from iqarena.api import AttackError, ImageError, Model, SpecError
-from iqarena.craft import Crafted, craft
-from iqarena.imagesets.folder import FolderImages
-from iqarena.perception import edge_mask, jnd_map, saliency_map
-from iqarena.registry import build, build_attack, build_model
-from iqarena.scorer import Scorer
-from iqarena.seeding import Streams
-from iqarena.source import Source
-from iqarena.target import Target
+from iqarena.api.streams import Streams
+from iqarena.engine.craft import Crafted, craft
+from iqarena.engine.score_oracle import Target
+from iqarena.engine.scorer import Scorer
+from iqarena.engine.source import Source
+from iqarena.images.perception import edge_mask, jnd_map, saliency_map
+from iqarena.images.sets.folder import FolderImages
+from iqarena.registry.tables import build, build_attack, build_model
 from iqarena.testing import Curved, Linear, LinearNet, Steep, pictures
 from iqarena_attacks.query._frame import Case
 from iqarena_attacks.query.boundary import Boundary

@@ -14,10 +14,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from iqarena.api import Model, SpecError
-from iqarena.registry import build_attack
-from iqarena.scorer import Scorer
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api.streams import Streams
+from iqarena.engine.scorer import Scorer
+from iqarena.engine.source import Source
+from iqarena.registry.tables import build_attack
 from iqarena.testing import Curved, Linear, LinearNet, pictures
 from iqarena_attacks._pictures import photographs
 from iqarena_attacks.di_fgsm import DiFgsm

@@ -15,16 +15,17 @@ from torch import Tensor, nn
 from toyruns import paint
 
 from iqarena.api import AttackError, ImageError, Model, SpecError
-from iqarena.manifest import build_manifest, finish
-from iqarena.plan import parse_source, resolve
-from iqarena.registry import build_attack, build_model
+from iqarena.api.streams import Streams
+from iqarena.engine.scorer import Scorer
+from iqarena.engine.source import Source
+from iqarena.registry.tables import build_attack, build_model
 from iqarena.report.pairs import pair_table
-from iqarena.runner import Options, run_plan
-from iqarena.scorer import Scorer
-from iqarena.seeding import Streams
-from iqarena.source import Source
-from iqarena.store import Store
-from iqarena.suite import Suite
+from iqarena.run.driver import Options, run_plan
+from iqarena.run.manifest import build_manifest, finish
+from iqarena.store.folder import Store
+from iqarena.suite.file import Suite
+from iqarena.suite.plan import resolve
+from iqarena.suite.sources import parse_source
 from iqarena.testing import Curved, CurvedNet, Linear
 from iqarena_attacks._pictures import embedded
 from iqarena_attacks.bound import best_sigma, estimate_gap, estimate_lipschitz

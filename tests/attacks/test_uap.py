@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from iqarena.imagesets.pocket import PocketImages
-from iqarena.scorer import Scorer
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api.streams import Streams
+from iqarena.engine.scorer import Scorer
+from iqarena.engine.source import Source
+from iqarena.images.sets.pocket import PocketImages
 from iqarena.testing import Curved, pictures
 from iqarena_attacks._pictures import embedded, others, photographs
 from iqarena_attacks.uap import Uap

@@ -10,10 +10,10 @@ import pytest
 from toyruns import SUITE, Answer, numbers, paint
 
 from iqarena.cli import entry
-from iqarena.plan import Plan, resolve
-from iqarena.runner import Options, run_plan
-from iqarena.store import Store
-from iqarena.suite import load_suite
+from iqarena.run.driver import Options, run_plan
+from iqarena.store.folder import Store
+from iqarena.suite.file import load_suite
+from iqarena.suite.plan import Plan, resolve
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def plan(suite: Path) -> Plan:
 @pytest.fixture
 def iqarena(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
     """The command line in this process; plots are not drawn, because they take longer than everything else."""
-    monkeypatch.setattr("iqarena.report.plots.save", lambda *args, **options: None)
+    monkeypatch.setattr("iqarena.report.figures.plots.save", lambda *args, **options: None)
 
     def call(*arguments: object) -> Answer:
         capsys.readouterr()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from toyruns import Answer, files
 
-from iqarena.store import Store
+from iqarena.store.folder import Store
 from iqarena_models.pocket import zoo
 
 Cli = Callable[..., Answer]

@@ -12,8 +12,8 @@ import pytest
 import torch
 from toyruns import ROWS, Answer, files
 
-from iqarena import registry
-from iqarena.store import Store
+from iqarena.registry import tables as registry
+from iqarena.store.folder import Store
 
 Cli = Callable[..., Answer]
 
@@ -127,7 +127,7 @@ class Without:
             raise ImportError(name)
 
 sys.meta_path.insert(0, Without())
-import iqarena.report.plots as plots
+import iqarena.report.figures.plots as plots
 plots.save = lambda *a, **k: None
 from iqarena.cli import entry
 entry(sys.argv[1:])

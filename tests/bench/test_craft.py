@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from iqarena.api import Attack, AttackError
-from iqarena.craft import Crafted, craft
-from iqarena.scorer import Scorer
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api.streams import Streams
+from iqarena.engine.craft import Crafted, craft
+from iqarena.engine.scorer import Scorer
+from iqarena.engine.source import Source
 from iqarena.testing import Linear, pictures
 
 PIXELS = pictures()

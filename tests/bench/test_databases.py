@@ -16,10 +16,10 @@ from fakesets import FAKES
 
 from iqarena.api import ImageItem
 from iqarena.errors import ImageError, SpecError
-from iqarena.imagesets.database import Database
-from iqarena.imagesets.decode import centre
-from iqarena.imagesets.folder import FolderImages
-from iqarena.registry import build, names, plugin_class
+from iqarena.images.decode import centre
+from iqarena.images.sets.database import Database
+from iqarena.images.sets.folder import FolderImages
+from iqarena.registry.tables import build, names, plugin_class
 
 # what each fake holds: (id, cluster, mos), in the table's order
 EXPECTED = {

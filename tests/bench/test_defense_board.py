@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from iqarena.report import derive
-from iqarena.report.defense_plot import front
-from iqarena.report.defenses import defense_study
-from iqarena.report.masking import masking_table, signs
+from iqarena.report.figures.defense_plot import front
 from iqarena.report.pairs import behind, pair_table
+from iqarena.report.studies.defenses import defense_study
+from iqarena.report.studies.masking import masking_table, signs
 
 PGD4, PGD8, SQUARE, NOISE = "pgd(eps=4/255)", "pgd(eps=8/255)", "square(eps=8/255, queries=9)", "noise(eps=8/255)"
 JPEG = "jpeg(quality=50)"
@@ -185,7 +185,7 @@ def test_the_front_is_what_no_other_beats() -> None:
 def test_failed_rows_and_missing_references_leave_gaps_not_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iqarena.report.plots.save", lambda *args, **options: None)
+    monkeypatch.setattr("iqarena.report.figures.plots.save", lambda *args, **options: None)
     rows = make_rows({f"{JPEG}|cnn": STRENGTH[f"{JPEG}|cnn"]})
     assert board_of(rows)["gain_cut"].isna().all()
     rows = make_rows(STRENGTH)

@@ -11,17 +11,18 @@ import pytest
 import torch
 from toyruns import Answer
 
-from iqarena import registry
 from iqarena.api import Purification
+from iqarena.api.purified import Purified
+from iqarena.api.streams import Streams
+from iqarena.engine.scorer import Scorer
 from iqarena.errors import IqarenaError, SpecError
-from iqarena.plan import SourceSpec, parse_source, resolve
-from iqarena.purified import Purified
-from iqarena.registry import build_defense, build_model, names, plugin_class
+from iqarena.registry import tables as registry
+from iqarena.registry.tables import build_defense, build_model, names, plugin_class
 from iqarena.report import derive
-from iqarena.scorer import Scorer
-from iqarena.seeding import Streams
-from iqarena.store import Store
-from iqarena.suite import load_suite
+from iqarena.store.folder import Store
+from iqarena.suite.file import load_suite
+from iqarena.suite.plan import resolve
+from iqarena.suite.sources import SourceSpec, parse_source
 from iqarena.testing import check_defense, pictures
 
 SUITE = {

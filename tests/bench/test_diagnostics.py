@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 import torch
 
-from iqarena.diagnostics import Watched, own_diagnostics, watched
-from iqarena.plan import Plan, resolve
-from iqarena.registry import build_attack, build_filter
+from iqarena.api.streams import Streams
+from iqarena.engine.scorer import Scorer
+from iqarena.registry.tables import build_attack, build_filter
 from iqarena.report.pairs import WHY, pair_table
-from iqarena.runner import Options, run_plan
-from iqarena.scorer import Scorer
-from iqarena.seeding import Streams
-from iqarena.store import Store
-from iqarena.suite import load_suite
+from iqarena.run.diagnostics import Watched, own_diagnostics, watched
+from iqarena.run.driver import Options, run_plan
+from iqarena.store.folder import Store
+from iqarena.suite.file import load_suite
+from iqarena.suite.plan import Plan, resolve
 
 Run = Callable[..., pd.DataFrame]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.signal import convolve2d
 
-from iqarena.imagesets.degrade import degrade
-from iqarena.imagesets.pocket import PocketImages
+from iqarena.images.degrade import degrade
+from iqarena.images.perception import grey, jnd_map
+from iqarena.images.sets.pocket import PocketImages
 from iqarena.metrics.distortion import Reference, distortion
-from iqarena.perception import grey, jnd_map
 
 IMAGES = PocketImages()
 KEYS = {"linf", "l2", "psnr", "ssim", "changed", "above_jnd"}

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from iqarena import download as module
 from iqarena.api import WeightsError
-from iqarena.download import download
+from iqarena.files import download as module
+from iqarena.files.download import download
 
 CONTENT = bytes(range(256)) * 400
 SHA = hashlib.sha256(CONTENT).hexdigest()

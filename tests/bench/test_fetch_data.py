@@ -13,14 +13,14 @@ import scipy.stats
 from fakesets import FAKES
 from toyruns import Answer
 
-from iqarena import cost
 from iqarena.api import Model, WeightsError
-from iqarena.imagesets.clive import Clive
-from iqarena.imagesets.koniq10k import TABLE, Koniq10k
-from iqarena.plan import resolve
-from iqarena.scorer import Scorer
-from iqarena.store import Store
-from iqarena.suite import load_suite
+from iqarena.engine.scorer import Scorer
+from iqarena.images.sets.clive import Clive
+from iqarena.images.sets.koniq10k import TABLE, Koniq10k
+from iqarena.store.folder import Store
+from iqarena.suite.file import load_suite
+from iqarena.suite.plan import resolve
+from iqarena.tools import forecast as cost
 
 Cli = Callable[..., Answer]
 PUBLISHED = """# Toy scorers on a database.

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iqarena import flatness
-from iqarena.imagesets.pocket import PocketImages
-from iqarena.report.flatness import fitted, line_through_zero, write
+from iqarena.images.sets.pocket import PocketImages
+from iqarena.report.studies.flatness import fitted, line_through_zero, write
 from iqarena.testing.toys import Curved, Linear
+from iqarena.tools import flatness
 
 ITEMS = PocketImages().items()
 
@@ -52,7 +52,7 @@ def test_the_report_says_what_the_tables_say(
     tmp_path: Path, slope: float, verdict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if slope != 1:
-        monkeypatch.setattr("iqarena.report.flatness.save", lambda *_: None)  # drawn once is enough
+        monkeypatch.setattr("iqarena.report.studies.flatness.save", lambda *_: None)  # drawn once is enough
     rng = np.random.default_rng(0)
     norms = rng.uniform(10, 1000, 24)
     points = pd.DataFrame(
@@ -90,7 +90,7 @@ def test_the_report_says_what_the_tables_say(
 
 def test_the_committed_sweep_is_what_its_tables_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     committed = Path(__file__).parents[2] / "results" / "reference" / "gradient_norm_sweep"
-    monkeypatch.setattr("iqarena.report.flatness.save", lambda *_: None)
+    monkeypatch.setattr("iqarena.report.studies.flatness.save", lambda *_: None)
     for name in ("sweep.csv", "theorem.csv", "manifest.json"):
         (tmp_path / name).write_bytes((committed / name).read_bytes())
     assert write(tmp_path) == (committed / "sweep.md").read_text(encoding="utf-8")

@@ -11,11 +11,11 @@ import pytest
 from toyruns import Answer
 
 from iqarena.errors import IqarenaError, SpecError
-from iqarena.grid import expand
-from iqarena.plan import resolve
-from iqarena.registry import build_attack
-from iqarena.store import Store
-from iqarena.suite import load_suite
+from iqarena.registry.tables import build_attack
+from iqarena.store.folder import Store
+from iqarena.suite.file import load_suite
+from iqarena.suite.grid import expand
+from iqarena.suite.plan import resolve
 
 
 def test_a_grid_is_every_combination_of_canonical_specs() -> None:

@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 
 from iqarena.errors import ImageError, SpecError
-from iqarena.imagesets import pocket
-from iqarena.imagesets.decode import MAX_PIXELS, decode, decode_file
-from iqarena.imagesets.degrade import LADDERS, degrade, ladder
-from iqarena.imagesets.folder import FolderImages
-from iqarena.imagesets.pocket import FOLDER, PocketImages
-from iqarena.registry import build, names
+from iqarena.images.decode import MAX_PIXELS, decode, decode_file
+from iqarena.images.degrade import LADDERS, degrade, ladder
+from iqarena.images.sets import pocket
+from iqarena.images.sets.folder import FolderImages
+from iqarena.images.sets.pocket import FOLDER, PocketImages
+from iqarena.registry.tables import build, names
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (13, 17, 3), np.uint8)

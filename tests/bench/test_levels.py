@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from toyruns import Answer, files
 
-from iqarena.levels import MOST, bracket, level_of, next_level
-from iqarena.store import Store
+from iqarena.store.folder import Store
+from iqarena.suite.levels import MOST, bracket, level_of, next_level
 
 Cli = Callable[..., Answer]
 

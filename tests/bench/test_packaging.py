@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from iqarena.docs import refresh
 from iqarena.errors import SpecError
+from iqarena.tools.docs import refresh
 
 HERE = Path(__file__).parents[2]
 PACKAGES = {"iqarena": "bench", "iqarena_attacks": "attacks", "iqarena_models": "models"}
@@ -43,10 +43,10 @@ def test_a_wheel_holds_everything(wheel: Path) -> None:
     for name in (
         "iqarena/suites/pocket.toml",
         "iqarena_models/catalog.toml",
-        "iqarena/report/page.html.j2",
-        "iqarena/imagesets/pocket_images/ATTRIBUTION.md",
-        "iqarena/imagesets/pocket_images/pictures.csv",
-        "iqarena/imagesets/pocket_images/astronaut.jpg",
+        "iqarena/report/page/page.html.j2",
+        "iqarena/images/sets/pocket_images/ATTRIBUTION.md",
+        "iqarena/images/sets/pocket_images/pictures.csv",
+        "iqarena/images/sets/pocket_images/astronaut.jpg",
         *(f"iqarena_models/pocket/weights/cnn.{kind}" for kind in ("json", "md", "safetensors")),
     ):
         assert name in names
@@ -58,8 +58,8 @@ def test_what_is_in_a_wheel_works(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = """
 import iqarena, iqarena_models
-from iqarena.registry import build, build_model
-from iqarena.scorer import Scorer
+from iqarena.registry.tables import build, build_model
+from iqarena.engine.scorer import Scorer
 images = build("imageset", "pocket")
 picture = images.read(images.items()[0])
 model = build_model("linearity")
@@ -73,7 +73,7 @@ print(iqarena.__file__, iqarena_models.__file__, picture.shape, model.load().__c
 def test_importing_iqarena_imports_nothing_heavy() -> None:
     code = """
 import sys
-import iqarena, iqarena.api, iqarena.registry, iqarena_attacks, iqarena_models
+import iqarena, iqarena.api, iqarena.registry.tables, iqarena_attacks, iqarena_models
 from iqarena.cli import main
 heavy = {"torch", "pandas", "numpy", "timm", "matplotlib", "cv2", "scipy", "pyarrow"} & set(sys.modules)
 assert not heavy, heavy

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from iqarena.imagesets.pocket import PocketImages
-from iqarena.perception import edge_mask, grey, jnd_map, saliency_map
+from iqarena.images.perception import edge_mask, grey, jnd_map, saliency_map
+from iqarena.images.sets.pocket import PocketImages
 
 
 def slow_jnd(picture: np.ndarray) -> np.ndarray:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from toyruns import ATTACKS, PAIRS, ROWS, SOURCES
 
-from iqarena.cost import describe_plan
-from iqarena.plan import Plan, resolve
-from iqarena.registry import build_attack, build_model
-from iqarena.runner import Options, run_plan, shard_items
-from iqarena.store import Store
-from iqarena.suite import Suite, load_suite, suites
+from iqarena.registry.tables import build_attack, build_model
+from iqarena.run.driver import Options, run_plan, shard_items
+from iqarena.store.folder import Store
+from iqarena.suite.file import Suite, load_suite, suites
+from iqarena.suite.plan import Plan, resolve
+from iqarena.tools.forecast import describe_plan
 
 HERE = Path(__file__).parents[2]
 

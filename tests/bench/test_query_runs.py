@@ -13,15 +13,15 @@ from pandas.testing import assert_frame_equal
 from toyruns import Answer, files, numbers
 
 from iqarena.api import CHECKPOINTS
-from iqarena.cost import describe_plan
 from iqarena.metrics.score_change import past_boundary
-from iqarena.plan import Plan, resolve
 from iqarena.report.boards import attack_board, model_board
-from iqarena.report.curves import ALL, curve_table
 from iqarena.report.pairs import pair_table
-from iqarena.runner import Options, run_plan
-from iqarena.store import Store
-from iqarena.suite import load_suite
+from iqarena.report.studies.curves import ALL, curve_table
+from iqarena.run.driver import Options, run_plan
+from iqarena.store.folder import Store
+from iqarena.suite.file import load_suite
+from iqarena.suite.plan import Plan, resolve
+from iqarena.tools.forecast import describe_plan
 
 TARGETS = ["toy_curved", "toy_curved(seed=1)", "toy_shut"]
 ATTACKS = ["noise", "fgsm", "square(queries=60)", "random_search(queries=25)", "warm_start(start=fgsm, queries=30)"]

@@ -7,11 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from iqarena.plan import resolve
 from iqarena.report import derive
-from iqarena.runner import Options, run_plan
-from iqarena.store import NAMES, Store
-from iqarena.suite import load_suite
+from iqarena.run.driver import Options, run_plan
+from iqarena.store.folder import Store
+from iqarena.store.schema import NAMES
+from iqarena.suite.file import load_suite
+from iqarena.suite.plan import resolve
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 SUITES = sorted(path.parent.name for path in REFERENCE.glob("*/rows"))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from iqarena import registry
 from iqarena.errors import nearest
-from iqarena.registry import IqarenaError, SpecError, build, build_attack, build_filter, build_model, names
+from iqarena.registry import tables as registry
+from iqarena.registry.tables import IqarenaError, SpecError, build, build_attack, build_filter, build_model, names
 
 PLUGIN = """
 from dataclasses import dataclass

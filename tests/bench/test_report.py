@@ -18,9 +18,9 @@ from scipy import stats as scipy_stats
 from iqarena.errors import StoreError
 from iqarena.report import derive
 from iqarena.report.boards import attack_board, model_board
+from iqarena.report.figures.plots import slug
 from iqarena.report.pairs import pair_table, tidy
-from iqarena.report.plots import slug
-from iqarena.report.tables import short_source
+from iqarena.report.text.tables import short_source
 
 MODELS = ["cnn", "hyper", "vit"]
 ATTACKS = {"identity": 0.0, "noise": 0.0, "fgsm": 3.0, "mi_fgsm": 6.0, "sega(mask=jnd(6)|soft)": 9.0}

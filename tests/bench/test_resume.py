@@ -17,13 +17,13 @@ from torch import Tensor
 from toyruns import ROWS, Answer, files, numbers, paint, pairs, start
 
 from iqarena.api import Attack
-from iqarena.plan import Plan, resolve
-from iqarena.registry import build_attack
-from iqarena.runner import Options, run_plan
-from iqarena.seeding import Streams
-from iqarena.source import Source
-from iqarena.store import Store
-from iqarena.suite import load_suite
+from iqarena.api.streams import Streams
+from iqarena.engine.source import Source
+from iqarena.registry.tables import build_attack
+from iqarena.run.driver import Options, run_plan
+from iqarena.store.folder import Store
+from iqarena.suite.file import load_suite
+from iqarena.suite.plan import Plan, resolve
 
 Cli = Callable[..., Answer]
 

@@ -20,15 +20,16 @@ from torch import Tensor, nn
 from toyruns import ROWS, Answer, files, numbers, pairs, start
 
 from iqarena.api import Attack, ImageError, ImageItem, ImageSet, Model
+from iqarena.api.streams import Streams
+from iqarena.engine.source import Source
 from iqarena.errors import StoreError
-from iqarena.imagesets.folder import FolderImages
-from iqarena.plan import Plan, SourceSpec, resolve
-from iqarena.registry import build_attack, build_model
-from iqarena.runner import Options, run_plan
-from iqarena.seeding import Streams
-from iqarena.source import Source
-from iqarena.store import Store
-from iqarena.suite import load_suite
+from iqarena.images.sets.folder import FolderImages
+from iqarena.registry.tables import build_attack, build_model
+from iqarena.run.driver import Options, run_plan
+from iqarena.store.folder import Store
+from iqarena.suite.file import load_suite
+from iqarena.suite.plan import Plan, resolve
+from iqarena.suite.sources import SourceSpec
 
 Run = Callable[..., pd.DataFrame]
 

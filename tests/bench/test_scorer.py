@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from iqarena import scorer as scorer_module
 from iqarena.api import AttackError, ImageError, Model
-from iqarena.registry import build_model
-from iqarena.scorer import Scorer
+from iqarena.engine import scorer as scorer_module
+from iqarena.engine.scorer import Scorer
+from iqarena.registry.tables import build_model
 from iqarena.testing import Curved, CurvedNet, Linear, LinearNet, pictures
 
 X = pictures().float() / 255

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 import torch
 
-from iqarena.seeding import Streams
+from iqarena.api.streams import Streams
 
 LIKE = torch.zeros(3, 2, 5)
 KINDS = ["normal", "uniform", "signs"]

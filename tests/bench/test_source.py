@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from iqarena.api import AttackError
-from iqarena.scorer import Scorer
-from iqarena.seeding import Streams
-from iqarena.source import Source
-from iqarena.target import Target
+from iqarena.api.streams import Streams
+from iqarena.engine.score_oracle import Target
+from iqarena.engine.scorer import Scorer
+from iqarena.engine.source import Source
 from iqarena.testing import Curved, CurvedNet, Linear, pictures
 
 PIXELS = pictures()

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iqarena.api import FilterChain, Plugin, SpecError
-from iqarena.registry import build, build_attack, build_filter, plugin_class
-from iqarena.spec import MAX_NESTING, Call, Chain, Number, format_number, parse
+from iqarena.api.spec import MAX_NESTING, Call, Chain, Number, format_number, parse
+from iqarena.registry.tables import build, build_attack, build_filter, plugin_class
 
 T = TypeVar("T")
 properties = settings(derandomize=True, deadline=None, database=None, max_examples=150)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from iqarena.stats import (
+from iqarena.metrics.statistics import (
     cluster_weights,
     holm,
     interval,

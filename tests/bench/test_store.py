@@ -15,7 +15,8 @@ import pytest
 from toyruns import files
 
 from iqarena.errors import StoreError
-from iqarena.store import COLUMNS, NAMES, Store
+from iqarena.store.folder import Store
+from iqarena.store.schema import COLUMNS, NAMES
 
 HERE = Path(__file__).parents[2]
 

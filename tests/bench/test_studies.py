@@ -13,16 +13,16 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
+from iqarena.api.spec import parse
 from iqarena.errors import SpecError
+from iqarena.metrics.statistics import holm
 from iqarena.report import derive
-from iqarena.report.ablation import ablation_study, factor_levels
-from iqarena.report.agreement import agreement_study
-from iqarena.report.compare import comparison
 from iqarena.report.pairs import Pairs, pair_table
-from iqarena.report.same_ssim import same_ssim_study
-from iqarena.report.study import weighted_sum
-from iqarena.spec import parse
-from iqarena.stats import holm
+from iqarena.report.studies.ablation import ablation_study, factor_levels
+from iqarena.report.studies.agreement import agreement_study
+from iqarena.report.studies.compare import comparison
+from iqarena.report.studies.same_ssim import same_ssim_study
+from iqarena.report.studies.study import weighted_sum
 
 TARGETS = ["a", "b", "c"]
 SOURCES = {"a": 1, "b": 1, "c": 1, "ensemble(b, c)": 2, "ensemble(a, c)": 2, "ensemble(a, b)": 2}

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from iqarena.api import AttackError
-from iqarena.budget import round8
-from iqarena.scorer import Scorer
-from iqarena.target import Target
+from iqarena.engine.budget import round8
+from iqarena.engine.score_oracle import Target
+from iqarena.engine.scorer import Scorer
 from iqarena.testing import Curved, pictures
 
 PIXELS = pictures()

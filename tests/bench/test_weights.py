@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from toyruns import Answer
 
-from iqarena import weights
 from iqarena.api import WeightFile, WeightsError
-from iqarena.weights import cache_folder, obtain, places, store
+from iqarena.files import weights
+from iqarena.files.cache import CACHE, cache_folder
+from iqarena.files.weights import obtain, places, store
 
 DATA = b"parameters"
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -23,7 +24,7 @@ URL = "http://example.invalid/net.pth"
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every place inside a folder of this test."""
-    for name in (weights.FOLDER, weights.OFFLINE, weights.CACHE, "TORCH_HOME", "XDG_CACHE_HOME"):
+    for name in (weights.FOLDER, weights.OFFLINE, CACHE, "TORCH_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
     return tmp_path
@@ -64,7 +65,7 @@ def test_the_cache_is_where_the_platform_keeps_caches(home: Path, monkeypatch: p
         monkeypatch.setattr(sys, "platform", platform)
         monkeypatch.setenv("LOCALAPPDATA", str(home / "local"))
         assert cache_folder() == folder
-    monkeypatch.setenv(weights.CACHE, str(home / "elsewhere"))
+    monkeypatch.setenv(CACHE, str(home / "elsewhere"))
     assert cache_folder() == home / "elsewhere"
     assert store() == home / "elsewhere" / "weights"
 
@@ -114,7 +115,7 @@ def test_what_is_nowhere_is_downloaded_into_the_store(home: Path, monkeypatch: p
         asked.append((*args, progress))
         return put(home / "got")
 
-    monkeypatch.setattr("iqarena.download.download", download)
+    monkeypatch.setattr("iqarena.files.download.download", download)
     file = WeightFile("a-c96c41b1.pth", url=URL)
     assert obtain(file, progress=False) == home / "got"
     assert asked == [(URL, store() / "a-c96c41b1.pth", "c96c41b1", False)]

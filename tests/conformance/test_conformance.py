@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from attackruns import SHORT
 
-from iqarena.registry import build_attack, build_defense, build_filter, build_model, names, origin
+from iqarena.registry.tables import build_attack, build_defense, build_filter, build_model, names, origin
 from iqarena.testing import Check, check_attack, check_defense, check_filter, check_model
 
 # Beside the defaults: parameters that change what is declared.

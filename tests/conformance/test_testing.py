@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from iqarena import registry
 from iqarena.api import Attack, Filter, Model
-from iqarena.seeding import Streams
+from iqarena.api.streams import Streams
+from iqarena.registry import tables as registry
 from iqarena.testing import Check, CurvedNet, check_attack, check_filter, check_model
 
 

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from iqarena.describe import model_table
-from iqarena.registry import build_model, names, origin
+from iqarena.registry.tables import build_model, names, origin
+from iqarena.tools.describe import model_table
 from iqarena_models.catalog import Metric, catalog, pyiqa_version, weight_file
 
 PUBLISHED = [name for name in names("model") if origin("model", name).startswith("iqarena_models.published:")]

@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 from timm import create_model
 from torch import Tensor
 
-from iqarena import weights
 from iqarena.api import IqarenaError, SpecError, WeightsError
 from iqarena.cli.train import train as command
-from iqarena.registry import build_model, training_of
-from iqarena.scorer import Scorer
+from iqarena.engine.scorer import Scorer
+from iqarena.files import weights
+from iqarena.files.cache import CACHE
+from iqarena.registry.tables import build_model, training_of
 from iqarena_models import linearityiqa, published
 from iqarena_models.backbone import MEAN, STD, Backbone
 from iqarena_models.liqe_style import LiqeStyle
@@ -38,7 +39,7 @@ TRAIN, VAL = 8, 4
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pictures whose opinion score falls with their blur, and a weights folder that nothing is downloaded to."""
     monkeypatch.setenv(weights.FOLDER, str(tmp_path))
-    monkeypatch.setenv(weights.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
     monkeypatch.setenv(weights.OFFLINE, "1")
     monkeypatch.setattr(linearityiqa, "SIZE", (48, 64))
     monkeypatch.setattr(liqe_style, "SIDE", 64)

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from iqarena.api import ImageError, ImageItem, SpecError, WeightsError
 from iqarena.cli import entry
-from iqarena.imagesets.pocket import PocketImages
+from iqarena.images.sets.pocket import PocketImages
 from iqarena.metrics.distortion import distortion
-from iqarena.registry import build_model
+from iqarena.registry.tables import build_model
 from iqarena.testing.toys import Curved, CurvedNet, Linear, LinearNet
 from iqarena_models import linearityiqa
 from iqarena_models.defenses import hardened

@@ -13,10 +13,10 @@ import torch
 from scipy.signal import convolve2d
 from torch import nn
 
-from iqarena import weights
 from iqarena.api import WeightsError
-from iqarena.imagesets.pocket import PocketImages
-from iqarena.registry import build_model
+from iqarena.files import weights
+from iqarena.images.sets.pocket import PocketImages
+from iqarena.registry.tables import build_model
 from iqarena.testing import check_model
 from iqarena_models import linearityiqa, published
 from iqarena_models.cnniqa_live import PatchCnniqa, normalised

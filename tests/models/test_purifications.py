@@ -13,9 +13,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from iqarena.api import Purification
+from iqarena.api.streams import Streams
 from iqarena.errors import SpecError
-from iqarena.registry import build_defense
-from iqarena.seeding import Streams
+from iqarena.registry.tables import build_defense
 from iqarena.testing import pictures
 
 SIZE = (40, 56)

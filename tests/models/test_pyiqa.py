@@ -15,10 +15,10 @@ import pytest
 import torch
 from randomweights import write_files
 
-from iqarena import weights
 from iqarena.api import WeightsError
-from iqarena.registry import build_model
-from iqarena.scorer import Scorer
+from iqarena.engine.scorer import Scorer
+from iqarena.files import weights
+from iqarena.registry.tables import build_model
 from iqarena.testing import check_model, pictures
 from iqarena_models import published
 from iqarena_models.catalog import catalog

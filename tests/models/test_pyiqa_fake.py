@@ -16,10 +16,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from iqarena import weights
-from iqarena.api import IqarenaError, SpecError, WeightsError
-from iqarena.registry import build_model
-from iqarena.scorer import Scorer
+from iqarena.api import IqarenaError, SpecError, WeightsError, file_sha256
+from iqarena.engine.scorer import Scorer
+from iqarena.files import weights
+from iqarena.registry.tables import build_model
 from iqarena.testing import check_model, pictures
 from iqarena_models import published
 from iqarena_models.catalog import Metric, catalog
@@ -169,7 +169,7 @@ def test_a_file_of_ones_own_and_its_hash_are_part_of_the_identity(tmp_path: Path
     mine, theirs = build_model(f"{NAME}(weights=mine.pth)"), build_model(NAME)
     x = pictures().float() / 255
     assert bool((Scorer(mine).score(x) > Scorer(theirs).score(x)).all())
-    assert mine.weights_sha256 == weights.digest(tmp_path / "mine.pth") != theirs.weights_sha256
+    assert mine.weights_sha256 == file_sha256(tmp_path / "mine.pth") != theirs.weights_sha256
 
 
 def test_wrong_checkpoints_are_one_line(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from iqarena.api import ImageError
-from iqarena.imagesets.pocket import PocketImages
-from iqarena.registry import build_model
+from iqarena.images.sets.pocket import PocketImages
+from iqarena.registry.tables import build_model
 from iqarena_models.pocket import zoo
 from iqarena_models.training import loop
 from iqarena_models.training.batches import draw_batch

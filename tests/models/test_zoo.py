@@ -12,9 +12,9 @@ import torch
 from timm import create_model
 
 from iqarena.api import WeightsError
-from iqarena.imagesets.pocket import PocketImages
-from iqarena.registry import build_model
-from iqarena.scorer import Scorer
+from iqarena.engine.scorer import Scorer
+from iqarena.images.sets.pocket import PocketImages
+from iqarena.registry.tables import build_model
 from iqarena_models.pocket import trunk, zoo
 from iqarena_models.pocket.net import fold
 from iqarena_models.training.publish import falls_on_ladders

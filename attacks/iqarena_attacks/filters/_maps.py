@@ -1,4 +1,4 @@
-"""Maps of :mod:`iqarena.perception` for a batch of images."""
+"""Maps of :mod:`iqarena.images.perception` for a batch of images."""
 
 from __future__ import annotations
 

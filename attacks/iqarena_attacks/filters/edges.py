@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.api import Filter
-from iqarena.perception import edge_mask
-from iqarena.seeding import Streams
+from iqarena.api import Filter, Streams
+from iqarena.images.perception import edge_mask
 from iqarena_attacks.filters._maps import maps
 
 

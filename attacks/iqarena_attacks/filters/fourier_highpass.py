@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.api import Filter, SpecError
-from iqarena.seeding import Streams
+from iqarena.api import Filter, SpecError, Streams
 from iqarena_attacks.filters.fourier_lowpass import lowpass
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iqarena.api import Filter, SpecError
-from iqarena.seeding import Streams
+from iqarena.api import Filter, SpecError, Streams
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

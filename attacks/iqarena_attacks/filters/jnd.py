@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.api import Filter, SpecError
-from iqarena.perception import jnd_map
-from iqarena.seeding import Streams
+from iqarena.api import Filter, SpecError, Streams
+from iqarena.images.perception import jnd_map
 from iqarena_attacks.filters._maps import maps
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.api import Filter
-from iqarena.seeding import Streams
+from iqarena.api import Filter, Streams
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.api import Filter, SpecError
-from iqarena.seeding import Streams
+from iqarena.api import Filter, SpecError, Streams
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

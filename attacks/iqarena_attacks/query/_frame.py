@@ -15,9 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iqarena.api import Attack, SpecError
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Attack, Source, SpecError, Streams
 
 PATIENCE = 200
 

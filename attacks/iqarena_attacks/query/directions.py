@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from iqarena.api import ImageError, ImageSet
-from iqarena.perception import edge_mask, grey, saliency_map
+from iqarena.images.perception import edge_mask, grey, saliency_map
 from iqarena_attacks.query._frame import Case
 
 CROP, STRENGTH, SALIENT = 224, 0.1, 0.225

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from iqarena.api import ImageSet, SpecError
-from iqarena.imagesets.pocket import PocketImages
-from iqarena.perception import jnd_map
+from iqarena.images.perception import jnd_map
+from iqarena.images.sets.pocket import PocketImages
 from iqarena_attacks.query._frame import Case, Query, Search, ask, begin
 from iqarena_attacks.query.boundary import FAILURES, Boundary
 from iqarena_attacks.query.directions import Directions

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.api import Attack, SpecError
-from iqarena.seeding import Streams
-from iqarena.source import Source
+from iqarena.api import Attack, Source, SpecError, Streams
 from iqarena_attacks.query._frame import Query
 from iqarena_attacks.query.score_boundary import ScoreBoundary
 from iqarena_attacks.sega import Sega

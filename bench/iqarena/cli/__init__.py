@@ -18,7 +18,7 @@ from iqarena.cli.run import compare, plan, report, run, speed
 from iqarena.cli.sweep import sweep
 from iqarena.cli.train import train
 from iqarena.errors import IqarenaError, nearest
-from iqarena.weights import FOLDER, OFFLINE
+from iqarena.files.weights import FOLDER, OFFLINE
 
 DONE, USER_MISTAKE, UNFINISHED = 0, 2, 3
 
@@ -50,7 +50,7 @@ def main(plugins: tuple[Path, ...], weights_dir: Path | None, offline: bool) -> 
     if offline:
         os.environ[OFFLINE] = "1"
     if plugins:
-        from iqarena.registry import add_file
+        from iqarena.registry.tables import add_file
 
         for path in plugins:
             add_file(path)

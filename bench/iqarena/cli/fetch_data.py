@@ -9,7 +9,7 @@ import click
 from iqarena.errors import IqarenaError, nearest
 
 if TYPE_CHECKING:
-    from iqarena.imagesets.database import Database
+    from iqarena.images.sets.database import Database
 
 
 @click.command("data")
@@ -50,8 +50,8 @@ def data(name: str | None, check: bool, path: str | None) -> int:
 
 def _databases() -> dict[str, Database]:
     """Every image set that is a published database, with its default parameters."""
-    from iqarena.imagesets.database import Database
-    from iqarena.registry import names, plugin_class
+    from iqarena.images.sets.database import Database
+    from iqarena.registry.tables import names, plugin_class
 
     classes = [plugin_class("imageset", name) for name in names("imageset")]
     return {cls.name: cast("type[Database]", cls)() for cls in classes if issubclass(cls, Database)}
@@ -72,7 +72,7 @@ def _state(images: Database) -> str:
 def _verified(images: Database) -> int:
     from tqdm import tqdm
 
-    from iqarena.imagesets.verify import verify
+    from iqarena.tools.verify import verify
 
     whole = True
     with tqdm(desc=images.name, unit="picture", delay=1) as bar:

@@ -12,8 +12,8 @@ def models(names: tuple[str, ...]) -> None:
 
     A broken download goes on where it was. Every file is checked against its hash where that is known.
     """
-    from iqarena.registry import build_model
-    from iqarena.weights import obtain
+    from iqarena.files.weights import obtain
+    from iqarena.registry.tables import build_model
 
     for model in [build_model(name) for name in names]:
         for file in model.files:

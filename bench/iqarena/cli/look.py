@@ -18,7 +18,7 @@ def list_(kind: str | None) -> None:
     """
     from tabulate import tabulate
 
-    from iqarena.describe import model_table, summaries
+    from iqarena.tools.describe import model_table, summaries
 
     if kind is not None and kind not in _KINDS:
         raise IqarenaError(f"unknown kind {kind!r}{nearest(kind, _KINDS)}")
@@ -33,7 +33,7 @@ def list_(kind: str | None) -> None:
 @click.argument("name")
 def describe(name: str) -> None:
     """Everything about the plugin NAME: header, parameters with defaults, what is reconstructed, how to cite."""
-    from iqarena.describe import description
+    from iqarena.tools.describe import description
 
     click.echo(description(name))
 
@@ -42,7 +42,7 @@ def describe(name: str) -> None:
 @click.argument("names", nargs=-1, required=True)
 def cite(names: tuple[str, ...]) -> None:
     """BibTeX of the attacks NAMES."""
-    from iqarena.describe import bibtex
+    from iqarena.tools.describe import bibtex
 
     for name in names:
         click.echo(bibtex(name))
@@ -51,7 +51,7 @@ def cite(names: tuple[str, ...]) -> None:
 @click.command()
 def doctor() -> int:
     """Check this installation: packages, device, weights against their hashes, pictures, a gradient."""
-    from iqarena.doctor import examine
+    from iqarena.tools.doctor import examine
 
     healthy = True
     for ok, line in examine():

@@ -6,6 +6,9 @@ import re
 import shlex
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,11 +17,8 @@ import click
 from iqarena.errors import IqarenaError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from iqarena.plan import Plan
-    from iqarena.runner import Options
-    from iqarena.store import Store
+    from iqarena.run.driver import Options
+    from iqarena.suite.plan import Plan
 
 _SET = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a suite key (TOML value).")
 _LIMIT = click.option("--limit", type=click.IntRange(1), help="Only the first N pictures.")
@@ -53,12 +53,15 @@ def run(
     A run started again adds what is missing and nothing else.
     """
     from iqarena.report import derive
-    from iqarena.store import Store
+    from iqarena.run.execute import execute
+    from iqarena.store.folder import Store
 
     plan = _resolve(suite, settings, limit, seed, images)
     options = _options(device, precision, batch_size, shard, workers)
     store = Store(out or Path("results") / "runs" / plan.suite.name)
-    manifest, rows = _execute(plan, store, options, overwrite)
+    command = shlex.join(["iqarena", *sys.argv[1:]])
+    progress = partial(_bar, plan.suite.name)
+    manifest, rows = execute(plan, store, options, overwrite=overwrite, command=command, progress=progress)
     if manifest["finished"]:
         click.echo(derive(rows, manifest, store.folder, store.folder / "gallery"))
         click.echo(_places(store.folder))
@@ -85,7 +88,7 @@ def plan(
 
     Pictures or weights that are not there yet are named, and counted as published.
     """
-    from iqarena.cost import describe_plan
+    from iqarena.tools.forecast import describe_plan
 
     click.echo(describe_plan(_resolve(suite, settings, limit, seed, images), checked_device(device)))
 
@@ -96,7 +99,7 @@ def plan(
 def report(run_folder: Path, out: Path | None) -> None:
     """Rebuild leaderboards, plots and page of RUN_FOLDER from its rows. Needs no torch."""
     from iqarena.report import derive
-    from iqarena.store import Store
+    from iqarena.store.folder import Store
 
     store = Store(run_folder)
     click.echo(derive(store.rows(), store.manifest(), out or run_folder, run_folder / "gallery"))
@@ -109,10 +112,10 @@ def report(run_folder: Path, out: Path | None) -> None:
 @click.argument("second")
 def compare(run_folder: Path, first: str, second: str) -> None:
     """Does attack FIRST beat SECOND in RUN_FOLDER? Paired over held-out pairs and photographs. Needs no torch."""
-    from iqarena.report.compare import comparison
     from iqarena.report.pairs import pair_table
-    from iqarena.report.text import terminal
-    from iqarena.store import Store
+    from iqarena.report.studies.compare import comparison
+    from iqarena.report.text.documents import terminal
+    from iqarena.store.folder import Store
 
     store = Store(run_folder)
     rows = store.rows()
@@ -123,7 +126,7 @@ def compare(run_folder: Path, first: str, second: str) -> None:
 @click.option("--limit", type=click.IntRange(1), help="First pictures only; all of them take about ten minutes.")
 def speed(limit: int | None) -> None:
     """Share of `pocket`'s wall time that is not model evaluation, and our attacks against torchattacks'."""
-    from iqarena.cost import speed_report
+    from iqarena.tools.speed import speed_report
 
     click.echo(speed_report(_resolve("pocket", (), limit, None, None)))
 
@@ -133,51 +136,18 @@ def _places(folder: Path) -> str:
     return f"In {folder}: index.html (start here), leaderboard.md, leaderboard_*.csv, pairs.csv" + "".join(folders)
 
 
-def _execute(plan: Plan, store: Store, options: Options, overwrite: str) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Run with a progress bar; returns manifest and rows. The manifest is finished when no shard's rows are missing."""
+@contextmanager
+def _bar(suite: str, cells: int) -> Iterator[Callable[[int], object]]:
+    """A progress bar that comes with the first cell, so that a mistake that is noticed while loading is one line."""
     from tqdm import tqdm
 
-    from iqarena.gallery import Gallery
-    from iqarena.levels import rounds
-    from iqarena.manifest import build_manifest, earlier_manifest, finish, with_budgets
-    from iqarena.runner import run_plan, shard_items
-
-    if plan.suite.ssim and options.shard != (1, 1):
-        raise IqarenaError("--shard: a search for an SSIM needs all pictures; leave out --shard, or the suite's ssim")
-    manifest = build_manifest(plan, options, shlex.join(["iqarena", *sys.argv[1:]]))
-    store.create()
-    if overwrite == "never" and store.has_manifest():
-        raise IqarenaError(f"{store.folder} already holds a run; choose another --out, or --overwrite missing to go on")
-    if overwrite == "always":
-        store.clear()
-    earlier = earlier_manifest(store, manifest)
-    if earlier:
-        manifest["started"] = earlier["started"]
-    else:
-        store.write_manifest(manifest)
-    cells = len(shard_items(plan, options.shard)) * len(plan.cells) * plan.suite.repeats
-    evaluated = 0
-    for budgets in rounds(plan, store):
-        # delay: the bar comes with the first cell, so that a mistake found while loading is one line
-        with tqdm(total=cells, desc=plan.suite.name, unit="cell", smoothing=0.02, delay=1e-3) as bar:
-            scorers = run_plan(budgets, store, options, tick=bar.update)
-        manifest |= with_budgets(plan, budgets)
-        evaluated += sum(scorer.evaluated["gradient"] for scorer in scorers)
-    if earlier and earlier["finished"] and not store.written and earlier["planned"] == manifest["planned"]:
-        return earlier, store.rows()
-    manifest["gradients"] = {"evaluated": evaluated, "resumed": earlier is not None}
-    store.write_manifest(manifest)
-    rows = store.rows()
-    if len(rows) == manifest["planned"]:
-        Gallery(store.folder, plan).write_index()
-        manifest = finish(manifest, rows)
-        store.write_manifest(manifest)
-    return manifest, rows
+    with tqdm(total=cells, desc=suite, unit="cell", smoothing=0.02, delay=1e-3) as bar:
+        yield bar.update
 
 
 def _resolve(suite: str, settings: tuple[str, ...], limit: int | None, seed: int | None, images: str | None) -> Plan:
-    from iqarena.plan import resolve
-    from iqarena.suite import load_suite
+    from iqarena.suite.file import load_suite
+    from iqarena.suite.plan import resolve
 
     overrides = dict(_setting(text) for text in settings)
     flags = {"limit": limit, "seed": seed}
@@ -211,7 +181,7 @@ def checked_device(name: str) -> str:
 
 
 def _options(device: str, precision: str, batch_size: int | None, shard: str, workers: int | None) -> Options:
-    from iqarena.runner import Options
+    from iqarena.run.driver import Options
 
     match = re.fullmatch(r"(\d+)/(\d+)", shard)
     part = (int(match[1]), int(match[2])) if match else (0, 0)

@@ -50,12 +50,12 @@ def sweep(
     """
     import pandas as pd
 
-    from iqarena.flatness import theorem
-    from iqarena.imagesets.pocket import PocketImages
-    from iqarena.manifest import provenance
-    from iqarena.registry import build, build_model
-    from iqarena.report.flatness import write
-    from iqarena.spec import Number, parse
+    from iqarena.api.spec import Number, parse
+    from iqarena.images.sets.pocket import PocketImages
+    from iqarena.registry.tables import build, build_model
+    from iqarena.report.studies.flatness import write
+    from iqarena.run.manifest import provenance
+    from iqarena.tools.flatness import theorem
 
     if not data.is_dir():
         raise IqarenaError(f"--data: expected a folder with images/ and mos.csv, found no folder {data}")
@@ -119,8 +119,8 @@ def _trained(
     first: bool,
 ) -> dict[str, Any]:
     """Facts of the training, and the attacks on the hardened scorer; with the ``first`` also on the scorer before."""
-    from iqarena.flatness import attacked
-    from iqarena.registry import training_of
+    from iqarena.registry.tables import training_of
+    from iqarena.tools.flatness import attacked
 
     click.echo(f"{defense.label}|{scorer.label}")
     facts = training_of(defense.name)(defense, scorer, data, folder, **options)

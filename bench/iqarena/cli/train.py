@@ -41,8 +41,8 @@ def train(
     """
     import torch
 
-    from iqarena.registry import build_model, training_of
-    from iqarena.spec import parse
+    from iqarena.api.spec import parse
+    from iqarena.registry.tables import build_model, training_of
 
     if threads:
         torch.set_num_threads(threads)
@@ -86,7 +86,7 @@ def _number(setting: str, made: Callable[..., Any]) -> tuple[str, float]:
 
 
 def _harden(spec: str, model: Model, data: Path, out: Path | None, settings: tuple[str, ...], **options: Any) -> None:
-    from iqarena.registry import build, training_of
+    from iqarena.registry.tables import build, training_of
 
     defense = build("defense", spec)
     made = training_of(defense.name)

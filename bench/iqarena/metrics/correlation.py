@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iqarena.stats import Floats, divide
+from iqarena.metrics.statistics import Floats, divide
 
 
 def agreement(x: Floats, y: Floats) -> dict[str, float]:

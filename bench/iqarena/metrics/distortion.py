@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from iqarena.perception import grey, jnd_map
+from iqarena.images.perception import grey, jnd_map
 
 _RADIUS, _SIGMA = 5, 1.5
 _BAND = 32  # rows at a time: temporaries that stay in the cache are much faster than whole planes

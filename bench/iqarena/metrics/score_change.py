@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iqarena.stats import Floats
+from iqarena.metrics.statistics import Floats
 
 GUARD = 1e-6  # smallest score change (and room to the end of the scale) that is told from zero
 

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from iqarena.errors import StoreError
-from iqarena.report import curves, plots
-from iqarena.report.ablation import ablation_study
-from iqarena.report.agreement import agreement_study
 from iqarena.report.boards import attack_board, model_board
-from iqarena.report.defenses import defense_study
-from iqarena.report.gallery import gallery_figure
-from iqarena.report.masking import masking_table
-from iqarena.report.page import Picture, page
+from iqarena.report.figures import plots
+from iqarena.report.figures.gallery import gallery_figure
+from iqarena.report.page.html import Picture, page
 from iqarena.report.pairs import pair_table, tidy
-from iqarena.report.provenance import provenance
-from iqarena.report.same_ssim import same_ssim_study
-from iqarena.report.tables import (
+from iqarena.report.studies import curves
+from iqarena.report.studies.ablation import ablation_study
+from iqarena.report.studies.agreement import agreement_study
+from iqarena.report.studies.defenses import defense_study
+from iqarena.report.studies.masking import masking_table
+from iqarena.report.studies.same_ssim import same_ssim_study
+from iqarena.report.text.documents import markdown, terminal
+from iqarena.report.text.provenance import provenance
+from iqarena.report.text.tables import (
     attack_table,
     failure_table,
     flag_table,
@@ -28,7 +30,6 @@ from iqarena.report.tables import (
     query_table,
     reconstruction_table,
 )
-from iqarena.report.text import markdown, terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

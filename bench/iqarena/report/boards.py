@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from iqarena.plan import HELD_OUT
+from iqarena.metrics.statistics import Floats, Ranking, divide, interval, mean_of_present, ranking
 from iqarena.report.pairs import BOUNDARIES, COSTS, Pairs
-from iqarena.stats import Floats, Ranking, divide, interval, mean_of_present, ranking
+from iqarena.suite.relations import HELD_OUT
 
 SIGNIFICANT = 0.05  # on Holm-corrected p-values
 

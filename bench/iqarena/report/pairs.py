@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from iqarena.api.spec import parse
 from iqarena.metrics.correlation import agreement, bootstrap_srocc
 from iqarena.metrics.score_change import (
     boundary_ratio,
@@ -18,8 +19,15 @@ from iqarena.metrics.score_change import (
     relative_gain,
     robustness,
 )
-from iqarena.spec import parse
-from iqarena.stats import Floats, cluster_weights, holm, interval, paired_test, weighted_mean, weighted_median
+from iqarena.metrics.statistics import (
+    Floats,
+    cluster_weights,
+    holm,
+    interval,
+    paired_test,
+    weighted_mean,
+    weighted_median,
+)
 
 KEY = ["attack", "source", "target"]
 MEANS = ["linf", "l2", "psnr", "ssim", "changed", "above_jnd", "own_gain", "zero_gradient", "no_response"]

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from iqarena.api import Attack, AttackError, Model
-from iqarena.craft import Crafted, craft
-from iqarena.scorer import Scorer
-from iqarena.seeding import Streams
-from iqarena.source import Source
-from iqarena.target import Target
+from iqarena.api.streams import Streams
+from iqarena.engine.craft import Crafted, craft
+from iqarena.engine.score_oracle import Target
+from iqarena.engine.scorer import Scorer
+from iqarena.engine.source import Source
 from iqarena.testing.plugins import Check, assert_frozen, named, other_draws, parts, plugin_checks, state
 from iqarena.testing.toys import ROWS, SIZE, Curved, Linear, Steep, pictures
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from iqarena.api import Defense, Model, Purification, RandomPurification
-from iqarena.purified import Purified
-from iqarena.seeding import Streams
+from iqarena.api.purified import Purified
+from iqarena.api.streams import Streams
 from iqarena.testing.models import check_model
 from iqarena.testing.plugins import Check, named, plugin_checks
 from iqarena.testing.toys import SIZE, pictures

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from iqarena.api import Filter
-from iqarena.seeding import Streams
+from iqarena.api.streams import Streams
 from iqarena.testing.plugins import Check, named, other_draws, parts, plugin_checks
 from iqarena.testing.toys import ROWS, SIZE, pictures
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from iqarena.api import AttackError, ImageError, Model
-from iqarena.scorer import Scorer
+from iqarena.engine.scorer import Scorer
 from iqarena.testing.plugins import Check, assert_frozen, named, plugin_checks, state
 from iqarena.testing.toys import ROWS, pictures
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from iqarena.api import Plugin
-from iqarena.registry import build
-from iqarena.scorer import Scorer
+from iqarena.engine.scorer import Scorer
+from iqarena.registry.tables import build
 from iqarena.testing.toys import ROWS
 
 Check = tuple[str, Callable[[], None]]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from iqarena.seeding import Streams
+    from iqarena.api import Streams
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

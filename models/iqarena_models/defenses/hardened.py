@@ -21,8 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from iqarena.api import Defended, Defense, Model, SpecError, WeightFile, WeightsError
-from iqarena.weights import obtain, sha256
+from iqarena.api import Defended, Defense, Model, SpecError, WeightFile, WeightsError, known_sha256, obtain
 
 WEIGHTS = Path(str(files("iqarena_models"))) / "defenses" / "weights"
 
@@ -69,7 +68,7 @@ class HardenedModel(Defended):
 
     @property
     def weights_sha256(self) -> str:
-        return sha256(self._path)
+        return known_sha256(self._path)
 
     def load(self) -> nn.Module:
         path = self._path

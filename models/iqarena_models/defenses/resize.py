@@ -19,7 +19,7 @@ from iqarena.api import Purification, SpecError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from iqarena.seeding import Streams
+    from iqarena.api import Streams
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from iqarena.api import ImageError
-from iqarena.imagesets.decode import decode_file
+from iqarena.images.decode import decode_file
 
 AHEAD = 4  # jobs
 T = TypeVar("T")

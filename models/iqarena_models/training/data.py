@@ -20,7 +20,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from iqarena.api import ImageError
-from iqarena.imagesets.degrade import degrade
+from iqarena.images.degrade import degrade
 
 SIDE = 256
 LEAST = {"train": 8, "val": 4}  # pictures, for the statistics to be defined

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from iqarena.api import IqarenaError
+from iqarena.api import IqarenaError, file_sha256
 from iqarena.metrics.correlation import agreement
-from iqarena.weights import digest
 from iqarena_models.training.crops import ahead, read_picture, whole
 from iqarena_models.training.data import read_table, to_hundred
 from iqarena_models.training.loop import CHECKPOINT, resume_state, save_state
@@ -139,7 +138,7 @@ def leave(
         f" (digest {pictures.digest})",
         "validation_srocc": round(last["srocc"], 4), "validation_p": last["p"],
         "validation_plcc": round(last["plcc"], 4), "validation_size": len(pictures.val),
-        "training_seconds": round(sum(entry["seconds"] for entry in log)), "use": spec, "sha256": digest(path),
+        "training_seconds": round(sum(entry["seconds"] for entry in log)), "use": spec, "sha256": file_sha256(path),
     }  # fmt: skip
     path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in facts.items())

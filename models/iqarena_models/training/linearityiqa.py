@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from iqarena.api import WeightFile
-from iqarena.weights import obtain
+from iqarena.api import WeightFile, obtain
 from iqarena_models.common_scale import read_tensors
 from iqarena_models.linearityiqa import LinearityNet, load_checkpoint, resized, stages, tapped
 from iqarena_models.training.finetune import Course, Pictures, finetune, leave, scores

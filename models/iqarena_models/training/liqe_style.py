@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from iqarena.api import WeightFile
-from iqarena.weights import obtain
+from iqarena.api import WeightFile, obtain
 from iqarena_models.common_scale import fill, read_tensors
 from iqarena_models.liqe_style import LiqeStyle
 from iqarena_models.training.finetune import Course, Pictures, crop_and_mirror, finetune, leave

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from iqarena.imagesets.pocket import PocketImages
+from iqarena.images.sets.pocket import PocketImages
 from iqarena_models.training.data import load_training_data
 from iqarena_models.training.loop import RANK_WEIGHT, train
 from iqarena_models.training.publish import publish

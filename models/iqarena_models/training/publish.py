@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from iqarena.imagesets.degrade import LADDERS, ladder
+from iqarena.images.degrade import LADDERS, ladder
 from iqarena_models.pocket.net import PocketNet, fold
 from iqarena_models.training.loop import Trained
 

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from iqarena.api import IqarenaError, WeightFile, WeightsError
-from iqarena.weights import obtain
+from iqarena.api import IqarenaError, WeightFile, WeightsError, obtain
 from iqarena_models.catalog import catalog, weight_file
 from iqarena_models.common_scale import fill, read_tensors
 from iqarena_models.pyiqa_adapter import TRUNKS, PerImage, build_metric

@@ -1,0 +1,56 @@
+"""A scorer behind a purification, and the gradient that a white-box attack goes by.
+
+``score(x) = f(T_0(x))`` with ``T_0`` the picture's own draw. With the gradient switched on, the value is the same and::
+
+    gradient = 1/K Σ_k ∇ f(T_k(x))       k = 0 … K−1, K the declared draws; 1 for a purification that draws nothing
+
+where the Jacobian of a ``T`` that is not differentiable is taken to be the identity (straight-through; BPDA: Athalye,
+Carlini, Wagner, Obfuscated Gradients Give a False Sense of Security, ICML 2018, arXiv 1802.00420).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+from iqarena.api import Purification, RandomPurification
+from iqarena.api.streams import Streams
+
+
+class Purified(nn.Module):
+    """Images ``(N, 3, H, W)`` in [0, 1] → the scores ``(N,)`` that ``scorer`` gives the purified ones."""
+
+    def __init__(self, purification: Purification, scorer: nn.Module) -> None:
+        super().__init__()
+        self.purification, self.scorer = purification, scorer
+        self._random = purification if isinstance(purification, RandomPurification) else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = self.scorer(self.purify(x))
+        if self._random is None or not x.requires_grad:
+            return own
+        others = (self.scorer(self.purify(x, k)) for k in range(1, self._random.draws))
+        mean = torch.stack([own, *others]).mean(0)
+        return own.detach() + mean - mean.detach()
+
+    def purify(self, x: Tensor, draw: int = 0) -> Tensor:
+        """The pictures under their ``draw``-th draw, in full precision; the first draw is the one that is scored."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self._purify(x, draw)
+
+    def _purify(self, x: Tensor, draw: int) -> Tensor:
+        streams = Streams([""] * len(x), "")
+        if self._random is not None:
+            streams = Streams(_pixels(x), self.purification.name, self._random.seed, draw)
+        if self.purification.differentiable:
+            return self.purification.apply(x, streams)
+        with torch.no_grad():
+            purified = self.purification.apply(x.detach(), streams)
+        return purified + (x - x.detach())
+
+
+def _pixels(x: Tensor) -> list[str]:
+    """A hash of each picture's pixels."""
+    return [hashlib.sha256(one.tobytes()).hexdigest() for one in x.detach().float().cpu().contiguous().numpy()]

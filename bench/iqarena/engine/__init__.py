@@ -1,0 +1,1 @@
+"""What evaluates models for attacks: scorers, sources, the score oracle, the sealed call."""

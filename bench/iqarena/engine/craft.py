@@ -1,0 +1,58 @@
+"""The sealed call around every attack: nothing an attack returns is trusted.
+
+It checks shape and finiteness, projects to the budget and the box, rounds to 8 bit and projects again, and does
+the same to the sign-flip control ``x - δ`` (``methods``: the directed effect). What is scored is what was rounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iqarena.api import Attack, AttackError
+from iqarena.api.streams import Streams
+from iqarena.engine.budget import project, round8
+from iqarena.engine.source import Source
+
+
+@dataclass(frozen=True)
+class Crafted:
+    """Adversarial pictures of one attack: uint8 ``(N, 3, H, W)``, and the float ones before rounding."""
+
+    adversarial: Tensor
+    control: Tensor
+    unrounded: Tensor
+    finite: Tensor  # (N,) bool: False where the attack gave NaN or infinity (the picture is then left clean)
+    changed: Tensor  # (N,) bool: whether rounding changed anything
+
+
+def craft(attack: Attack, pictures: Tensor, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Crafted:
+    """Run ``attack`` on uint8 ``pictures`` ``(N, 3, H, W)``, which ``x`` holds as float in [0, 1].
+
+    ``direction`` is ``(N,)`` of ±1. Raises :class:`AttackError` when the attack breaks its contract.
+    """
+    before = x._version
+    try:
+        out = attack.perturb(x, direction.view(-1, 1, 1, 1).to(x), model, streams)
+    finally:
+        if touched := x._version != before:
+            x.copy_(pictures.to(x) / 255)  # the next attack is given the same tensor
+    if touched:
+        raise AttackError(f"{attack.name}: changed its input in place; work on a copy")
+    if not isinstance(out, Tensor) or out.shape != x.shape:
+        found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise AttackError(f"{attack.name}: expected images of shape {tuple(x.shape)}, found {found}")
+    delta = out.detach().to(x) - x
+    finite = delta.flatten(1).abs().amax(1).isfinite()
+    delta = torch.where(finite.view(-1, 1, 1, 1), delta, torch.zeros_like(delta))
+    unrounded = project(x, delta, attack.eps)
+    adversarial = round8(pictures, unrounded, attack.eps)
+    return Crafted(
+        adversarial=adversarial,
+        control=round8(pictures, project(x, -delta, attack.eps), attack.eps),
+        unrounded=unrounded,
+        finite=finite.cpu(),
+        changed=(unrounded - adversarial.to(x) / 255).abs().flatten(1).amax(1) > 1e-6,
+    )

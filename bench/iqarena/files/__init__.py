@@ -1,0 +1,1 @@
+"""Files: hashes, atomic writes, cache folders, downloads, published weights."""

@@ -1,0 +1,45 @@
+"""Files that are either whole or not there, and names that can be file names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from iqarena.errors import StoreError
+
+
+def slug(text: str) -> str:
+    """``text`` as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file, then sync and rename it; raises :class:`StoreError`, leaving nothing."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with plain_errors(f"cannot write {path}"):
+        try:
+            write(part)
+            with part.open("rb") as handle:
+                os.fsync(handle.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+class plain_errors:
+    """Turn an operating-system error (disk full, no permission) into one line for the user."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, OSError):
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise StoreError(f"{self.what}: {reason}; what is stored stays, mend that and run again") from error

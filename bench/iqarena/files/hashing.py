@@ -1,0 +1,32 @@
+"""Hashes of files and of data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes, read now."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def known_sha256(path: Path) -> str:
+    """The same, read once for as long as the file's size and time of change stay."""
+    stat = path.stat()
+    return _known(path, stat.st_size, stat.st_mtime_ns)
+
+
+def json_digest(data: Any) -> str:
+    """32 hex digits of the sha256 of canonical JSON."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=256)
+def _known(path: Path, size: int, modified: int) -> str:
+    return file_sha256(path)

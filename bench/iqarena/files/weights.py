@@ -1,0 +1,104 @@
+"""Files of published parameters: where they are looked for, what proves that they are right, how one is had.
+
+A file is looked for in ``IQARENA_WEIGHTS_DIR`` (``--weights-dir``), in iqarena's cache (``IQARENA_CACHE``, else the
+platform's cache folder) and where pyiqa keeps its downloads. When it is nowhere it is downloaded, unless
+``IQARENA_OFFLINE=1`` (``--offline``): then no socket is opened, and the error says what to put where. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from iqarena.errors import WeightsError
+from iqarena.files.cache import cache_folder
+from iqarena.files.hashing import known_sha256
+
+FOLDER, OFFLINE = "IQARENA_WEIGHTS_DIR", "IQARENA_OFFLINE"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file by its name; ``url`` serves its bytes, ``page`` tells a person where to get it.
+
+    ``sha256`` may be cut to its first digits. When left out it is read off the name of a file with a ``url``: the hubs
+    of this field end names in the first eight hex digits (``HyperIQA-resnet50-koniq10k-c96c41b1.pth``). Without
+    ``url`` and ``page`` it is a file of the user's own.
+    """
+
+    name: str
+    url: str = ""
+    page: str = ""
+    sha256: str = ""
+
+    @property
+    def expected(self) -> str:
+        found = re.search(r"-([0-9a-f]{8})\.\w+$", self.name) if self.url else None
+        return self.sha256 or (found[1] if found else "")
+
+
+def places() -> list[Path]:
+    """Folders that are searched, in this order."""
+    torch_hub = Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch").expanduser() / "hub"
+    given = os.environ.get(FOLDER)
+    ours = [Path(given).expanduser()] if given else []
+    return [*ours, cache_folder() / "weights", torch_hub / "pyiqa", torch_hub / "clip", torch_hub / "checkpoints"]
+
+
+def store() -> Path:
+    """Folder that downloads go into: the user's, else (or when that may not be written) the cache."""
+    given = os.environ.get(FOLDER)
+    writable = given and (not os.path.exists(given) or os.access(given, os.W_OK))
+    return Path(given).expanduser() if given and writable else cache_folder() / "weights"
+
+
+def obtain(file: WeightFile, *, progress: bool = True) -> Path:
+    """Where ``file`` is, checked against its hash; downloaded when it is nowhere.
+
+    Raises :class:`WeightsError` when it is damaged, cannot be downloaded, or may not be (``IQARENA_OFFLINE``).
+    """
+    for folder in places():
+        if (path := folder / file.name).is_file():
+            return _checked(path, file)
+    if file.url and not offline():
+        from iqarena.files.download import download
+
+        return download(file.url, store() / file.name, file.expected, progress=progress)
+    searched = ", ".join(str(folder) for folder in places())
+    where = f"get it from {file.url or file.page} and" if file.url or file.page else "it is a file of your own:"
+    raise WeightsError(
+        f"expected the weights {file.name}, found none in {searched}; {where} put it into {store()},"
+        " or say where it is with --weights-dir"
+    )
+
+
+def offline() -> bool:
+    return os.environ.get(OFFLINE, "") not in ("", "0")
+
+
+@contextmanager
+def no_downloads() -> Iterator[None]:
+    """Offline for a while: what only asks whether a file is there does not bring it."""
+    before = os.environ.get(OFFLINE, "")
+    os.environ[OFFLINE] = "1"
+    try:
+        yield
+    finally:
+        os.environ[OFFLINE] = before
+
+
+def _checked(path: Path, file: WeightFile) -> Path:
+    if not (found := known_sha256(path)).startswith(file.expected):
+        raise WeightsError(
+            f"{path}: expected sha256 {file.expected[:12]}…, found {found[:12]}…;"
+            f" remove it, then: iqarena fetch models (or get it again from {file.url or file.page})"
+        )
+    return path
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser()

@@ -1,0 +1,1 @@
+"""Images: decoding, degrading, what an eye notices; the image sets."""

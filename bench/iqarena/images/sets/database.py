@@ -1,0 +1,124 @@
+"""What published image databases share: where a copy lies, whether it is whole, and which part of a picture is taken.
+
+A copy is looked for in ``path``, or else in ``$IQARENA_DATA/<name>`` (without that variable in
+``~/.cache/iqarena/data/<name>``): there, or in a folder directly inside it, as archives unpack. Its score table says
+which pictures belong to it; a set of which one is missing is refused as a whole. Nothing is ever downloaded: most sets
+are had by asking their authors.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from iqarena.api import ImageError, ImageItem, ImageSet, SpecError
+from iqarena.errors import nearest
+from iqarena.images.decode import centre, decode_file
+
+
+def data_folder() -> Path:
+    """Where sets are looked for by name."""
+    return Path(os.environ.get("IQARENA_DATA") or "~/.cache/iqarena/data").expanduser()
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Database(ImageSet):
+    """A set in its authors' own layout.
+
+    ``crop`` takes the middle ``crop`` × ``crop`` pixels of every picture; None takes it whole. Opinion scores are of
+    the whole picture either way.
+    """
+
+    title: ClassVar[str]
+    home: ClassVar[str]  # where it is had
+    terms: ClassVar[str]  # under which terms, as far as we are sure
+    layout: ClassVar[tuple[str, ...]]  # what lies in its folder; the first that is no folder marks it
+    splits: ClassVar[dict[str, int]] = {}  # published number of pictures of each part
+    pixels: ClassVar[tuple[int, int] | None] = None  # width and height, where all pictures have the same
+    sha256: ClassVar[dict[str, str]] = {}  # of files of the release that were at hand
+
+    path: str | None = None
+    split: str = "all"
+    crop: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.split not in self.splits:
+            raise SpecError(f"{self.name}: unknown split {self.split!r}{nearest(self.split, self.splits)}")
+        if self.crop is not None and self.crop < 1:
+            raise SpecError(f"{self.name}: expected crop ≥ 1 pixel or none, found {self.crop}; write crop=224")
+
+    @abstractmethod
+    def entries(self, root: Path) -> Iterable[ImageItem]:
+        """Pictures of the chosen split in the table's order; raises :class:`ImageError` for a damaged table."""
+
+    @abstractmethod
+    def file(self, id: str) -> str:
+        """Place of a picture in the set's folder."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the set is looked for."""
+        return Path(self.path).expanduser() if self.path else data_folder() / self.name
+
+    @property
+    def published(self) -> int:
+        """Number of pictures that the chosen split has as published."""
+        return self.splits[self.split]
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of every picture as published; None where they differ."""
+        return self.pixels
+
+    @cached_property
+    def root(self) -> Path:
+        """The folder with the set's own files; raises :class:`ImageError` saying where they are had."""
+        marks = [name for name in self.layout if not name.endswith("/")]
+        inside = sorted(p for p in self.folder.iterdir() if p.is_dir()) if self.folder.is_dir() else []
+        for place in (self.folder, *inside):
+            if any((place / mark).is_file() for mark in marks):
+                return place
+        there = "a folder without it" if self.folder.is_dir() else "a file" if self.folder.exists() else "nothing there"
+        raise ImageError(
+            f"{self.folder}: expected {self.name} with {' or '.join(marks)}, found {there}; get it from {self.home} "
+            f"and unpack it there, or name its folder with --images; see: iqarena fetch data {self.name}"
+        )
+
+    def items(self) -> list[ImageItem]:
+        return list(self._items)
+
+    def read(self, item: ImageItem) -> np.ndarray:
+        path = self.root / self.file(item.id)
+        return centre(decode_file(path), self.crop, str(path))
+
+    @cached_property
+    def _items(self) -> list[ImageItem]:
+        items = list(self.entries(self.root))
+        seen: set[str] = set()
+        for item in items:
+            if item.id in seen:
+                raise ImageError(
+                    f"{self.root}: expected each picture of {self.name} once in its table, found {item.id!r} twice;"
+                    " unpack the table again"
+                )
+            seen.add(item.id)
+        missing = [path for item in items if not (self.root / (path := self.file(item.id))).is_file()]
+        if missing:
+            more = ", …" if len(missing) > 3 else ""
+            raise ImageError(
+                f"{self.root}: expected {len(items)} pictures of {self.name}, {len(missing)} are missing: "
+                f"{', '.join(missing[:3])}{more}; unpack the set again, all of its archives"
+            )
+        if not items:
+            raise ImageError(
+                f"{self.root}: expected pictures of {self.name}, its table names none for split={self.split}"
+                f"{nearest('', [split for split in self.splits if split != self.split])}"
+            )
+        return items

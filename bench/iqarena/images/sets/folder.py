@@ -1,0 +1,89 @@
+"""``folder`` — any folder of pictures, with or without opinion scores.
+
+Pictures are the files directly in ``path`` with a picture's suffix, sorted by name; their id is the file name.
+With ``csv`` (columns ``image, mos`` and, where pictures share a reference photograph, ``cluster``) the set is exactly
+the pictures that the table names; without a cluster each picture is its own. ``split`` keeps only the rows whose
+column of that name says so; ``crop`` takes the middle of every picture, ``crop`` pixels a side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from iqarena.api import ImageError, ImageItem, ImageSet, SpecError
+from iqarena.errors import nearest
+from iqarena.images.decode import SUFFIXES, centre, decode_file
+from iqarena.images.sets.table import close, finite, read_csv
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FolderImages(ImageSet):
+    name = "folder"
+
+    path: str
+    csv: str | None = None
+    split: str | None = None
+    crop: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.split is not None and self.csv is None:
+            raise SpecError(f"folder: expected a csv with a column split beside split={self.split!r}, found none")
+        if self.crop is not None and self.crop < 1:
+            raise SpecError(f"folder: expected crop ≥ 1 pixel or none, found {self.crop}; write crop=224")
+
+    def items(self) -> list[ImageItem]:
+        names = _pictures(Path(self.path).expanduser())
+        if self.csv is None:
+            return [ImageItem(id=name, cluster=name) for name in names]
+        return _table(Path(self.csv).expanduser(), names, self.split)
+
+    def read(self, item: ImageItem) -> np.ndarray:
+        path = Path(self.path).expanduser() / item.id
+        return centre(decode_file(path), self.crop, str(path))
+
+
+def _pictures(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing there"
+        siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        raise ImageError(
+            f"{folder}: expected a folder of pictures, found {found}{close(folder.name, siblings)}; "
+            "set path to an existing folder"
+        )
+    try:
+        files = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
+    except OSError as error:
+        raise ImageError(f"{folder}: expected a folder of pictures, cannot be listed: {error.strerror}") from None
+    names = sorted(p.name for p in files if p.suffix.lower() in SUFFIXES)
+    if not names:
+        raise ImageError(
+            f"{folder}: expected pictures ({', '.join(SUFFIXES)}), found none among {len(files)} files; "
+            "subfolders are not searched, set path to the folder that holds the files"
+        )
+    return names
+
+
+def _table(path: Path, present: list[str], split: str | None) -> list[ImageItem]:
+    rows = read_csv(path, ["image", "mos"] + ["split"] * (split is not None))
+    items: dict[str, ImageItem] = {}
+    known = set(present)
+    for number, row in enumerate(rows, start=1):
+        if split is not None and row["split"] != split:
+            continue
+        name = row["image"] or ""
+        where = f"{path} row {number}"
+        if name not in known:
+            raise ImageError(
+                f"{where}: expected a picture in the folder, found {name!r}{close(name, present)}; "
+                "mend or remove the row"
+            )
+        if name in items:
+            raise ImageError(f"{where}: expected each picture once, found {name!r} again; keep one of its rows")
+        items[name] = ImageItem(id=name, cluster=row.get("cluster") or name, mos=finite(row["mos"], where, name))
+    if not items:
+        named = sorted({row["split"] for row in rows})
+        raise ImageError(f"{path}: expected rows with split {split!r}, found none{nearest(str(split), named)}")
+    return [items[name] for name in sorted(items)]

@@ -1,0 +1,1 @@
+"""Studies: tables that compare attacks under one question."""

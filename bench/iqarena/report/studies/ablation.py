@@ -1,0 +1,148 @@
+"""A factorial → what every choice does: cells, main effects against the reference, a figure and a short text.
+
+The factors are the parameters of the suite's ``[grid]``, read back from the attack's spec in the rows, and ``sources``,
+the number of source models, where that varies. A level's main effect is its mean over all combinations of the other
+factors and the targets, held-out pairs only, as far as all levels have them. It is compared with the reference level
+(of the attack as the grid names it; the largest number of sources), paired over photographs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from iqarena.api.spec import parse
+from iqarena.metrics.statistics import Floats, holm
+from iqarena.report.figures.study_plots import main_effects
+from iqarena.report.pairs import Pairs
+from iqarena.report.studies.study import Study, mean_of, weighted_sum
+from iqarena.report.text.cells import number, p_value, with_interval
+from iqarena.report.text.tables import Table, source_size
+from iqarena.suite.relations import HELD_OUT
+
+SIGNIFICANT = 0.05  # on Holm-corrected p-values
+REFERENCE, UNDECIDED, HELPED, HURT = "reference", "no difference shown", "helped", "hurt"
+_NOTE = """Held-out pairs; every level averaged over the combinations of the other factors and the targets that all
+levels have. The difference to the reference level is paired over photographs: Wilcoxon's signed-rank test, Holm over
+all comparisons, 5 %. What helps may also be easier to see: read it beside the SSIM."""
+
+
+def ablation_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
+    """Main effects and cells of a run whose suite has a grid, else none."""
+    if not manifest.get("reference"):
+        return None
+    levels, reference = factor_levels(pairs.table, manifest)
+    effects = pd.DataFrame(
+        [r for factor, level in reference.items() for r in _main_effects(pairs, levels, factor, level)]
+    )
+    effects["p_holm"] = holm(effects["p"].to_numpy(float))
+    effects["verdict"] = [_verdict(record) for record in effects.to_dict("records")]
+    files = {"ablation.csv": _cells(pairs, levels), "main_effects.csv": effects}
+    return Study("main_effects", _table(effects, len(pairs.clusters)), main_effects(effects), files, text="ablation.md")
+
+
+def factor_levels(table: pd.DataFrame, manifest: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Each pair's level of each factor, NaN where its attack is none of the grid's; and the reference levels."""
+    own = parse(manifest["reference"]).single
+    reference = {key: str(value) for key, value in own.kwargs}
+    factors = [key for key in reference if key in manifest["settings"]["grid"]]
+    of_attack: dict[str, dict[str, str]] = {}
+    for spec in dict.fromkeys([*(a["spec"] for a in manifest["attacks"]), *table["attack"]]):
+        call = parse(spec).single
+        values = {key: str(value) for key, value in call.kwargs}
+        if call.name == own.name and all(values[k] == reference[k] for k in reference if k not in factors):
+            of_attack[spec] = {factor: values[factor] for factor in factors}
+    columns = {}
+    for factor in factors:
+        order = list(dict.fromkeys(values[factor] for values in of_attack.values()))
+        columns[factor] = pd.Categorical(
+            [of_attack.get(spec, {}).get(factor) for spec in table["attack"]], order, ordered=True
+        )
+    sizes = table["source"].map(source_size)
+    numbers = sorted(sizes[table["relation"].isin(HELD_OUT)].unique())
+    if len(numbers) > 1:
+        columns["sources"] = pd.Categorical(sizes.astype(str), [str(n) for n in numbers], ordered=True)
+        reference["sources"] = str(numbers[-1])
+    return pd.DataFrame(columns), {factor: reference[factor] for factor in columns}
+
+
+def _main_effects(pairs: Pairs, levels: pd.DataFrame, factor: str, reference: str) -> list[dict[str, Any]]:
+    """One record a level: its mean effect, and its difference to the reference level."""
+    table = pairs.table
+    measured = levels.notna().all(axis=1) & table["relation"].isin(HELD_OUT) & table["directed_sd_mean"].notna()
+    cells = levels.assign(target=table["target"])[measured]
+    others = [name for name in cells if name != factor]
+    groups: dict[Any, dict[Any, pd.Index]] = {
+        level: dict(iter(some.groupby(others, observed=True).groups.items()))
+        for level, some in cells.groupby(factor, observed=True)
+    }
+    shared = [key for key in next(iter(groups.values()), {}) if all(key in cells for cells in groups.values())]
+    theirs = _weights(groups.get(reference, {}), shared, len(table))
+    records = []
+    for level in levels[factor].cat.categories:
+        mine = _weights(groups.get(level, {}), shared, len(table))
+        gap = weighted_sum(pairs, mine - theirs if mine.any() and theirs.any() else 0 * mine)
+        records.append({
+            "factor": factor, "level": level, "reference": reference,
+            **weighted_sum(pairs, mine).columns("directed_sd"),
+            **gap.columns("difference"), "p": gap.p,
+            "ssim": float(table["ssim"].fillna(0).to_numpy() @ mine) if mine.any() else float("nan"),
+            "n_pairs": int((mine > 0).sum()),
+        })  # fmt: skip
+    return records
+
+
+def _weights(cells: Mapping[Any, pd.Index], shared: Sequence[Any], size: int) -> Floats:
+    """Weights over the pairs: every shared combination and target counts once, every source within one alike."""
+    weights = np.zeros(size)
+    for places in (cells[key] for key in shared if key in cells):
+        weights[places] += 1 / len(places) / len(shared)
+    return weights
+
+
+def _cells(pairs: Pairs, levels: pd.DataFrame) -> pd.DataFrame:
+    """One line per combination and relation: the mean over its pairs."""
+    table, records = pairs.table, []
+    by = [*levels, "relation"]
+    inside = levels.assign(relation=table["relation"])[levels.notna().all(axis=1)]
+    for key, some in inside.groupby(by, observed=True):
+        present = table["directed_sd_mean"].notna() & table.index.isin(some.index)
+        effect = weighted_sum(pairs, mean_of(present))
+        record = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
+        mine = table.loc[some.index]
+        record |= effect.columns("directed_sd")
+        records.append(record | {"ssim": mine["ssim"].mean(), "n_pairs": int(present.sum()), "n": int(mine["n"].sum())})
+    return pd.DataFrame(records)
+
+
+def _verdict(record: Mapping[Any, Any]) -> str:
+    if record["level"] == record["reference"]:
+        return REFERENCE
+    if not record["p_holm"] < SIGNIFICANT:
+        return UNDECIDED
+    return HELPED if record["difference"] > 0 else HURT
+
+
+def _table(effects: pd.DataFrame, photographs: int) -> Table:
+    header = ["Factor", "Level", "Directed effect", "To the reference", "p (Holm)", "SSIM", "Verdict"]
+    rows = [
+        [
+            r["factor"], r["level"], with_interval(r, "directed_sd"), with_interval(r, "difference", signed=True),
+            p_value(r["p_holm"]), number(r["ssim"], 3), r["verdict"],
+        ]
+        for r in effects.to_dict("records")
+    ]  # fmt: skip
+    least = f" With {photographs} photographs p is at least {p_value(2.0 ** (1 - photographs))} before the correction."
+    said = {}
+    for verdict in (HELPED, HURT, UNDECIDED):
+        some = effects[effects["verdict"] == verdict].to_dict("records")
+        said[verdict.capitalize()] = "; ".join(map(_sentence, some)) or "nothing"
+    return Table("Main effects", header, rows, names=2, note=_NOTE + least, last_is_name=True, summary=said)
+
+
+def _sentence(r: Mapping[Any, Any]) -> str:
+    change = f"{with_interval(r, 'difference', signed=True)}, p = {p_value(r['p_holm'])}"
+    return f"{r['factor']} = {r['level']} instead of {r['reference']} ({change})"

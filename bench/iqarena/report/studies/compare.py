@@ -1,0 +1,53 @@
+"""Two attacks of a run side by side, on the held-out pairs that both have: what a claim "A beats B" rests on."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from iqarena.errors import SpecError, nearest
+from iqarena.report.pairs import Pairs
+from iqarena.report.studies.study import mean_of, weighted_sum
+from iqarena.report.text.cells import number, p_value, with_interval
+from iqarena.report.text.tables import Table
+from iqarena.suite.relations import HELD_OUT
+
+_NOTE = (
+    "Mean directed effect in deviations of the target, on held-out pairs of the same source and target; difference with"
+    " a 95 % bootstrap interval over photographs, p of Wilcoxon's signed-rank test over photographs, not corrected."
+)
+
+
+def comparison(pairs: Pairs, first: str, second: str) -> Table:
+    """``first`` against ``second`` (labels as on the boards, or full specs): all pairs, and every target by itself.
+
+    Raises :class:`SpecError` for an attack that the run does not have, and when the two share no held-out pair.
+    """
+    table = pairs.table
+    a, b = (_of(table, name) & table["relation"].isin(HELD_OUT) for name in (first, second))
+    place = pd.MultiIndex.from_frame(table[["source", "target"]])
+    a, b = a & place.isin(place[b]), b & place.isin(place[a])
+    if not a.any():
+        raise SpecError(f"expected held-out pairs that both {first} and {second} were measured on, found none")
+    rows = []
+    for target in ["all", *sorted(table.loc[a, "target"].unique())]:
+        here = (table["target"] == target) | (target == "all")
+        mine, theirs = (weighted_sum(pairs, mean_of(some & here)) for some in (a, b))
+        gap = weighted_sum(pairs, mean_of(a & here) - mean_of(b & here))
+        rows.append(
+            [
+                target,
+                number(mine.value, 3),
+                number(theirs.value, 3),
+                with_interval(gap.columns("difference"), "difference", signed=True),
+                p_value(gap.p),
+                str(int((a & here).sum())),
+            ]
+        )
+    return Table(f"{first} against {second}", ["Target", first, second, "Difference", "p", "Pairs"], rows, note=_NOTE)
+
+
+def _of(table: pd.DataFrame, name: str) -> pd.Series:
+    found = (table["attack"] == name) | (table["attack_label"] == name)
+    if not found.any():
+        raise SpecError(f"this run has no attack {name!r}{nearest(name, table['attack_label'].unique())}")
+    return found

@@ -1,0 +1,160 @@
+"""Pairs → defenses: what each takes from the strongest attack, what it costs, and whether to believe it.
+
+A defended scorer is compared with the same scorer undefended, on the same pictures and in the same bootstrap
+replicates. The strongest attack of a target is the pair with the largest mean gain among all that look at a model:
+transfer, white-box through the defense, and queries; it is taken as fixed in the bootstrap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from iqarena.api.spec import parse
+from iqarena.metrics.correlation import agreement, bootstrap_srocc
+from iqarena.metrics.score_change import GUARD
+from iqarena.metrics.statistics import Floats, divide, interval, ranking, weighted_mean
+from iqarena.report.boards import ranked
+from iqarena.report.figures.defense_plot import trade_off
+from iqarena.report.pairs import Pairs, behind
+from iqarena.report.studies.masking import Sign, said, signs, strongest
+from iqarena.report.studies.study import Study
+from iqarena.report.text.defense_table import RELATIONS, defense_table
+
+VALUES = (
+    "gain_cut", "gain", "srocc_kept", "mae", "r", "srocc_to_undefended", "shift", "mos_srocc", "mos_srocc_lost",
+    "slowdown",
+)  # fmt: skip
+Value = tuple[float, Floats]  # and its bootstrap replicates (B,)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One target: numbers, numbers with replicates, and the signs of gradient masking."""
+
+    names: dict[str, Any]
+    values: dict[str, Value]
+    signs: list[Sign]
+
+
+def defense_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
+    """The board of defenses with its figure; none when no target is defended."""
+    targets = [t for t in manifest["targets"] if (pairs.table["target"] == t).any()]
+    if not any(behind(target)[0] for target in targets):
+        return None
+    scorers = {scorer for defense, scorer in map(behind, targets) if defense}
+    measured = [_measure(pairs, t, manifest) for t in targets if behind(t)[1] in scorers]
+    each = pd.DataFrame([m.names | _columns(m.values) | {"masking": _text(m.signs)} for m in measured])
+    board = _board(measured)
+    files = {"leaderboard_defenses.csv": board, "defenses_by_scorer.csv": each}
+    return Study("defenses", defense_table(board), trade_off(board), files)
+
+
+def _measure(pairs: Pairs, target: str, manifest: Mapping[str, Any]) -> Measured:
+    facts = manifest.get("models", {}).get(target, {})
+    defense, scorer = behind(target)
+    trained = bool(facts.get("hardened"))
+    names: dict[str, Any] = {
+        "defense": defense,
+        "label": "|".join(map(str, parse(facts.get("label", target)).calls[:-1])) or "undefended",
+        "scorer": scorer,
+        "random": bool(facts.get("random_defense")),
+        "trained": trained,
+        "training_seconds": facts.get("facts", {}).get("training_seconds", float("nan")) if trained else float("nan"),
+    }
+    mine = pairs.table[(pairs.table["target"] == target) & (pairs.table["n"] > 0)]
+    real = mine[mine["backwards"] + mine["queries"] > 0].dropna(subset="gain_mean")
+    names["gain_noise"] = mine["gain_mean"][mine["attack_label"].str.startswith("noise")].mean()
+    for name, relations in RELATIONS.items():
+        names[f"gain_{name}"] = real["gain_mean"][real["relation"].isin(relations)].max()
+    values = _clean(pairs, target, scorer)
+    if len(real):
+        worst = strongest(real)
+        names |= {"strongest": said(worst), "relation": worst["relation"]}
+        values |= _under(pairs, worst)
+    return Measured(names, values, signs(pairs, target, manifest))
+
+
+def _under(pairs: Pairs, pair: pd.Series) -> dict[str, Value]:
+    """What is left of a target under one attack."""
+    rows = pairs.rows[pairs.rows["ok"]]
+    rows = rows[(rows[["attack", "source", "target"]] == pair[["attack", "source", "target"]]).all(axis=1)]
+    clean, attacked = rows["score_clean"].to_numpy(), rows["score_adv"].to_numpy()
+    drawn = pairs.weights[:, rows["unit"].to_numpy()]
+    moved = np.abs(attacked - clean)
+    r = np.log10(np.maximum(clean, 100 - clean) / np.maximum(moved, GUARD))
+    means = {"gain": rows["gain"].to_numpy(), "mae": moved, "r": r}
+    values = {name: (float(one.mean()), weighted_mean(one, drawn)) for name, one in means.items()}
+    return values | {"srocc_kept": (agreement(clean, attacked)["srocc"], bootstrap_srocc(clean, attacked, drawn))}
+
+
+def _clean(pairs: Pairs, target: str, scorer: str) -> dict[str, Value]:
+    """What the defense does to pictures that nobody has attacked, and to the time of a score."""
+    rows = pairs.rows[pairs.rows["ok"] & pairs.rows["target"].isin([target, scorer])]
+    means = rows.groupby(["unit", "target"])[["score_clean", "score_seconds", "mos"]].mean()
+    by_picture = pd.DataFrame(means.unstack()).dropna(axis="columns", how="all").dropna()
+    if by_picture.empty or not {("score_clean", target), ("score_clean", scorer)} <= set(by_picture):
+        return {}
+    before, after = (by_picture["score_clean", name].to_numpy() for name in (scorer, target))
+    drawn = pairs.weights[:, by_picture.index.to_numpy()]
+    shift = np.abs(after - before)
+    values = {
+        "srocc_to_undefended": (agreement(before, after)["srocc"], bootstrap_srocc(before, after, drawn)),
+        "shift": (float(shift.mean()), weighted_mean(shift, drawn)),
+    }
+    if ("mos", scorer) in by_picture:
+        mos = by_picture["mos", scorer].to_numpy()
+        was, now = ((agreement(mos, s)["srocc"], bootstrap_srocc(mos, s, drawn)) for s in (before, after))
+        values["mos_srocc"], values["mos_srocc_lost"] = now, (was[0] - now[0], was[1] - now[1])
+    if {("score_seconds", target), ("score_seconds", scorer)} <= set(by_picture):
+        was, now = (by_picture["score_seconds", name].to_numpy() for name in (scorer, target))
+        values["slowdown"] = (
+            float(now.mean() / was.mean()),
+            divide(weighted_mean(now, drawn), weighted_mean(was, drawn)),
+        )
+    return values
+
+
+def _board(measured: Sequence[Measured]) -> pd.DataFrame:
+    """One line per defense: means over its scorers; ranked by what it takes from the strongest attack's gain."""
+    plain = {m.names["scorer"]: m.values["gain"] for m in measured if not m.names["defense"] and "gain" in m.values}
+    records, cuts = [], []
+    for defense in dict.fromkeys(m.names["defense"] for m in measured):
+        mine = [m for m in measured if m.names["defense"] == defense]
+        compared = [m for m in mine if "gain" in m.values and m.names["scorer"] in plain]
+        some = [(plain[m.names["scorer"]], m.values["gain"]) for m in compared]
+        cut = _mean([(was[0] - now[0], was[1] - now[1]) for was, now in some]) if some else None
+        shared = [name for name in mine[0].values if all(name in m.values for m in mine)]
+        values = {name: _mean([m.values[name] for m in mine]) for name in shared}
+        names = {name: mine[0].names[name] for name in ("defense", "label", "random", "trained")}
+        names |= {"n_scorers": len(mine), "scorers": ", ".join(m.names["scorer"] for m in mine)}
+        for name in ("training_seconds", "gain_noise", *(f"gain_{one}" for one in RELATIONS)):
+            names[name] = float(pd.Series([float(m.names[name]) for m in mine]).mean())
+        flagged = sorted({sign for m in mine for sign, _ in m.signs})
+        records.append(names | _columns({"gain_cut": cut} | values if cut else values) | {"masking": ";".join(flagged)})
+        cuts.append(cut)
+    length = next((len(cut[1]) for cut in cuts if cut), 0)
+    value = np.array([cut[0] if cut else np.nan for cut in cuts])
+    samples = np.stack([cut[1] if cut else np.full(length, np.nan) for cut in cuts], axis=1)
+    return ranked(records, ranking(value, samples), "label")
+
+
+def _mean(values: Sequence[Value]) -> Value:
+    return float(np.mean([v for v, _ in values])), np.mean([samples for _, samples in values], axis=0)
+
+
+def _columns(values: Mapping[str, Value]) -> dict[str, float]:
+    """All values with their intervals; NaN for what there is not."""
+    columns = {f"{name}{end}": float("nan") for name in VALUES for end in ("", "_low", "_high")}
+    for name, (value, samples) in values.items():
+        low, high = interval(samples[:, None])[:, 0]
+        columns |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    return columns
+
+
+def _text(found: Sequence[Sign]) -> str:
+    return "; ".join(f"{name}: {numbers}" for name, numbers in found)

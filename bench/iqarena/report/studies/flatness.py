@@ -1,0 +1,174 @@
+"""The sweep over gradient-norm regularisation as tables, two figures and a short text; needs no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from iqarena.metrics.statistics import Floats
+from iqarena.report.figures.plots import BLUE, GREEN, GREY, ORANGE, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MARKERS: dict[str, str] = dict(zip(("bilinear", "cnn", "hyper", "linearity", "vit"), "osD^v", strict=True))
+
+
+def write(folder: Path) -> str:
+    """``sweep.md`` and ``plots/`` from ``sweep.csv``, ``theorem.csv`` and ``manifest.json``; returns the text."""
+    swept, points = pd.read_csv(folder / "sweep.csv"), pd.read_csv(folder / "theorem.csv")
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    points["predicted"] = points["eps"] * points["gradient_l1"]
+    fits = fitted(points)
+    save(sweep_figure(swept), folder / "plots" / "sweep")
+    save(theorem_figure(points, fits), folder / "plots" / "theorem")
+    text = _text(swept, fits, manifest)
+    (folder / "sweep.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def line_through_zero(x: Floats, y: Floats) -> tuple[float, float]:
+    """Slope of the least-squares line through the origin and R², the share of ``y``'s variance that it explains."""
+    slope = float((x * y).sum() / (x * x).sum())
+    spread = float(np.square(y - y.mean()).sum())
+    return slope, 1 - float(np.square(y - slope * x).sum()) / spread if spread else float("nan")
+
+
+def fitted(points: pd.DataFrame) -> pd.DataFrame:
+    """Slope, R² and rank correlation of change against ``predicted``: per eps and scorers without and with defense."""
+    records = []
+    for (eps, hardened), some in points.groupby(["eps", "hardened"]):
+        x, y = (some[name].to_numpy(float) for name in ("predicted", "change"))
+        slope, r2 = line_through_zero(x, y)
+        ranks = float(pd.Series(x).corr(pd.Series(y), method="spearman"))
+        records.append({"eps": eps, "hardened": hardened, "n": len(some), "slope": slope, "r2": r2, "srocc": ranks})
+    return pd.DataFrame(records)
+
+
+def sweep_figure(swept: pd.DataFrame) -> Figure:
+    """One column a scorer: the regularisation's weight across, what it does to norm, agreement and attacks down."""
+    scorers = list(dict.fromkeys(swept["scorer"]))
+    changes = _changes(swept)
+    figure = _figure(4.2 * len(scorers), 7.6)
+    axes = figure.subplots(3, len(scorers), sharex="col", squeeze=False)
+    usual = swept["h"].mode().iloc[0]
+    for column, scorer in enumerate(scorers):
+        mine = swept[swept["scorer"] == scorer]
+        own, at_h = mine[mine["defense"] == "none"].iloc[0], mine[mine["h"] == usual].sort_values("weight")
+        other = mine[mine["h"].notna() & (mine["h"] != usual)]
+        panels: list[list[tuple[str, str, str]]] = [
+            [("gradient_l1", "mean ‖∇f‖₁", BLUE)],
+            [("srocc", "SROCC with opinions", GREEN)],
+            [(c, c.removeprefix("change "), colour) for c, colour in zip(changes, (BLUE, ORANGE, GREEN), strict=True)],
+        ]
+        for ax, lines in zip(axes[:, column], panels, strict=True):
+            for key, label, colour in lines:
+                ax.plot(at_h["weight"], at_h[key], "o-", color=colour, markersize=4, label=label)
+                ax.axhline(own[key], color=colour, linewidth=1, linestyle="--")
+                for r in other.to_dict("records"):
+                    ax.plot(r["weight"], r[key], "^" if r["h"] > usual else "v", color=colour, markersize=6, mfc="none")
+            _tidy(ax)
+            ax.set_xscale("log")
+            if len(lines) > 1:
+                ax.legend(frameon=False, fontsize=8)
+        axes[0, column].set_title(scorer, fontsize=10, loc="left", fontweight="bold")
+        axes[0, column].set_ylim(0)
+        low, high = mine["srocc"].min(), mine["srocc"].max()
+        axes[1, column].set_ylim(low - 0.05, high + 0.05)  # hundredths are within the noise of few pictures
+        axes[2, column].set_ylim(0)
+        axes[-1, column].set_xlabel("weight of the gradient term", fontsize=9)
+    for ax, label in zip(axes[:, 0], ("mean ‖∇f‖₁", "clean SROCC", "score change, points"), strict=True):
+        ax.set_ylabel(label, fontsize=9)
+    figure.suptitle("Gradient-norm regularisation: what its weight does", x=0.01, ha="left", fontsize=12)
+    caption = f"dashed: the scorer before; circles: h = {usual:g}; open triangles: a larger (up) or smaller h"
+    figure.supxlabel(caption, fontsize=8, x=0.01, ha="left")
+    return figure
+
+
+def theorem_figure(points: pd.DataFrame, fits: pd.DataFrame) -> Figure:
+    """One panel an eps: a picture's change against eps · ‖∇f‖₁, grey without and blue with the defense."""
+    figure = _figure(9.6, 4.6)
+    axes = figure.subplots(1, points["eps"].nunique(), squeeze=False)[0]
+    for ax, (eps, some) in zip(axes, points.groupby("eps"), strict=True):
+        for (scorer, hardened), mine in some.groupby(["scorer", "hardened"]):
+            ax.plot(
+                mine["predicted"], mine["change"], _MARKERS.get(str(scorer), "x"), markersize=4, alpha=0.7,
+                color=BLUE if hardened else GREY, mfc="none", label=f"{scorer}, hardened" if hardened else str(scorer),
+            )  # fmt: skip
+        ends = np.array([some["predicted"].min(), some["predicted"].max()])
+        ax.plot(ends, ends, "-", color="#444444", linewidth=1, label="equal")
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        _tidy(ax)
+        said = [
+            f"{'hardened' if r['hardened'] else 'as they are'}: slope {r['slope']:.2f}, R² {r['r2']:.2f}"
+            for r in fits[fits["eps"] == eps].to_dict("records")
+        ]
+        ax.set_title(f"eps = {float(str(eps)) * 255:g}/255\n" + "\n".join(said), fontsize=9, loc="left")
+        ax.set_xlabel("eps · ‖∇f‖₁, points", fontsize=9)
+    axes[0].set_ylabel("mean |score change| under FGSM, points", fontsize=9)
+    figure.suptitle("Does the score change track eps · ‖∇f‖₁?", x=0.01, ha="left", fontsize=12)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
+def _changes(swept: pd.DataFrame) -> list[str]:
+    return [column for column in map(str, swept) if column.startswith("change ")]
+
+
+def _table(frame: pd.DataFrame, digits: str) -> str:
+    return tabulate(frame.to_dict("list"), headers="keys", tablefmt="github", floatfmt=digits)
+
+
+def _text(swept: pd.DataFrame, fits: pd.DataFrame, manifest: dict[str, Any]) -> str:
+    small = fits[fits["eps"] == fits["eps"].min()]
+    holds = bool(((small["slope"] - 1).abs() < 0.1).all() and (small["r2"] > 0.9).all())
+    verdict = "**Confirmed**" if holds else "**Not confirmed**"
+    columns = ["scorer", "defense", "gradient_l1", "srocc", "plcc", *_changes(swept)]
+    return f"""# Gradient-norm regularisation: weight, step and theorem
+
+Data: {manifest["data"]}.
+
+Every scorer is trained on for at most {manifest["epochs"]} epochs and attacked white-box, upwards and downwards, on
+{manifest["pictures"]} pocket pictures at the attacks' own budgets. `gradient_l1` is the mean ‖∇f‖₁ of those pictures in
+points per unit of [0, 1]; a change is in points of score, its mean absolute value. SROCC and PLCC are of the clean
+validation pictures. The trainings are short, to compare weights and steps with each other; the shipped ones are longer.
+
+{_table(swept[columns], ".4g")}
+
+![norm, agreement and change against the weight](plots/sweep.png)
+
+## The theorem
+
+To first order the most that a perturbation inside eps changes a score is eps · ‖∇f‖₁. Measured with FGSM on the pocket
+pictures and scorers, without and with the shipped `gradient_norm`; a line through the origin is fitted:
+
+{_table(fits.assign(eps=fits["eps"].map(lambda e: f"{e * 255:g}/255")), ".3g")}
+
+{verdict} at eps = {small["eps"].iloc[0] * 255:g}/255 (asked for: slopes within 0.1 of 1, R² above 0.9). Where eps is
+larger, a slope below 1 says by how much the first order overstates the change; an R² below 0 that the line says less
+than the mean change does.
+
+![change against eps times norm](plots/theorem.png)
+
+Made by `{manifest["command"]}`, seed {manifest["seed"]}; versions and hashes are in `manifest.json`.
+"""
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def _tidy(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(True, color="#eeeeee", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.tick_params(labelsize=8)

@@ -1,0 +1,126 @@
+"""Attacks compared at the same mean SSIM: the second table of a run whose suite has the key ``ssim``.
+
+The search has left rows at two neighbouring budgets around the wanted SSIM. In every bootstrap replicate, SSIM and
+effect are averaged at both and the effect is interpolated linearly in SSIM, so that the interval holds what the choice
+of pictures does to the SSIM as well. A budget between two grey levels cannot be had; the table says which two were run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from iqarena.api.spec import Call, parse
+from iqarena.metrics.statistics import Floats, divide, ranking
+from iqarena.report.boards import ranked
+from iqarena.report.figures.study_plots import effect_against_ssim
+from iqarena.report.pairs import Pairs
+from iqarena.report.studies.study import Study, Sum, mean_of, weighted_sum
+from iqarena.report.text.cells import number, rank_text, tie_text, with_interval
+from iqarena.report.text.tables import Table
+from iqarena.suite.levels import MOST, bracket, level_of
+from iqarena.suite.relations import HELD_OUT
+
+NAMED = 4  # lines of the figure that are told apart for their strength
+
+
+@dataclass(frozen=True)
+class Point:
+    """An attack at one budget, over held-out pairs."""
+
+    level: int
+    ssim: float
+    ssim_samples: Floats
+    effect: Sum
+
+
+def same_ssim_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
+    """Of a run whose suite wants an SSIM, else none; ``pairs`` of all budgets."""
+    wanted = manifest.get("settings", {}).get("ssim")
+    if not wanted:
+        return None
+    tried = _points(pairs, manifest)
+    found = {attack: _matched(points, wanted, pairs) for attack, points in tried.items()}
+    records = [{"attack": attack} | record for attack, (record, _) in found.items()]
+    samples = np.stack([drawn for _, drawn in found.values()], axis=1)
+    board = ranked(records, ranking(np.array([r["directed_sd"] for r in records]), samples), "attack")
+    levels = pd.DataFrame(
+        [
+            {"attack": attack, "level": p.level, "ssim": p.ssim, **p.effect.columns("directed_sd")}
+            for attack, points in tried.items()
+            for p in points
+        ]
+    )
+    matched = board.loc[board["rank"].notna(), "attack"].tolist()
+    figure = effect_against_ssim(levels[levels["attack"].isin(matched)], wanted, _named(matched, manifest))
+    return Study("same_ssim", _table(board, wanted), figure, {"same_ssim.csv": board, "ssim_levels.csv": levels})
+
+
+def _named(attacks: list[str], manifest: Mapping[str, Any]) -> list[str]:
+    """Whose lines the figure names: the strongest, the strongest that is no baseline, and the first floor."""
+    floors = {label_without_budget(a["label"]) for a in manifest["attacks"] if a["access"] == "none"}
+    rivals = {label_without_budget(label) for label in manifest.get("baselines", [])}
+    own = [attack for attack in attacks if attack not in floors | rivals]
+    floor = [attack for attack in attacks if attack in floors]
+    return list(dict.fromkeys([*attacks[:NAMED], *own[:1], *floor[:1]]))
+
+
+def _points(pairs: Pairs, manifest: Mapping[str, Any]) -> dict[str, list[Point]]:
+    """Every attack (its label without the budget) at every budget that was run, weakest first."""
+    held_out = pairs.table["relation"].isin(HELD_OUT)
+    rows = pairs.rows[pairs.rows["relation"].isin(HELD_OUT)]
+    points: dict[str, list[Point]] = {}
+    for attack in manifest["attacks"]:
+        level = level_of(attack["eps"])
+        mine = rows[rows["attack"] == attack["spec"]]
+        if level is None or mine["ssim"].isna().all():
+            continue
+        chosen = held_out & (pairs.table["attack"] == attack["spec"]) & pairs.table["directed_sd_mean"].notna()
+        point = Point(level, mine["ssim"].mean(), pairs.replicates(mine, "ssim"), weighted_sum(pairs, mean_of(chosen)))
+        points.setdefault(label_without_budget(attack["label"]), []).append(point)
+    return {name: sorted(some, key=lambda point: point.level) for name, some in points.items()}
+
+
+def label_without_budget(label: str) -> str:
+    call = parse(label).single
+    return str(Call(call.name, call.args, tuple(one for one in call.kwargs if one[0] != "eps")))
+
+
+def _matched(points: list[Point], wanted: float, pairs: Pairs) -> tuple[dict[str, Any], Floats]:
+    """The effect at the wanted SSIM and its samples; NaN when no two neighbouring budgets lie around it."""
+    around = bracket({point.level: point.ssim for point in points}, wanted)
+    if around is None:
+        nothing = dict.fromkeys(["directed_sd", "directed_sd_low", "directed_sd_high", "budget"], float("nan"))
+        return nothing | {"levels": "", "tried": _tried(points)}, np.full(len(pairs.samples), np.nan)
+    weaker, stronger = (next(p for p in points if p.level == level) for level in around)
+    part = (weaker.ssim - wanted) / (weaker.ssim - stronger.ssim)
+    parts = divide(weaker.ssim_samples - wanted, weaker.ssim_samples - stronger.ssim_samples)
+    effect = Sum(
+        weaker.effect.value + part * (stronger.effect.value - weaker.effect.value),
+        weaker.effect.samples + parts * (stronger.effect.samples - weaker.effect.samples),
+        float("nan"),
+    )
+    record = {**effect.columns("directed_sd"), "budget": weaker.level + part}
+    return record | {"levels": f"{around[0]}–{around[1]}", "tried": _tried(points)}, effect.samples
+
+
+def _tried(points: list[Point]) -> str:
+    return ", ".join(f"{point.level}: {point.ssim:.3f}" for point in points)
+
+
+def _table(board: pd.DataFrame, wanted: float) -> Table:
+    header = ["Rank", "Tie", "Attack", "Directed effect", "Budget /255", "Run at /255", "Budget: SSIM"]
+    rows = [
+        [
+            rank_text(r), tie_text(r["tie_group"]), r["attack"], with_interval(r, "directed_sd"),
+            number(r["budget"], 1), r["levels"], r["tried"],
+        ]
+        for r in board.to_dict("records")
+    ]  # fmt: skip
+    note = f"""Directed effect in target standard deviations on held-out pairs where the mean SSIM is {wanted:g}:
+    interpolated between the two whole budgets around it. Empty: no budget up to {MOST}/255 is as visible."""
+    return Table(f"Attacks at the same SSIM, {wanted:g}", header, rows, names=3, note=note, last_is_name=True)

@@ -1,0 +1,93 @@
+"""Pictures that travel together through all cells of a run, with everything that is worked out once for them."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iqarena.api import ImageItem, Model
+from iqarena.engine.scorer import Scorer
+from iqarena.metrics.distortion import Reference, distortion
+
+
+@dataclass
+class Batch:
+    """Pictures of one size, uint8 RGB ``(H, W, 3)``, and what has been found out about them.
+
+    ``gradients`` is the memo of :class:`~iqarena.engine.source.Source`; scores and distances are kept by the place
+    and the hash of what was scored, so that nothing is scored twice by one model.
+    """
+
+    items: list[ImageItem]
+    pictures: list[np.ndarray]
+    references: list[Reference]
+    device: torch.device
+    gradients: dict[Any, Any] = field(default_factory=dict)
+    _scores: dict[tuple[Model, int, str], float] = field(default_factory=dict)
+    _seconds: defaultdict[Model, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _distances: dict[tuple[int, str], dict[str, float]] = field(default_factory=dict)
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """uint8 ``(N, 3, H, W)``."""
+        return torch.from_numpy(np.stack(self.pictures)).permute(0, 3, 1, 2).contiguous().to(self.device)
+
+    @cached_property
+    def x(self) -> Tensor:
+        """The same as float32 in [0, 1]."""
+        return self.pixels.float() / 255
+
+    @cached_property
+    def sha256(self) -> list[str]:
+        return [hashlib.sha256(str(p.shape).encode() + p.tobytes()).hexdigest() for p in self.pictures]
+
+    def singles(self) -> list[Batch]:
+        """The pictures as batches of one."""
+        each = zip(self.items, self.pictures, self.references, strict=True)
+        return [Batch([item], [picture], [reference], self.device) for item, picture, reference in each]
+
+    def score(self, scorer: Scorer, pixels: Tensor, sha256: Sequence[str]) -> np.ndarray:
+        """Scores ``(N,)`` of uint8 pictures ``(N, 3, H, W)`` with these hashes."""
+        keys = [(scorer.model, i, sha) for i, sha in enumerate(sha256)]
+        missing = [i for i, key in enumerate(keys) if key not in self._scores]
+        if missing:
+            started = time.perf_counter()
+            some = pixels if len(missing) == len(pixels) else pixels[missing]
+            values = scorer.score(some.to(self.x).div_(255)).tolist()
+            self._seconds[scorer.model].append((time.perf_counter() - started) / len(missing))
+            self._scores.update(zip([keys[i] for i in missing], values, strict=True))
+        return np.array([self._scores[key] for key in keys])
+
+    def score_seconds(self, model: Model) -> float:
+        """What a score of ``model`` has taken so far, per picture: the median of the calls that scored anything."""
+        return statistics.median(self._seconds[model])
+
+    def distance(self, i: int, sha256: str, adversarial: np.ndarray) -> dict[str, float]:
+        """Distortion of the ``i``-th picture, whose adversarial one has this hash."""
+        if (i, sha256) not in self._distances:
+            self._distances[i, sha256] = distortion(self.references[i], adversarial)
+        return self._distances[i, sha256]
+
+
+def to_pictures(pixels: Tensor) -> list[np.ndarray]:
+    """uint8 ``(N, 3, H, W)`` on any device → uint8 ``(H, W, 3)`` each."""
+    return list(np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy()))
+
+
+def mirrored(clean: Tensor, adversarial: Tensor) -> Tensor:
+    """``x - δ`` for uint8 ``x`` and ``x + δ`` ``(N, 3, H, W)``, clipped to the box."""
+    return (2 * clean.short() - adversarial.short()).clamp(0, 255).to(torch.uint8)
+
+
+def hashes(pictures: Sequence[np.ndarray]) -> list[str]:
+    return [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures]

@@ -1,0 +1,90 @@
+"""Runs a plan: craft once per (attack, source, picture), score on every target, store whole cells.
+
+A cell is one source on one batch of pictures, all attacks: the unit that is stored and resumed. On the CPU, worker
+threads take pictures side by side and each evaluates models with one thread; numbers therefore do not depend on the
+number of cores.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import cv2
+import torch
+
+from iqarena.api import ImageItem
+from iqarena.engine.scorer import CUDA_BATCH, Scorer
+from iqarena.run.cell import Bench, run_batch
+from iqarena.store.folder import Store
+from iqarena.suite.plan import Plan
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run; none of it changes a number except the kind of ``device`` and the ``precision``."""
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    batch_size: int | None = None  # pictures that travel together; none: 1 on the CPU, a micro-batch on a GPU
+    shard: tuple[int, int] = (1, 1)
+    workers: int | None = None  # threads; none: one per core on the CPU, one on a GPU
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.device == "cpu"
+
+
+def shard_items(plan: Plan, shard: tuple[int, int] = (1, 1)) -> list[ImageItem]:
+    """The pictures of shard ``(i, n)``: every n-th of the first ``limit``, from the i-th."""
+    return plan.images.items()[: plan.suite.limit][shard[0] - 1 :: shard[1]]
+
+
+def run_plan(
+    plan: Plan, store: Store, options: Options, tick: Callable[[int], object] = lambda cells: None
+) -> list[Scorer]:
+    """Fill ``store`` with every missing row; ``tick`` hears of finished cells, one per picture, source and repeat.
+
+    Returns the scorers, which have counted their evaluations. Raises :class:`StoreError` when rows cannot be written
+    and lets ``KeyboardInterrupt`` through, both after the workers have stopped.
+    """
+    store.create()
+    items = shard_items(plan, options.shard)
+    size = options.batch_size or (1 if options.on_cpu else CUDA_BATCH)
+    batches = [items[i : i + size] for i in range(0, len(items), size)]
+    workers = options.workers or (cores() if options.on_cpu else 1)
+    threads = (1,) if options.on_cpu else (torch.get_num_threads(),)  # OpenMP keeps this number per thread
+    with single_threaded(options.on_cpu), ThreadPoolExecutor(workers, "cell", torch.set_num_threads, threads) as pool:
+        scorers = {model: Scorer(model, options.device, options.precision) for model in plan.models}
+        bench = Bench(plan, store, scorers, (torch.device(options.device).type, options.precision), tick)
+        try:
+            for job in as_completed([pool.submit(run_batch, bench, batch) for batch in batches]):
+                job.result()
+        finally:
+            bench.stop.set()
+            pool.shutdown(cancel_futures=True)
+    return list(scorers.values())
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def single_threaded(on_cpu: bool = True) -> Iterator[None]:
+    """One thread per operation while workers share the cores; the caller's settings come back afterwards."""
+    if not on_cpu:
+        yield
+        return
+    threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(cv_threads)

@@ -1,0 +1,59 @@
+"""A run from manifest to rows: what an earlier run left, the rounds of a budget search, what is whole in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pandas as pd
+
+from iqarena.errors import IqarenaError
+from iqarena.run.budget_search import rounds
+from iqarena.run.driver import Options, run_plan, shard_items
+from iqarena.run.gallery import Gallery
+from iqarena.run.manifest import build_manifest, earlier_manifest, finish, with_budgets
+from iqarena.store.folder import Store
+from iqarena.suite.plan import Plan
+
+Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]  # cells → what hears of finished ones
+
+
+def execute(
+    plan: Plan, store: Store, options: Options, *, overwrite: str, command: str, progress: Progress
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Run ``plan`` into ``store``; returns manifest and rows. The manifest is finished when no row is missing.
+
+    ``overwrite`` is ``missing`` (add what is missing), ``always`` (start afresh) or ``never`` (refuse a folder that
+    holds a run).
+    """
+    if plan.suite.ssim and options.shard != (1, 1):
+        raise IqarenaError("--shard: a search for an SSIM needs all pictures; leave out --shard, or the suite's ssim")
+    manifest = build_manifest(plan, options, command)
+    store.create()
+    if overwrite == "never" and store.has_manifest():
+        raise IqarenaError(f"{store.folder} already holds a run; choose another --out, or --overwrite missing to go on")
+    if overwrite == "always":
+        store.clear()
+    earlier = earlier_manifest(store, manifest)
+    if earlier:
+        manifest["started"] = earlier["started"]
+    else:
+        store.write_manifest(manifest)
+    cells = len(shard_items(plan, options.shard)) * len(plan.cells) * plan.suite.repeats
+    evaluated = 0
+    for budgets in rounds(plan, store):
+        with progress(cells) as tick:
+            scorers = run_plan(budgets, store, options, tick=tick)
+        manifest |= with_budgets(plan, budgets)
+        evaluated += sum(scorer.evaluated["gradient"] for scorer in scorers)
+    if earlier and earlier["finished"] and not store.written and earlier["planned"] == manifest["planned"]:
+        return earlier, store.rows()
+    manifest["gradients"] = {"evaluated": evaluated, "resumed": earlier is not None}
+    store.write_manifest(manifest)
+    rows = store.rows()
+    if len(rows) == manifest["planned"]:
+        Gallery(store.folder, plan).write_index()
+        manifest = finish(manifest, rows)
+        store.write_manifest(manifest)
+    return manifest, rows

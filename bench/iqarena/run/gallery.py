@@ -1,0 +1,70 @@
+"""Example pictures of a run, saved as PNG while crafting: a few pictures, one source, every attack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from iqarena.api import Attack, ImageItem
+from iqarena.files.atomic import plain_errors, slug, write_atomically
+from iqarena.suite.plan import Plan
+from iqarena.suite.sources import SourceSpec
+
+EXAMPLES, MOST = 3, 8  # pictures, and attacks: a suite of a hundred shows its first ones
+
+
+class Gallery:
+    """``folder/gallery``: ``gallery.json`` names the examples, with the attack, source and picture of each."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.folder = folder / "gallery"
+        self._examples = _examples(plan)
+        self._wanted = {(e["image"], e["attack"], e["source"]): e for e in self._examples}
+
+    def save(
+        self,
+        attack: Attack,
+        source: SourceSpec,
+        items: Sequence[ImageItem],
+        clean: Sequence[np.ndarray],
+        adversarial: Sequence[np.ndarray],
+    ) -> None:
+        """Save the pictures (uint8 RGB) that are examples; does nothing for the others."""
+        for item, before, after in zip(items, clean, adversarial, strict=True):
+            if example := self._wanted.get((item.id, repr(attack), source.spec)):
+                with plain_errors(f"cannot create {self.folder}"):
+                    self.folder.mkdir(exist_ok=True)
+                for key, picture in (("clean", before), ("adversarial", after)):
+                    data = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+                    write_atomically(self.folder / example[key], lambda part, data=data: part.write_bytes(data))
+
+    def write_index(self) -> None:
+        """``gallery.json``: the examples whose pictures are there."""
+        there = [e for e in self._examples if (self.folder / e["adversarial"]).exists()]
+        if there:
+            text = json.dumps(there, indent=1, ensure_ascii=False) + "\n"
+            write_atomically(self.folder / "gallery.json", lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _examples(plan: Plan) -> list[dict[str, str]]:
+    """Evenly spaced pictures of the suite under the perturbing attacks from the last source, or on the last target."""
+    items = plan.images.items()[: plan.suite.limit]
+    places = sorted({round(k * (len(items) - 1) / (EXAMPLES - 1)) for k in range(EXAMPLES)})
+    last = {attack: source for attack, source, _ in plan.results()}
+    return [
+        {
+            "image": items[place].id,
+            "attack": repr(attack),
+            "attack_label": attack.label,
+            "source": last[attack].spec,
+            "clean": f"{place + 1}-{slug(items[place].id)[:40]}__clean.png",
+            "adversarial": f"{place + 1}-{slug(items[place].id)[:40]}__{n}-{slug(attack.label)[:40]}.png",
+        }
+        for place in places
+        for n, attack in enumerate(plan.attacks[:MOST], start=1)
+        if attack.eps > 0 and attack in last
+    ]

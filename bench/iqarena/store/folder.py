@@ -1,0 +1,110 @@
+"""A run on disk: a manifest, and one row file per picture that is either whole or not there.
+
+A row has names (picture, repeat, attack, source, target) and a ``key``, the hash of all that decides its numbers. A row
+replaces the one of the same names, so that a picture, weights file or plugin that has changed leaves nothing behind.
+A file is written under a temporary name, synced and renamed; what a killed run left half-written is never read.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from iqarena.errors import StoreError
+from iqarena.files.atomic import plain_errors, slug, write_atomically
+from iqarena.files.hashing import json_digest
+from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA
+
+_ABANDONED = 3600  # seconds after which a temporary file is nobody's
+
+
+class Store:
+    """Rows and manifest of one run folder. ``written`` counts the row files written through this object."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows_folder = folder / "rows"
+        self.written = 0
+
+    def create(self) -> None:
+        """Make the folders; what a killed writer left is removed once it cannot be a living one's."""
+        with plain_errors(f"cannot create {self.folder}"):
+            self.rows_folder.mkdir(parents=True, exist_ok=True)
+            for leftover in self.rows_folder.glob("*.part"):
+                if time.time() - leftover.stat().st_mtime > _ABANDONED:
+                    leftover.unlink(missing_ok=True)
+
+    def write(self, image: str, rows: list[dict[str, Any]]) -> None:
+        """Add rows of one picture to its file, atomically; columns that a row lacks are NaN, or empty for text."""
+        path = self._path(image)
+        kept = _read(path).to_pylist() if path.exists() else []
+        named = {tuple(row[name] for name in NAMES): {**BLANK, **row} for row in [*kept, *rows]}
+        table = pa.Table.from_pylist([named[names] for names in sorted(named)], SCHEMA)
+        write_atomically(path, lambda part: pq.write_table(table, part))
+        self.written += 1
+
+    def rows(self) -> pd.DataFrame:
+        """All rows of the pictures that the manifest names (of every picture, when there is no manifest)."""
+        if self.has_manifest():
+            paths = [path for image in self.manifest()["images"] if (path := self._path(image["id"])).exists()]
+        else:
+            paths = sorted(self.rows_folder.glob("*.parquet"))
+        tables = [_read(path) for path in paths] or [SCHEMA.empty_table()]
+        frame = pa.concat_tables(tables, promote_options="default").to_pandas()
+        return _filled(frame).sort_values(NAMES, ignore_index=True)
+
+    def done(self) -> set[str]:
+        """Keys with an ``ok`` row; what failed is tried again by the next run."""
+        tables = [_read(path, ["key", "status"]) for path in self.rows_folder.glob("*.parquet")]
+        return {row["key"] for table in tables for row in table.to_pylist() if row["status"] == "ok"}
+
+    def has_manifest(self) -> bool:
+        return (self.folder / "manifest.json").is_file()
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+        write_atomically(self.folder / "manifest.json", lambda part: part.write_text(text, encoding="utf-8"))
+
+    def manifest(self) -> dict[str, Any]:
+        path = self.folder / "manifest.json"
+        if not self.has_manifest():
+            raise StoreError(
+                f"{self.folder}: expected a run folder, found no manifest.json in it; see: iqarena run pocket"
+            )
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            found["images"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{path}: damaged ({error}); remove it and run again") from None
+        return found
+
+    def clear(self) -> None:
+        """Forget rows, example pictures and plots of a run (``--overwrite always``); touches no other folder."""
+        if self.has_manifest():
+            for pattern in ("rows/*", "gallery/*", "plots/*", "manifest.json"):
+                for path in self.folder.glob(pattern):
+                    path.unlink()
+
+    def _path(self, image: str) -> Path:
+        return self.rows_folder / f"{slug(image)[:60]}-{json_digest(image)[:8]}.parquet"
+
+
+def _filled(frame: pd.DataFrame) -> pd.DataFrame:
+    """``frame`` with what rows of an earlier version lack, empty."""
+    blank = pd.DataFrame(BLANK, index=frame.index)
+    return frame.reindex(columns=list(COLUMNS)).fillna(blank).astype(COLUMNS)
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A row file; it is opened once, as another shard may be replacing it."""
+    try:
+        return pq.ParquetFile(io.BytesIO(path.read_bytes())).read(columns)
+    except Exception as error:  # whatever a reader says of damaged bytes
+        raise StoreError(f"{path}: not a readable row file ({error}); remove it and run again") from None

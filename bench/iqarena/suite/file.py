@@ -1,0 +1,92 @@
+"""A suite file: what it says, checked."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from iqarena.errors import IqarenaError, nearest
+from iqarena.suite.images_option import instead
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The keys of a suite file; ``bench/README.md`` says what each means."""
+
+    name: str
+    images: str | dict[str, Any]
+    targets: list[str]
+    attacks: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=lambda: ["each", "leave_one_out"])
+    baselines: list[str] = field(default_factory=list)
+    grid: dict[str, Any] = field(default_factory=dict)
+    ssim: float | None = None
+    diagnostics: bool = False
+    direction: Literal["mid", "raise", "lower"] = "mid"
+    seed: int = 0
+    repeats: int = 1
+    limit: int | None = None
+
+
+def suites() -> dict[str, Path]:
+    """The suites that come with iqarena, by name."""
+    folder = Path(str(files("iqarena"))) / "suites"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_suite(name: str, overrides: Mapping[str, Any] | None = None, images: str | None = None) -> Suite:
+    """Read a built-in suite or a ``.toml`` file; ``overrides`` beat the file, unknown keys are errors.
+
+    ``images`` is ``--images``: see :func:`iqarena.suite.images_option.instead`.
+    """
+    known = suites()
+    path = known.get(name, Path(name))
+    if not path.is_file():
+        raise IqarenaError(
+            f"expected a suite name or a .toml file, found {name!r}{nearest(name, known)}; see: iqarena list suites"
+        )
+    try:
+        keys = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise IqarenaError(f"{path}: expected a TOML file: {error}") from None
+    except OSError as error:
+        raise IqarenaError(f"{path}: cannot be read: {error.strerror}") from None
+    keys = {"name": path.stem, **keys, **(overrides or {})}
+    if images:
+        keys["images"] = instead(keys.get("images"), images)
+    valid = Suite.__dataclass_fields__
+    for key in keys:
+        if key not in valid:
+            raise IqarenaError(f"suite {path.name}: unknown key {key!r}{nearest(key, valid)}")
+    for key in ("images", "targets", "grid" if "grid" in keys else "attacks"):
+        if not keys.get(key):
+            raise IqarenaError(f"suite {path.name}: expected the key {key!r}, found none; see bench/README.md")
+    return _checked(Suite(**keys), path.name)
+
+
+def _checked(suite: Suite, where: str) -> Suite:
+    def expect(valid: bool, key: str, what: str) -> None:
+        if not valid:
+            raise IqarenaError(f"suite {where}: expected {what} for {key!r}, found {getattr(suite, key)!r}")
+
+    expect(re.fullmatch(r"[\w.+-]*\w", str(suite.name)) is not None, "name", "a word that can name a folder")
+    expect(isinstance(suite.images, (str, dict)), "images", "a name or a table such as {path = 'photos'}")
+    for key in ("attacks", "targets", "sources", "baselines"):
+        value = getattr(suite, key)
+        words = isinstance(value, list) and all(isinstance(v, str) for v in value)
+        expect(words, key, "a list of specs such as ['a', 'b']")
+    expect(isinstance(suite.grid, dict), "grid", "a table; see bench/README.md")
+    expect(isinstance(suite.diagnostics, bool), "diagnostics", "true or false")
+    ssim = suite.ssim
+    expect(ssim is None or (isinstance(ssim, float) and 0 < ssim < 1), "ssim", "a mean SSIM between 0 and 1")
+    expect(suite.direction in ("mid", "raise", "lower"), "direction", "mid, raise or lower")
+    for key, least in (("seed", 0), ("repeats", 1), ("limit", 1)):
+        value = getattr(suite, key)
+        absent = key == "limit" and value is None
+        expect(absent or (type(value) is int and value >= least), key, f"a whole number ≥ {least}")
+    return suite

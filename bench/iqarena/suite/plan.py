@@ -1,0 +1,130 @@
+"""A suite file, resolved: which attacks on which sources against which targets, on which pictures, at what cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, cast, get_type_hints
+
+from iqarena.api import Attack, ImageSet, Model
+from iqarena.errors import SpecError, nearest
+from iqarena.registry.tables import build, build_attack, build_model, plugin_class
+from iqarena.suite.file import Suite
+from iqarena.suite.grid import Grid, expand
+from iqarena.suite.sources import SourceSpec, named_sources
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite with every name looked up."""
+
+    suite: Suite
+    attacks: tuple[Attack, ...]
+    sources: tuple[SourceSpec, ...]
+    targets: tuple[Model, ...]
+    images: ImageSet
+    baselines: tuple[str, ...]  # labels of those attacks that the others are compared with
+    grid: Grid | None = None  # the factorial among the attacks
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """Every model the run loads, each once."""
+        return tuple(dict.fromkeys([*self.targets, *(m for s in self.sources for m in s.models)]))
+
+    @property
+    def cells(self) -> tuple[SourceSpec, ...]:
+        """What the run works through, picture by picture: the sources, and each target that is queried."""
+        queried = self.targets if any(a.access == "score" for a in self.attacks) else ()
+        return tuple(dict.fromkeys([*self.sources, *(SourceSpec((t,)) for t in queried)]))
+
+    def scored(self, source: SourceSpec) -> tuple[Model, ...]:
+        """The targets that pictures crafted on ``source`` are scored with: all but an ensemble's own members."""
+        if source.own:
+            return source.models
+        return tuple(t for t in self.targets if source.relation(t) != "ensemble_member")
+
+    def met(self, attack: Attack, source: SourceSpec) -> tuple[Model, ...]:
+        """The targets that ``attack`` meets from ``source``, one of :attr:`cells`.
+
+        A query attack has no source but its target; one that also takes gradients attacks every target that its
+        source does not hold.
+        """
+        if attack.access == "score":
+            return tuple(t for t in self.targets if source.models == (t,))
+        if source not in self.sources:
+            return ()
+        if attack.access == "gradient+score":
+            return tuple(t for t in self.scored(source) if t not in source.models)
+        return self.scored(source)
+
+    def results(self) -> list[tuple[Attack, SourceSpec, Model]]:
+        """All that is measured on each picture."""
+        return [(a, s, t) for s in self.cells for a in self.attacks for t in self.met(a, s)]
+
+    def gradients(self) -> dict[str, int]:
+        """Gradient evaluations per picture, by model: at most these, after sharing (see ``Source``)."""
+        totals: dict[str, int] = {}
+        for model in dict.fromkeys(m for s in self.sources for m in s.models):
+            holding = [s for s in self.sources if model in s.models]
+            seen: set[tuple[Any, ...]] = set()
+            total = 0
+            for attack in self.attacks:
+                shared = attack.shared_gradient
+                if shared is None:
+                    total += attack.cost * sum(len(self.met(attack, s)) if attack.queries else 1 for s in holding)
+                elif shared not in seen:
+                    seen.add(shared)
+                    total += attack.cost
+            totals[repr(model)] = total
+        return totals
+
+
+def resolve(suite: Suite) -> Plan:
+    """Look up every plugin of a suite; raises :class:`SpecError` for what is unknown."""
+    targets = tuple(build_model(spec) for spec in suite.targets)
+    grid = expand(suite.grid) if suite.grid else None
+    attacks = (*(build_attack(spec) for spec in suite.attacks), *(grid.attacks if grid else ()))
+    for things, what in ((targets, "target"), (attacks, "attack")):
+        specs = [repr(t) for t in things]
+        for spec in specs:
+            if specs.count(spec) > 1:
+                raise SpecError(f"suite {suite.name}: {what} {spec} is listed twice")
+    sources: dict[str, SourceSpec] = {}
+    for text in suite.sources:
+        for source in named_sources(text, targets):
+            if source.spec not in sources or sources[source.spec].own:
+                sources[source.spec] = source
+    for attack in attacks:
+        for source in sources.values():
+            if len(source.models) < attack.min_members:
+                raise SpecError(
+                    f"suite {suite.name}: {attack.label} needs a source of at least {attack.min_members} scorers, found"
+                    f" {source.spec}; write sources = ['leave_one_out'] or leave the attack out"
+                )
+    named = {repr(build_attack(spec)) for spec in suite.baselines}
+    baselines = tuple(a.label for a in attacks if repr(a) in named)
+    plan = Plan(suite, attacks, tuple(sources.values()), targets, _image_set(suite.images), baselines, grid)
+    if not plan.results():
+        raise SpecError(f"suite {suite.name}: no source has a target that is not its own ensemble member; add a target")
+    return plan
+
+
+def _image_set(value: str | dict[str, Any]) -> ImageSet:
+    """A spec string, or a table ``{set = "folder", path = "…"}`` for values a spec cannot hold."""
+    if isinstance(value, str):
+        return cast(ImageSet, build("imageset", value))
+    options = dict(value)
+    cls = plugin_class("imageset", str(options.pop("set", "folder")))
+    hints = get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key, found in options.items():
+        if key not in fields:
+            raise SpecError(f"image set {cls.name!r} has no parameter {key!r}{nearest(key, fields)}")
+        if not isinstance(found, hints[key]):
+            raise SpecError(f"image set {cls.name!r}: expected {key} of type {fields[key].type}, found {found!r}")
+    for key, one in fields.items():
+        if key not in options and one.default is dataclasses.MISSING:
+            raise SpecError(
+                f"image set {cls.name!r} needs {key}; for example images = {{set = {cls.name!r}, {key} = …}}"
+            )
+    return cast(ImageSet, cls(**options))

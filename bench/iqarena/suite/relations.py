@@ -1,0 +1,8 @@
+"""How a source and a target stand to each other; a report needs no more of a suite than this."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Relation = Literal["whitebox", "same_scorer", "transfer", "ensemble_holdout", "ensemble_member", "query"]
+HELD_OUT = ("transfer", "ensemble_holdout")  # the attack never saw the target

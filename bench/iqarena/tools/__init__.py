@@ -1,0 +1,1 @@
+"""Forecast, speed, describe, doctor, docs."""

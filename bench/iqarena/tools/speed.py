@@ -1,0 +1,93 @@
+"""What a run costs beyond its model evaluations."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tabulate import tabulate
+from torch import Tensor
+
+from iqarena.api import Attack
+from iqarena.api.streams import Streams
+from iqarena.engine.scorer import Scorer
+from iqarena.engine.source import Source
+from iqarena.registry.tables import build_attack
+from iqarena.report import derive
+from iqarena.run.driver import Options, cores, run_plan, shard_items, single_threaded
+from iqarena.run.manifest import build_manifest, finish
+from iqarena.store.folder import Store
+from iqarena.suite.plan import Plan
+from iqarena.tools.forecast import evaluation, first_picture, timed_seconds
+
+
+def speed_report(plan: Plan) -> str:
+    """Run ``plan`` from nothing and the same number of bare evaluations with the same threads, and compare.
+
+    The two take turns, a third of the pictures at a time (when there are enough of them to keep every core busy), so
+    that a machine that slows down slows both.
+    """
+    blocks = max(1, min(3, len(shard_items(plan)) // (2 * cores())))
+    loading = timed_seconds(lambda: [Scorer(model) for model in plan.models], 1)
+    x, run_seconds, bare, counts = first_picture(plan), 0.0, 0.0, {"gradient": 0, "forward": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        for i in range(1, blocks + 1):
+            started = time.perf_counter()
+            scorers = run_plan(plan, store, Options(shard=(i, blocks)))
+            run_seconds += time.perf_counter() - started
+            counts = {kind: n + sum(s.evaluated[kind] for s in scorers) for kind, n in counts.items()}
+            bare += _bare_loop(scorers, x)
+        rows = store.rows()
+        report_seconds = timed_seconds(
+            lambda: derive(rows, finish(build_manifest(plan, Options(), "iqarena speed"), rows), store.folder), 1
+        )
+        against = _against_torchattacks(Scorer(plan.models[0]), x)
+    table = [
+        ("loading models for the first time", loading),
+        ("run: loading, crafting, scoring, storing", run_seconds),
+        ("the same evaluations in a bare loop", bare),
+        ("tables, plots and page", report_seconds),
+    ]
+    what = f"{len(shard_items(plan))} pictures, {counts['gradient']} gradients, {counts['forward']} scores"
+    return (
+        f"{tabulate(table, headers=[what, 'seconds'], floatfmt='.2f')}\n"
+        f"share of the run that is not model evaluation: {100 * (1 - bare / run_seconds):.1f} %\n\n"
+        f"{tabulate(against, headers=['10 steps, one picture', 'ours s', 'torchattacks s', 'ratio'], floatfmt='.3f')}"
+    )
+
+
+def _bare_loop(scorers: list[Scorer], x: Tensor) -> float:
+    """Wall time of every evaluation the run made, on one picture of its size, spread over the run's threads."""
+    jobs: list[Callable[[], object]] = []
+    for scorer in scorers:
+        counts = dict(scorer.evaluated)
+        jobs += [evaluation(scorer, x, gradient=False)] * counts["forward"]
+        jobs += [evaluation(scorer, x, gradient=True)] * counts["gradient"]
+    with single_threaded(True), ThreadPoolExecutor(cores()) as pool:
+        started = time.perf_counter()
+        for _ in pool.map(lambda job: job(), jobs):
+            pass
+        return time.perf_counter() - started
+
+
+def _against_torchattacks(scorer: Scorer, x: Tensor) -> list[tuple[str, float, float, float]]:
+    """Our attack and torchattacks' through the bridge, in turn, same model and picture; medians of five."""
+    theirs_of = {"pgd": "torchattacks.PGD(alpha=2/255)", "mi_fgsm": "torchattacks.MIFGSM"}
+    rows = []
+    for name, other in theirs_of.items():
+        times: list[list[float]] = [[], []]
+        for _ in range(5):
+            for which, spec in enumerate((name, other)):
+                times[which].append(timed_seconds(lambda spec=spec: _craft(build_attack(spec), scorer, x), 1))
+        ours, theirs = (sorted(t)[2] for t in times)
+        rows.append((name, ours, theirs, ours / theirs))
+    return rows
+
+
+def _craft(attack: Attack, scorer: Scorer, x: Tensor) -> Tensor:
+    streams = Streams(["speed"], repr(attack))
+    return attack.perturb(x, x.new_ones(1, 1, 1, 1), Source([scorer], x, streams), streams)

@@ -1,0 +1,57 @@
+"""Whether an unpacked copy of a published set is the whole set: table, file list, numbers, hashes, every picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator
+
+from iqarena.errors import ImageError
+from iqarena.images.sets.database import Database
+
+SHOWN = 3  # names given of pictures that fail
+
+
+def verify(images: Database, tick: Callable[[], object] = lambda: None) -> Iterator[tuple[bool, str]]:
+    """(good, line) for each check of every split; ``tick`` hears of every picture that has been decoded."""
+    try:
+        yield True, f"{images.root}: found"
+    except ImageError as error:
+        yield False, str(error)
+        return
+    for name, expected in images.sha256.items():
+        found = hashlib.sha256((images.root / name).read_bytes()).hexdigest() if (images.root / name).exists() else ""
+        yield (
+            found == expected,
+            f"{name}: sha256 {expected[:8]}… expected, found {found[:8] + '…' if found else 'no such file'}",
+        )
+    for split, number in images.splits.items():
+        if split != "all" or len(images.splits) == 1:
+            yield from _split(dataclasses.replace(images, split=split, crop=None), number, tick)
+
+
+def _split(images: Database, number: int, tick: Callable[[], object]) -> Iterator[tuple[bool, str]]:
+    try:
+        items = images.items()
+    except ImageError as error:
+        yield False, str(error)
+        return
+    yield (
+        len(items) == number,
+        f"split {images.split}: {number} pictures expected, found {len(items)}, each with a score",
+    )
+    broken: list[str] = []
+    size = images.size
+    for item in items:
+        try:
+            height, width = images.read(item).shape[:2]
+        except ImageError as error:
+            broken.append(str(error))
+        else:
+            if size and size != (width, height):
+                broken.append(f"{item.id}: {size[0]}x{size[1]} pixels expected, found {width}x{height}")
+        tick()
+    more = "; …" if len(broken) > SHOWN else ""
+    reasons = f": {'; '.join(broken[:SHOWN])}{more}" if broken else ""
+    sizes = f" and are {size[0]}x{size[1]}" if size else ""
+    yield not broken, f"split {images.split}: {len(items) - len(broken)} of {len(items)} decode{sizes}{reasons}"
