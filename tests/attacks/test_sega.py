@@ -20,8 +20,8 @@ from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.registry.tables import build_attack, build_model
 from iqarena.report.pairs import pair_table
-from iqarena.run.driver import Options, run_plan
-from iqarena.run.manifest import build_manifest, finish
+from iqarena.runner.driver import Options, run_plan
+from iqarena.runner.manifest import build_manifest, finish
 from iqarena.store.folder import Store
 from iqarena.suite.file import Suite
 from iqarena.suite.plan import resolve

@@ -10,7 +10,7 @@ import pytest
 from toyruns import SUITE, Answer, numbers, paint
 
 from iqarena.cli import entry
-from iqarena.run.driver import Options, run_plan
+from iqarena.runner.driver import Options, run_plan
 from iqarena.store.folder import Store
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve

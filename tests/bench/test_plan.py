@@ -9,7 +9,7 @@ import pytest
 from toyruns import ATTACKS, PAIRS, ROWS, SOURCES
 
 from iqarena.registry.tables import build_attack, build_model
-from iqarena.run.driver import Options, run_plan, shard_items
+from iqarena.runner.driver import Options, run_plan, shard_items
 from iqarena.store.folder import Store
 from iqarena.suite.file import Suite, load_suite, suites
 from iqarena.suite.plan import Plan, resolve

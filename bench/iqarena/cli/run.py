@@ -17,7 +17,7 @@ import click
 from iqarena.errors import IqarenaError
 
 if TYPE_CHECKING:
-    from iqarena.run.driver import Options
+    from iqarena.runner.driver import Options
     from iqarena.suite.plan import Plan
 
 _SET = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a suite key (TOML value).")
@@ -53,7 +53,7 @@ def run(
     A run started again adds what is missing and nothing else.
     """
     from iqarena.report import derive
-    from iqarena.run.execute import execute
+    from iqarena.runner.execute import execute
     from iqarena.store.folder import Store
 
     plan = _resolve(suite, settings, limit, seed, images)
@@ -62,11 +62,11 @@ def run(
     command = shlex.join(["iqarena", *sys.argv[1:]])
     progress = partial(_bar, plan.suite.name)
     manifest, rows = execute(plan, store, options, overwrite=overwrite, command=command, progress=progress)
-    if manifest["finished"]:
+    if manifest.finished:
         click.echo(derive(rows, manifest, store.folder, store.folder / "gallery"))
         click.echo(_places(store.folder))
     else:
-        click.echo(f"{len(rows)} of {manifest['planned']} rows are in {store.folder}; the other shards make it whole")
+        click.echo(f"{len(rows)} of {manifest.planned} rows are in {store.folder}; the other shards make it whole")
     failed = rows[rows["status"] == "error"]
     if len(failed):
         first = failed.iloc[0]
@@ -181,7 +181,7 @@ def checked_device(name: str) -> str:
 
 
 def _options(device: str, precision: str, batch_size: int | None, shard: str, workers: int | None) -> Options:
-    from iqarena.run.driver import Options
+    from iqarena.runner.driver import Options
 
     match = re.fullmatch(r"(\d+)/(\d+)", shard)
     part = (int(match[1]), int(match[2])) if match else (0, 0)

@@ -54,7 +54,7 @@ def sweep(
     from iqarena.images.sets.pocket import PocketImages
     from iqarena.registry.tables import build, build_model
     from iqarena.report.studies.flatness import write
-    from iqarena.run.manifest import provenance
+    from iqarena.runner.manifest import provenance
     from iqarena.tools.flatness import theorem
 
     if not data.is_dir():
@@ -123,7 +123,9 @@ def _trained(
     from iqarena.tools.flatness import attacked
 
     click.echo(f"{defense.label}|{scorer.label}")
-    facts = training_of(defense.name)(defense, scorer, data, folder, **options)
+    recipe = training_of(defense.name)(defense.defend(scorer), crop=options["crop"])
+    shared = {key: value for key, value in options.items() if key != "crop"}
+    facts = recipe.train(data, folder, **shared, command=f"iqarena sweep '{scorer.label}' --data {data.name}")
     file = str((folder / facts["file"]).resolve())
     hard = dataclasses.replace(defense, weights=file).defend(scorer)
     found = {"facts": facts, "hardened": attacked(hard, items, ATTACKS, options["device"])}

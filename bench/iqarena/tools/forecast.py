@@ -14,7 +14,7 @@ from iqarena.api import CHECKPOINTS, ImageError, IqarenaError, Model
 from iqarena.engine.scorer import CUDA_BATCH, Scorer
 from iqarena.files.weights import no_downloads
 from iqarena.images.sets.database import Database
-from iqarena.run.driver import cores, shard_items, single_threaded
+from iqarena.runner.driver import cores, shard_items, single_threaded
 from iqarena.suite.plan import Plan
 
 USUAL = (500, 500)  # pixels, for timing a database whose pictures differ in size and are not here

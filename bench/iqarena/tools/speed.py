@@ -17,8 +17,8 @@ from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.registry.tables import build_attack
 from iqarena.report import derive
-from iqarena.run.driver import Options, cores, run_plan, shard_items, single_threaded
-from iqarena.run.manifest import build_manifest, finish
+from iqarena.runner.driver import Options, cores, run_plan, shard_items, single_threaded
+from iqarena.runner.manifest import build_manifest, finish
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
 from iqarena.tools.forecast import evaluation, first_picture, timed_seconds

@@ -19,9 +19,9 @@ from iqarena.engine.score_oracle import Target
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.errors import StoreError
-from iqarena.run.batch import Batch, hashes, mirrored, to_pictures
-from iqarena.run.diagnostics import own_diagnostics, target_diagnostics, watched
-from iqarena.run.gallery import Gallery
+from iqarena.runner.batch import Batch, hashes, mirrored, to_pictures
+from iqarena.runner.diagnostics import own_diagnostics, target_diagnostics, watched
+from iqarena.runner.gallery import Gallery
 from iqarena.store.folder import Store
 from iqarena.store.keys import row_key
 from iqarena.suite.plan import Plan

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from iqarena.api import Attack, ImageItem, Model
 from iqarena.metrics.distortion import Reference
-from iqarena.run.batch import Batch
-from iqarena.run.measure import Bench, Row, attack_rows, failed, named, reason
+from iqarena.runner.batch import Batch
+from iqarena.runner.measure import Bench, Row, attack_rows, failed, named, reason
 from iqarena.suite.plan import Plan
 from iqarena.suite.sources import SourceSpec
 

@@ -18,7 +18,7 @@ import torch
 
 from iqarena.api import ImageItem
 from iqarena.engine.scorer import CUDA_BATCH, Scorer
-from iqarena.run.cell import Bench, run_batch
+from iqarena.runner.cell import Bench, run_batch
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
 
