@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from toyruns import draw_nothing
 
 from iqarena.report import derive
 from iqarena.runner.driver import Options, run_plan
@@ -26,19 +27,10 @@ def test_the_suites_with_committed_evidence() -> None:
     assert set(SUITES) == ours | ablations | {"published", "published_clive", "query_mos"}
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Names of the plots that a report would have; none is drawn, which takes longer than all the rest."""
-    names: set[str] = set()
-    monkeypatch.setattr("iqarena.report.figures.plots._heat_map", lambda *args: None)
-    monkeypatch.setattr("iqarena.report.gallery_figure", lambda *args: "a figure")
-    monkeypatch.setattr("iqarena.report.figures.plots.save", lambda figure, path, **options: names.add(path.name))
-    return names
-
-
 @pytest.mark.parametrize("suite", SUITES)
-def test_derived_files_are_what_the_rows_give(suite: str, tmp_path: Path, drawn: set[str]) -> None:
+def test_derived_files_are_what_the_rows_give(suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers, and the words of the tables; how a page or a text is laid out and what else it says is free."""
+    drawn = draw_nothing(monkeypatch.setattr)
     folder = REFERENCE / suite
     store = Store(folder)
     derive(store.rows(), store.manifest(), tmp_path, folder / "gallery")
