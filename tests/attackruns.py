@@ -23,7 +23,7 @@ ENSEMBLE = (Curved(), Curved(seed=1), Linear())
 BOTH = torch.tensor([1.0, -1.0, 1.0, -1.0])
 
 
-# Attacks of 50 to 200 gradients, with fewer: the checks ask for some 25 runs. And the default kernel of TIFGSM blurs
+# Attacks of 24 to 200 gradients, with fewer: the checks ask for some 25 runs. And the default kernel of TIFGSM blurs
 # the gradients of the toys until another draw makes no difference.
 SHORT = {
     "admix": "admix(steps=3, scales=2)",
@@ -31,6 +31,7 @@ SHORT = {
     "ssa": "ssa(steps=3, samples=3)",
     "torchattacks.SINIFGSM": "torchattacks.SINIFGSM(steps=3)",
     "torchattacks.TIFGSM": "torchattacks.TIFGSM(steps=4, len_kernel=3)",
+    "uap": "uap(steps=8)",
     "vmi_fgsm": "vmi_fgsm(steps=3, samples=3)",
     "vni_fgsm": "vni_fgsm(steps=3, samples=3)",
 }
