@@ -16,7 +16,7 @@ from iqarena.api import Attack, AttackError, ImageItem, IqarenaError, Model
 from iqarena.api.streams import Streams
 from iqarena.engine.craft import Crafted, craft
 from iqarena.engine.direction import directions
-from iqarena.engine.score_oracle import Target
+from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.errors import StoreError
@@ -104,7 +104,7 @@ def _make(
     streams = Streams([item.id for item in batch.items], repr(attack), bench.plan.suite.seed, repeat)
     asked = None
     if attack.queries:
-        asked = Target(guides[0], batch.pixels, torch.from_numpy(clean), eps=attack.eps, budget=attack.queries)
+        asked = ScoreOracle(guides[0], batch.pixels, torch.from_numpy(clean), eps=attack.eps, budget=attack.queries)
     sign, memo = torch.from_numpy(direction), batch.gradients
     view = Source(members, batch.x, streams, sign=sign, access=attack.access, memo=memo, target=asked)
     started = time.perf_counter()
