@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from iqarena.api import Attack, ImageItem
-from iqarena.files.atomic import plain_errors, slug, write_atomically
+from iqarena.files.atomic import slug, write_atomically
+from iqarena.store.adversarials import png
 from iqarena.suite.plan import Plan
 from iqarena.suite.sources import SourceSpec
 
@@ -25,22 +25,20 @@ class Gallery:
         self._examples = _examples(plan)
         self._wanted = {(e["image"], e["attack"], e["source"]): e for e in self._examples}
 
-    def save(
+    def files(
         self,
         attack: Attack,
         source: SourceSpec,
         items: Sequence[ImageItem],
         clean: Sequence[np.ndarray],
         adversarial: Sequence[np.ndarray],
-    ) -> None:
-        """Save the pictures (uint8 RGB) that are examples; does nothing for the others."""
+    ) -> dict[Path, bytes]:
+        """The files of the pictures (uint8 RGB) that are examples; none for the others."""
+        found = {}
         for item, before, after in zip(items, clean, adversarial, strict=True):
             if example := self._wanted.get((item.id, repr(attack), source.spec)):
-                with plain_errors(f"cannot create {self.folder}"):
-                    self.folder.mkdir(exist_ok=True)
-                for key, picture in (("clean", before), ("adversarial", after)):
-                    data = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
-                    write_atomically(self.folder / example[key], lambda part, data=data: part.write_bytes(data))
+                found |= {self.folder / example["clean"]: png(before), self.folder / example["adversarial"]: png(after)}
+        return found
 
     def write_index(self) -> None:
         """``gallery.json``: the examples whose pictures are there."""

@@ -68,7 +68,7 @@ def _change(
 ) -> float:
     x, changes = pixels.float() / 255, []
     for direction in DIRECTIONS:
-        streams = Streams([item.id], repr(attack))
+        streams = Streams([item.id], attack.label)
         source = Source([scorer], x, streams, access=attack.access, memo=memo)
         made = craft(attack, pixels, x, torch.tensor([direction]), source, streams)
         moved = made.adversarial.to(x) / 255 if rounded else made.unrounded
