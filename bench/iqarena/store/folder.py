@@ -44,14 +44,17 @@ class Store:
 
     def write(self, image: str, rows: list[dict[str, Any]]) -> None:
         """Add rows of one picture to its file, atomically; columns that a row lacks are NaN, or empty for text."""
-        path = self._path(image)
         keys, pixels = ({row.get(name, "") for row in rows} for name in ("key", "image_sha256"))
         old = [row for row in self.stored(image) if row["key"] not in keys]
         kept = [row for row in old if row["image_sha256"] in pixels or not row["image_sha256"] or pixels == {""}]
-        named = {tuple(row[name] for name in NAMES): {**BLANK, **row} for row in [*kept, *rows]}
-        table = pa.Table.from_pylist([named[names] for names in sorted(named)], SCHEMA)
-        write_atomically(path, lambda part: pq.write_table(table, part))
+        self.replace(image, [*kept, *rows])
         self.written += 1
+
+    def replace(self, image: str, rows: list[dict[str, Any]]) -> None:
+        """Make these the rows of one picture, atomically; of several of the same names the last counts."""
+        named = {tuple(row[name] for name in NAMES): {**BLANK, **row} for row in rows}
+        table = pa.Table.from_pylist([named[names] for names in sorted(named)], SCHEMA)
+        write_atomically(self._path(image), lambda part: pq.write_table(table, part))
 
     def rows(self) -> pd.DataFrame:
         """All rows of the pictures that the manifest names (of every picture, when there is no manifest)."""

@@ -7,7 +7,7 @@ clusters are not in them: no score depends on them, and a corrected opinion scor
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -53,10 +53,22 @@ def identity(plugin: Plugin) -> list[Any]:
     """
     nested = {}
     for one in dataclasses.fields(plugin):
-        value = getattr(plugin, one.name)
-        inner = [part for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Plugin)]
-        parts = [identity(part) for part in inner]
-        if parts and (value != one.default or any(part[1:] != _PLAIN for part in parts)):
+        parts = [identity(part) for part in _inside(plugin, one.name)]
+        if parts and (getattr(plugin, one.name) != one.default or any(part[1:] != _PLAIN for part in parts)):
             nested[one.name] = parts
     own = [plugin.label, plugin.version, plugin.code_sha256, plugin.distribution, nested]
     return [*own, plugin.weights_sha256] if isinstance(plugin, Model) else own
+
+
+def foreign(plugins: Iterable[Plugin]) -> list[Plugin]:
+    """One plugin of each name that does not come with iqarena, among these and their parameters."""
+    found: dict[str, Plugin] = {}
+    for plugin in plugins:
+        found |= {plugin.name: plugin} if plugin.code_sha256 else {}
+        found |= {one.name: one for f in dataclasses.fields(plugin) for one in foreign(_inside(plugin, f.name))}
+    return list(found.values())
+
+
+def _inside(plugin: Plugin, parameter: str) -> list[Plugin]:
+    value = getattr(plugin, parameter)
+    return [part for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Plugin)]
