@@ -132,7 +132,7 @@ class BoundAttack:
         x = pixels.float() / 255
         clean = torch.stack([finite(one, x) for one in scorers]).mean(0) if scorers else torch.zeros(len(x))
         sign = torch.from_numpy(directions(self.direction, clean.double().numpy()))
-        streams = Streams(ids, repr(self.attack), self.seed)
+        streams = Streams(ids, self.attack.label, self.seed)
         oracle = None
         if self.target:
             oracle = ScoreOracle(self.target.engine, pixels, clean, eps=self.attack.eps, budget=self.attack.queries)
