@@ -29,8 +29,8 @@ ABLATIONS := ablation_filters ablation_sigma_samples ablation_sources ablation_b
 ablation: setup  ## the four ablation suites, one after the other
 	for suite in $(ABLATIONS); do $(BIN)/iqarena run $$suite || exit; done
 
-test: .venv/pyiqa  ## all tests but the slow ones
-	$(BIN)/python -m pytest
+test: .venv/pyiqa  ## all tests but the slow ones, on all cores
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 slow: .venv/pyiqa  ## the slow tests
 	$(BIN)/python -m pytest -m slow

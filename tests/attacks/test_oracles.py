@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import torch
-from attackruns import BOTH, CURVED, ENSEMBLE, SHORT, Run, assert_equal_pixels, best_gains
+from attackruns import (
+    BOTH,
+    CURVED,
+    ENSEMBLE,
+    SHORT,
+    Bent,
+    Run,
+    assert_equal_pixels,
+    assert_same_up_to_rounding,
+    best_gains,
+)
 from torch import Tensor, nn
 
 from iqarena.api import Model, SpecError
@@ -61,10 +71,14 @@ def test_the_untouched_picture_stays_untouched() -> None:
 
 # ---- a second implementation
 
-ORACLES = [
+# Ours takes the sign of a gradient, theirs the sign of a positive multiple of it: equal on every scorer.
+SIGNS = [
     ("fgsm", "torchattacks.FGSM"),
     ("pgd", "torchattacks.PGD(alpha=2/255)"),
     ("pgd(eps=4/255, steps=5, alpha=none)", "torchattacks.PGD(eps=4/255, steps=5)"),
+]
+# In a momentum the multiple cancels up to the last bit.
+MOMENTA = [
     ("mi_fgsm", "torchattacks.MIFGSM"),
     ("mi_fgsm(steps=4, alpha=3/255)", "torchattacks.MIFGSM(steps=4, alpha=3/255)"),
     ("mi_fgsm", "torchattacks.DIFGSM(diversity_prob=0, decay=1)"),
@@ -77,15 +91,30 @@ ORACLES = [
 
 
 @pytest.mark.parametrize("direction", [torch.ones(4), -torch.ones(4), BOTH], ids=["raise", "lower", "both"])
+@pytest.mark.parametrize(("ours", "theirs"), SIGNS + MOMENTA)
+def test_ours_equals_torchattacks(ours: str, theirs: str, direction: Tensor) -> None:
+    assert_equal_pixels(ours, theirs, [Bent()], direction)
+
+
 @pytest.mark.parametrize("models", [CURVED, ENSEMBLE], ids=["one", "ensemble"])
-@pytest.mark.parametrize(("ours", "theirs"), ORACLES)
-def test_ours_equals_torchattacks(ours: str, theirs: str, models: Sequence[Model], direction: Tensor) -> None:
-    assert_equal_pixels(ours, theirs, models, direction, (32, 40))
+@pytest.mark.parametrize(("ours", "theirs"), SIGNS + MOMENTA)
+def test_ours_equals_torchattacks_on_smooth_scorers(ours: str, theirs: str, models: Sequence[Model]) -> None:
+    if (ours, theirs) in SIGNS:
+        assert_equal_pixels(ours, theirs, models)
+    else:  # another decay by a tenth changes 0.2 % of the pixels
+        assert_same_up_to_rounding(ours, theirs, models, share=0.001)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), ORACLES)
+@pytest.mark.parametrize(("ours", "theirs"), SIGNS + MOMENTA)
 def test_ours_equals_torchattacks_on_a_trained_scorer(ours: str, theirs: str) -> None:
-    assert_equal_pixels(ours, theirs, [build_model("cnn")], BOTH, (72, 80))
+    """After three steps: noise of the last bit in points and gradients grows to 0.06 % of the pixels, and to 9 % after
+    ten, because rectifiers switch."""
+    attacks = build_attack(ours), build_attack(theirs)
+    a, b = (repr(replace(attack, steps=3) if hasattr(attack, "steps") else attack) for attack in attacks)
+    if (ours, theirs) in SIGNS:
+        assert_equal_pixels(a, b, [build_model("cnn")], size=(72, 80))
+    else:
+        assert_same_up_to_rounding(a, b, [build_model("cnn")], share=0.01, size=(72, 80))
 
 
 # ---- degenerate cases

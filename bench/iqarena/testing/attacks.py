@@ -21,7 +21,7 @@ from iqarena.engine.source import Source
 from iqarena.testing.plugins import Check, assert_frozen, named, other_draws, parts, plugin_checks, state
 from iqarena.testing.toys import ROWS, SIZE, Curved, Linear, Steep, pictures
 
-QUERIES = 80
+QUERIES = 40
 LESSER = {"gradient": ("score", "none"), "score": ("none",), "gradient+score": ("gradient", "score", "none")}
 
 
