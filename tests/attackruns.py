@@ -38,7 +38,7 @@ SHORT = {
 
 
 class Run:
-    """One attack on four pictures: raw result, sealed result and the counted source."""
+    """One attack on four images: raw result, sealed result and the counted source."""
 
     def __init__(
         self,
@@ -55,11 +55,11 @@ class Run:
         self.x = self.pixels.float() / 255
         self.scorers = [Scorer(model) for model in models]
         streams = Streams([f"picture {i}" for i in range(len(direction))], repr(attack))
-        self.source = Source(self.scorers, self.x, streams, access=attack.access, memo=memo)
-        self.crafted: Crafted = craft(attack, self.pixels, self.x, direction, self.source, streams)
-        source = Source(self.scorers, self.x, streams, access=attack.access)
+        self.source = Source(self.scorers, self.x, streams, sign=direction, access=attack.access, memo=memo)
+        self.crafted: Crafted = craft(attack, self.pixels, self.x, self.source, streams)
+        source = Source(self.scorers, self.x, streams, sign=direction, access=attack.access)
         streams = Streams([f"picture {i}" for i in range(len(direction))], repr(attack))
-        self.raw = attack.perturb(self.x, direction.view(-1, 1, 1, 1), source, streams)
+        self.raw = attack.perturb(self.x, source, streams)
 
     def gains(self, images: Tensor) -> Tensor:
         scorer = self.scorers[0]

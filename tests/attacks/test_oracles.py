@@ -23,8 +23,10 @@ from torch import Tensor, nn
 
 from iqarena.api import Model, SpecError
 from iqarena.api.streams import Streams
+from iqarena.engine.source import Source
 from iqarena.registry.tables import build_attack, build_model, names
 from iqarena.testing import CurvedNet, Linear, pictures
+from iqarena_attacks._frame import State
 
 # These do not go to the corner of the budget by design; their own oracles are in test_rivals.py.
 ELSEWHERE = {"di_fgsm", "korhonen", "perceptual", "ti_fgsm", "torchattacks.DIFGSM", "torchattacks.TIFGSM"}
@@ -158,7 +160,9 @@ def test_momentum_without_memory_is_pgd(alpha: str) -> None:
 def test_a_random_start_is_elsewhere_and_inside_the_budget() -> None:
     attack = build_attack("pgd(random_start=true)")
     x = pictures(range(4)).float() / 255
-    start = attack.start(x, Streams(list("abcd"), "start"))  # pyright: ignore[reportAttributeAccessIssue]
+    s = State(x, x, Source([], x, Streams([], "")), Streams(list("abcd"), "start"), x)
+    attack.start(s)  # pyright: ignore[reportAttributeAccessIssue]
+    start = s.z
     assert 0.9 * attack.eps < (start - x).abs().max() <= attack.eps + 1e-7
     assert start.min() >= 0
     assert start.max() <= 1
@@ -243,8 +247,8 @@ def test_a_zero_gradient_leaves_the_picture_alone(spec: str) -> None:
 
 def test_momentum_of_a_zero_gradient_is_zero() -> None:
     zero, other = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
-    direction = build_attack("mi_fgsm").direction  # pyright: ignore[reportAttributeAccessIssue]
-    assert torch.equal(direction(torch.cat([zero, other]), torch.cat([zero, zero])), torch.cat([zero, other]))
+    accumulate = build_attack("mi_fgsm").accumulate  # pyright: ignore[reportAttributeAccessIssue]
+    assert torch.equal(accumulate(torch.cat([zero, other]), torch.cat([zero, zero])), torch.cat([zero, other]))
 
 
 def test_parameters_are_checked() -> None:

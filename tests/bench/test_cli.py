@@ -165,7 +165,7 @@ class Brighter(Attack):
     name = "brighter"
     access = "none"
 
-    def perturb(self, x, direction, model, streams):
+    def perturb(self, x, source, streams):
         return x + self.eps
 ''')
     arguments = ["--plugin", mine, "run", suite, "--set", 'attacks=["brighter", "noise"]', "--out", tmp_path / "run"]

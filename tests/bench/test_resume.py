@@ -136,7 +136,7 @@ class Lazy(Attack):
 
     name = "lazy"
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
+    def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
         return x.clone()
 
 

@@ -105,10 +105,11 @@ def _make(
     asked = None
     if attack.queries:
         asked = Target(guides[0], batch.pixels, torch.from_numpy(clean), eps=attack.eps, budget=attack.queries)
-    view = Source(members, batch.x, streams, access=attack.access, memo=batch.gradients, target=asked)
+    sign, memo = torch.from_numpy(direction), batch.gradients
+    view = Source(members, batch.x, streams, sign=sign, access=attack.access, memo=memo, target=asked)
     started = time.perf_counter()
     diagnosed, filters = watched(attack) if bench.plan.suite.diagnostics else (attack, {})
-    crafted = craft(diagnosed, batch.pixels, batch.x, torch.from_numpy(direction), view, streams)
+    crafted = craft(diagnosed, batch.pixels, batch.x, view, streams)
     seconds = (time.perf_counter() - started) / len(batch.items)
     pictures = to_pictures(crafted.adversarial)
     shas = hashes(pictures)
@@ -117,8 +118,7 @@ def _make(
         bench.gallery.save(attack, source, batch.items, batch.pictures, pictures)
     towards, diagnostics = None, [{}] * len(pictures)
     if bench.plan.suite.diagnostics:
-        sign = torch.from_numpy(direction).to(batch.x).view(-1, 1, 1, 1)
-        towards = sign * (crafted.adversarial.to(batch.x) / 255 - batch.x)
+        towards = view.sign * (crafted.adversarial.to(batch.x) / 255 - batch.x)
         diagnostics = own_diagnostics(towards, filters)
     columns = [
         {
