@@ -94,7 +94,8 @@ def _card(facts: dict[str, Any]) -> str:
     if before := facts.get("before"):
         rows |= {f"{name}, before and after": f"{before[name]:.4g} → {facts['after'][name]:.4g}" for name in before}
     packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
-    rows |= {"made by": f"`{facts['command']}` with {packages}", "licence": facts["licence"]}
+    made_by = f"`{facts['command']}` with {packages}" if facts["command"] else packages
+    rows |= {"made by": made_by, "licence": facts["licence"]}
     ladders = "\n".join(
         f"| {kind} | {100 * m['fall_at_every_step']:.0f} % | {100 * m['steps_that_fall']:.0f} % |"
         f" {', '.join(f'{s:.1f}' for s in m['mean_scores'])} |"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from iqarena.api import IqarenaError
+from iqarena_models.common_scale import read_tensors
 
 
 @dataclass
@@ -60,10 +61,10 @@ class State:
         write_whole(path, lambda stream: torch.save(saved, stream))
 
     def resume(self, path: Path) -> None:
-        """Load a checkpoint of the same training, if there is one."""
+        """Load a checkpoint of the same training, if there is one; raises ``WeightsError`` for a broken file."""
         if not path.exists():
             return
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = read_tensors(path)
         if saved.get("run") != self.run:
             return
         self.net.load_state_dict(saved["net"])
