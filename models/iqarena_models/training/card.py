@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from iqarena.api import IqarenaError
-from iqarena_models.training.checkpoint import write_whole
+from iqarena_models.training.checkpoint import write_completely
 from iqarena_models.training.data import Opinions
 from iqarena_models.training.recipe import Recipe
 
@@ -70,7 +70,7 @@ def write(recipe: Recipe, net: nn.Module, opinions: Opinions, measured: dict[str
         path.with_suffix(".json"): (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode(),
         path.with_suffix(".md"): card.encode(),
     }.items():
-        write_whole(target, lambda stream, content=content: stream.write(content))
+        write_completely(target, lambda stream, content=content: stream.write(content))
     return facts
 
 

@@ -58,7 +58,7 @@ class State:
     def store(self, path: Path) -> None:
         saved = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
         saved |= {"kept": self.kept, "log": self.log, "run": self.run}
-        write_whole(path, lambda stream: torch.save(saved, stream))
+        write_completely(path, lambda stream: torch.save(saved, stream))
 
     def resume(self, path: Path) -> None:
         """Load a checkpoint of the same training, if there is one; raises ``WeightsError`` for a broken file."""
@@ -73,8 +73,8 @@ class State:
         self.kept, self.log = {key: value.to(device) for key, value in saved["kept"].items()}, saved["log"]
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file as a whole or not at all."""
+def write_completely(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file completely or not at all."""
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as stream:  # given a path, torch says nothing of a full disk
