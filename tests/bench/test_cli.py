@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from toyruns import ROWS, Answer, files
+from toyruns import ATTACKS, ROWS, Answer, files
 
 from iqarena.registry import tables as registry
 from iqarena.store.folder import Store
+from iqarena.store.manifest import RowCounts
 
 Cli = Callable[..., Answer]
 
@@ -84,13 +85,17 @@ def test_a_run_ends_with_tables_and_the_place_of_the_files(iqarena: Cli, suite: 
 def test_the_manifest_says_what_was_run(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
     iqarena("run", suite, "--out", tmp_path / "run", "--seed", 3, "--limit", 4)
     manifest = Store(tmp_path / "run").manifest()
-    assert (manifest["suite"], manifest["seed"], manifest["planned"]) == ("toy", 3, 4 * ROWS)
-    assert manifest["rows"] == {"ok": 4 * ROWS, "error": 0}
-    assert manifest["packages"]["torch"] == torch.__version__.partition("+")[0]
-    assert [len(image["sha256"]) for image in manifest["images"]] == [64] * 4
-    assert manifest["started"] <= manifest["finished"]
-    assert (manifest["device"], manifest["precision"]) == ("cpu", "fp32")
-    assert manifest["baselines"] == ["noise", "fgsm"]
+    assert (manifest.suite, manifest.seed, manifest.planned) == ("toy", 3, 4 * ROWS)
+    assert manifest.rows == RowCounts(ok=4 * ROWS, error=0)
+    assert manifest.packages["torch"] == torch.__version__.partition("+")[0]
+    assert [len(image.sha256) for image in manifest.images] == [64] * 4
+    assert manifest.finished
+    assert manifest.started <= manifest.finished
+    assert (manifest.device, manifest.precision) == ("cpu", "fp32")
+    assert manifest.baselines == ("noise", "fgsm")
+    assert [attack.label for attack in manifest.attacks if attack.floor] == ["identity", "noise"]
+    assert [attack.planned for attack in manifest.attacks] == [4 * ROWS // ATTACKS] * ATTACKS
+    assert sum(model.planned for model in manifest.models.values()) == manifest.planned
 
 
 def test_images_of_a_folder_replace_those_of_the_suite(iqarena: Cli, photos: Path, tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from toymanifest import toy_manifest
 
 from iqarena.report import derive
 from iqarena.report.figures.defense_plot import front
 from iqarena.report.pairs import behind, pair_table
 from iqarena.report.studies.defenses import defense_study
 from iqarena.report.studies.masking import masking_table, signs
+from iqarena.store.manifest import Manifest
 
 PGD4, PGD8, SQUARE, NOISE = "pgd(eps=4/255)", "pgd(eps=8/255)", "square(eps=8/255, queries=9)", "noise(eps=8/255)"
 JPEG = "jpeg(quality=50)"
@@ -52,17 +54,15 @@ def make_rows(strength: dict[str, tuple[Any, ...]], mos: bool = False) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def make_manifest(rows: pd.DataFrame) -> dict[str, Any]:
+def make_manifest(rows: pd.DataFrame) -> Manifest:
     budgets = {PGD4: 4 / 255, PGD8: 8 / 255, SQUARE: 8 / 255, NOISE: 8 / 255}
     models = {
         t: {"label": t.replace("(quality=50)", ""), "random_defense": t.startswith("flip"),
             "hardened": t.startswith("hard"), "facts": {"training_seconds": 7200}}
         for t in rows["target"].unique()
     }  # fmt: skip
-    return {
-        "suite": "toy", "seed": 3, "targets": list(rows["target"].unique()), "sources": ["cnn", "vit"],
-        "attacks": [{"spec": a, "label": a, "eps": e} for a, e in budgets.items()], "models": models,
-    }  # fmt: skip
+    attacks = [{"label": attack, "eps": eps, "floor": attack == NOISE} for attack, eps in budgets.items()]
+    return toy_manifest(attacks, seed=3, targets=list(models), sources=["cnn", "vit"], models=models)
 
 
 def board_of(rows: pd.DataFrame) -> pd.DataFrame:

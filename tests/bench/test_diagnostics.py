@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from toymanifest import toy_manifest
 
 from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
@@ -81,7 +82,7 @@ def test_diagnostics_change_no_other_number_and_not_with_the_batch(diagnosed: Pl
 
 def test_pairs_have_the_means_where_there_are_any(diagnosed: Plan, results: Run) -> None:
     rows = results(diagnosed).assign(seconds=0.0)
-    manifest = {"seed": 0, "attacks": [], "baselines": []}
+    manifest = toy_manifest()
     table = pair_table(rows, manifest).table
     pair = table[(table["attack_label"] == "fgsm") & (table["relation"] == "transfer")].iloc[0]
     same = rows[

@@ -13,6 +13,7 @@ from toyruns import Answer
 from iqarena.errors import IqarenaError, SpecError
 from iqarena.registry.tables import build_attack
 from iqarena.store.folder import Store
+from iqarena.store.manifest import GradientCounts
 from iqarena.suite.file import load_suite
 from iqarena.suite.grid import expand
 from iqarena.suite.plan import resolve
@@ -110,11 +111,11 @@ mask = ["none", "jnd(6)"]
         5 * 6 * 3 * (1 + 1 + 2),
         5 * 3 * 2,
     )  # pictures × combinations × samples × members; no combinations
-    assert store.manifest()["gradients"] == {"evaluated": evaluated, "resumed": False}
+    assert store.manifest().gradients == GradientCounts(evaluated, resumed=False)
     said = f"{asked} gradients of a picture asked for by the attacks, {evaluated} evaluated; the others were remembered"
     assert said in answer.out
     assert said in (tmp_path / "run" / "ablation.md").read_text()
     next(store.rows_folder.glob("p1*")).unlink()
     again = iqarena("run", suite, "--out", tmp_path / "run")
-    assert store.manifest()["gradients"] == {"evaluated": evaluated // 5, "resumed": True}
+    assert store.manifest().gradients == GradientCounts(evaluated // 5, resumed=True)
     assert f"the last invocation, which went on from earlier rows, evaluated {evaluated // 5}" in again.out

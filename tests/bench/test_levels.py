@@ -57,9 +57,9 @@ def test_a_run_with_a_wanted_ssim_is_an_ordinary_run(matched: Path, tmp_path: Pa
     assert answer.code == 0, answer.err
     store = Store(out)
     manifest, rows = store.manifest(), store.rows()
-    searched = {a["spec"] for a in manifest["attacks"] if a.get("searched")}
-    assert len(rows) == manifest["planned"] == len(manifest["attacks"]) * 3
-    assert set(rows["attack"]) == {a["spec"] for a in manifest["attacks"]} > searched > set()
+    searched = {a.spec for a in manifest.attacks if a.searched}
+    assert len(rows) == manifest.planned == len(manifest.attacks) * 3
+    assert set(rows["attack"]) == {a.spec for a in manifest.attacks} > searched > set()
     table = pd.read_csv(out / "same_ssim.csv").set_index("attack")
     assert set(table.index) == {"noise", "fgsm", "sega(samples=2)"}, "the identity has no budget"
     held_out = rows[rows["relation"].isin(["transfer", "ensemble_holdout"])]
@@ -70,7 +70,7 @@ def test_a_run_with_a_wanted_ssim_is_an_ordinary_run(matched: Path, tmp_path: Pa
         assert ssim[low] >= 0.9 > ssim[high]
         assert line["budget"] == pytest.approx(low + (ssim[low] - 0.9) / (ssim[low] - ssim[high]), abs=1e-4)
     boards = pd.read_csv(out / "leaderboard_attacks.csv")["attack_label"]
-    assert sorted(boards) == sorted(a["label"] for a in manifest["attacks"] if not a.get("searched"))
+    assert sorted(boards) == sorted(a.label for a in manifest.declared.attacks)
     assert not set(pd.read_csv(out / "pairs.csv")["attack"]) & searched
     before = files(out)
     assert iqarena("run", matched, "--out", out).out == answer.out
@@ -78,7 +78,7 @@ def test_a_run_with_a_wanted_ssim_is_an_ordinary_run(matched: Path, tmp_path: Pa
     next(store.rows_folder.glob("p2*")).unlink()  # as if it had been killed before that picture
     assert iqarena("run", matched, "--out", out).code == 0
     assert (out / "same_ssim.csv").read_bytes() == before["same_ssim.csv"]
-    assert [manifest["gradients"]["resumed"], store.manifest()["gradients"]["resumed"]] == [False, True]
+    assert [getattr(one.gradients, "resumed", None) for one in (manifest, store.manifest())] == [False, True]
 
 
 def test_what_a_search_cannot_do_is_said_in_one_line(matched: Path, tmp_path: Path, iqarena: Cli) -> None:

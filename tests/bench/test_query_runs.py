@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
+from toymanifest import toy_manifest
 from toyruns import Answer, files, numbers
 
 from iqarena.api import CHECKPOINTS
@@ -19,6 +21,7 @@ from iqarena.report.pairs import pair_table
 from iqarena.report.studies.curves import ALL, curve_table
 from iqarena.runner.driver import Options, run_plan
 from iqarena.store.folder import Store
+from iqarena.store.manifest import Manifest
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve
 from iqarena.tools.forecast import describe_plan
@@ -44,9 +47,9 @@ def rows(queried: Plan, results: Run) -> pd.DataFrame:
     return results(queried).assign(seconds=0.0)
 
 
-def manifest(plan: Plan, rows: pd.DataFrame, **changes: Any) -> dict[str, Any]:
+def manifest(plan: Plan, rows: pd.DataFrame, **changes: Any) -> Manifest:
     attacks = [{"label": a.label, "eps": a.eps, "queries": a.queries} for a in plan.attacks]
-    return {"attacks": attacks, "targets": [repr(t) for t in plan.targets], "seed": 0, "planned": len(rows)} | changes
+    return toy_manifest(attacks, targets=[repr(t) for t in plan.targets], planned=len(rows), **changes)
 
 
 def test_a_query_attack_meets_each_target_alone_and_a_warm_start_those_its_source_does_not_hold(queried: Plan) -> None:
@@ -189,7 +192,7 @@ def test_query_attacks_stand_on_a_board_of_their_own(queried: Plan, rows: pd.Dat
     assert opponents["warm_start(queries=30, start=fgsm(eps=8/255))", "toy_shut"] == "square(queries=60)"
     assert opponents["fgsm", "toy_shut"] == "noise"
     without = rows[rows["relation"] != "query"]
-    apart = attack_board(pair_table(without, facts), {**facts, "attacks": facts["attacks"][:2]})
+    apart = attack_board(pair_table(without, facts), dataclasses.replace(facts, attacks=facts.attacks[:2]))
     together = attack_board(pairs, facts)
     same = together[together["board"] == "held-out"].reset_index(drop=True).drop(columns=["better", "worse"])
     assert_frame_equal(same[["attack_label", "rank"]], apart[["attack_label", "rank"]])

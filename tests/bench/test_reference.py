@@ -10,6 +10,7 @@ import pytest
 from iqarena.report import derive
 from iqarena.runner.driver import Options, run_plan
 from iqarena.store.folder import Store
+from iqarena.store.manifest import RowCounts
 from iqarena.store.schema import NAMES
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import resolve
@@ -44,21 +45,21 @@ def test_derived_files_are_what_the_rows_give(suite: str, tmp_path: Path) -> Non
 def test_the_reference_is_whole_and_of_this_suite(suite: str) -> None:
     store, plan = Store(REFERENCE / suite), resolve(load_suite(suite))
     manifest, rows = store.manifest(), store.rows()
-    assert manifest["rows"] == {"ok": manifest["planned"], "error": 0}
-    assert len(rows) == manifest["planned"] == rows["key"].nunique()
-    assert [a["spec"] for a in manifest["attacks"] if not a.get("searched")] == [repr(a) for a in plan.attacks]
-    assert manifest["models"].keys() == {repr(m) for m in plan.models}
+    assert manifest.rows == RowCounts(ok=manifest.planned, error=0)
+    assert len(rows) == manifest.planned == rows["key"].nunique()
+    assert [a.spec for a in manifest.declared.attacks] == [repr(a) for a in plan.attacks]
+    assert manifest.models.keys() == {repr(m) for m in plan.models}
     for model in plan.models:
-        found: str = manifest["models"][repr(model)]["weights_sha256"]
+        found = manifest.models[repr(model)].weights_sha256
         if model.files:  # not shipped, and not all have a hash that is known
             assert len(found) == 64
             known = [file.expected for file in model.files]
             assert len(known) > 1 or found.startswith(known[0])
         else:
             assert found == model.weights_sha256
-    assert manifest["git_commit"]
-    assert manifest["packages"]["torch"]
-    assert not manifest["git_commit"].endswith("+"), "made from uncommitted code"
+    assert manifest.git_commit
+    assert manifest.packages["torch"]
+    assert not manifest.git_commit.endswith("+"), "made from uncommitted code"
 
 
 def test_one_picture_measured_again_gives_the_committed_numbers(tmp_path: Path) -> None:

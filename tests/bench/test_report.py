@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from scipy import stats as scipy_stats
+from toymanifest import toy_manifest
 
 from iqarena.errors import StoreError
 from iqarena.report import derive
@@ -21,6 +22,7 @@ from iqarena.report.boards import attack_board, model_board
 from iqarena.report.figures.plots import slug
 from iqarena.report.pairs import pair_table, tidy
 from iqarena.report.text.tables import short_source
+from iqarena.store.manifest import Manifest
 
 MODELS = ["cnn", "hyper", "vit"]
 ATTACKS = {"identity": 0.0, "noise": 0.0, "fgsm": 3.0, "mi_fgsm": 6.0, "sega(mask=jnd(6)|soft)": 9.0}
@@ -64,16 +66,13 @@ def make_rows(images: int = 12, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def make_manifest(rows: pd.DataFrame, **changes: Any) -> dict[str, Any]:
-    attacks = [{"label": a, "eps": 8 / 255, "reconstructed": "a <reading>" if "sega" in a else ""} for a in ATTACKS]
-    facts = {
-        "suite": "toy & co",
-        "command": "iqarena run toy",
-        "seed": 5,
-        "started": "2026-01-01",
-        "planned": len(rows),
+def make_manifest(rows: pd.DataFrame, **changes: Any) -> Manifest:
+    facts: dict[str, Any] = {
+        "attacks": [{"label": a, "reconstructed": "a <reading>" if "sega" in a else ""} for a in ATTACKS],
+        "baselines": [a for a in ATTACKS if "sega" not in a],
+        **{"suite": "toy & co", "seed": 5, "planned": len(rows), "sources": MODELS, "targets": MODELS},
     }
-    return {**facts, "finished": "2026-01-02", "attacks": attacks, "sources": MODELS, "targets": MODELS} | changes
+    return toy_manifest(**facts | changes)
 
 
 @pytest.fixture

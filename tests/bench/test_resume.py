@@ -22,6 +22,7 @@ from iqarena.engine.source import Source
 from iqarena.registry.tables import build_attack
 from iqarena.runner.driver import Options, run_plan
 from iqarena.store.folder import Store
+from iqarena.store.manifest import RowCounts
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve
 
@@ -50,7 +51,7 @@ def test_a_run_stopped_in_the_middle_goes_on_to_the_same_end(
         assert process.returncode == 3
         assert err.strip().splitlines()[-1].startswith("iqarena: stopped; what is stored stays")
         assert "Traceback" not in err
-    assert cut.manifest()["finished"] is None
+    assert cut.manifest().finished is None
 
     assert iqarena("run", suite, "--out", cut.folder, "--workers", 1).code == 0
     assert iqarena("run", suite, "--out", whole.folder).code == 0
@@ -111,8 +112,8 @@ def test_pictures_may_come_and_go(suite: Path, photos: Path, tmp_path: Path, iqa
     paint(photos / "new.png", seed=7)
     assert iqarena("run", suite, "--out", store.folder).code == 0
     assert set(store.rows()["image"]) == {"new.png", "p1.png", "p2.png", "p3.png", "p4.png"}
-    assert store.manifest()["rows"] == {"ok": 5 * ROWS, "error": 0}
-    assert [i["id"] for i in store.manifest()["images"]] == ["new.png", "p1.png", "p2.png", "p3.png", "p4.png"]
+    assert store.manifest().rows == RowCounts(ok=5 * ROWS, error=0)
+    assert [image.id for image in store.manifest().images] == ["new.png", "p1.png", "p2.png", "p3.png", "p4.png"]
 
 
 def test_a_picture_that_was_broken_is_tried_again(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
@@ -125,7 +126,7 @@ def test_a_picture_that_was_broken_is_tried_again(suite: Path, photos: Path, tmp
     assert files(store.rows_folder) == once, "failing again leaves the same rows"
     (photos / "p2.png").write_bytes(good)
     assert iqarena("run", suite, "--out", store.folder).code == 0
-    assert store.manifest()["rows"] == {"ok": 5 * ROWS, "error": 0}
+    assert store.manifest().rows == RowCounts(ok=5 * ROWS, error=0)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -213,7 +214,7 @@ def test_overwrite_always_starts_afresh_and_never_refuses(suite: Path, tmp_path:
     assert iqarena("run", suite, "--out", out, "--limit", 2, "--overwrite", "always").code == 0
     assert set(Store(out).rows()["image"]) == {"p0.png", "p1.png"}
     assert len(files(out, "rows/*")) == 2
-    assert Store(out).manifest()["settings"]["limit"] == 2
+    assert Store(out).manifest().settings["limit"] == 2
 
 
 def test_the_suite_may_be_moved_but_not_changed(suite: Path, tmp_path: Path, iqarena: Cli) -> None:

@@ -27,6 +27,7 @@ from iqarena.images.sets.folder import FolderImages
 from iqarena.registry.tables import build_attack, build_model
 from iqarena.runner.driver import Options, run_plan
 from iqarena.store.folder import Store
+from iqarena.store.manifest import RowCounts
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve
 from iqarena.suite.sources import SourceSpec
@@ -125,7 +126,7 @@ def test_shards_at_the_same_time_are_the_whole(suite: Path, tmp_path: Path, iqar
     stores = [Store(tmp_path / name) for name in ("both", "whole")]
     assert_frame_equal(numbers(stores[0]), numbers(stores[1]), check_exact=True)
     assert pairs(stores[0]) == pairs(stores[1])
-    assert [s.manifest()["rows"] for s in stores] == [{"ok": 5 * ROWS, "error": 0}] * 2
+    assert [s.manifest().rows for s in stores] == [RowCounts(ok=5 * ROWS, error=0)] * 2
     assert sorted(files(stores[0].folder, "rows/*")) == sorted(files(stores[1].folder, "rows/*"))
     assert files(stores[0].folder, "gallery/*") == files(stores[1].folder, "gallery/*")
 

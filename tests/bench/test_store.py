@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
 import pytest
+from toymanifest import toy_manifest
 from toyruns import files
 
 from iqarena.errors import StoreError
@@ -83,7 +84,7 @@ def test_pictures_with_names_alike_have_files_of_their_own(store: Store) -> None
 def test_the_manifest_says_which_pictures_count(store: Store) -> None:
     for image in ("a.png", "b.png"):
         store.write(image, [row(image=image)])
-    store.write_manifest({"images": [{"id": "b.png"}, {"id": "not yet"}]})
+    store.write_manifest(toy_manifest(images=[{"id": name, "cluster": ""} for name in ("b.png", "not yet")]))
     assert store.rows()["image"].tolist() == ["b.png"]
 
 
@@ -144,7 +145,7 @@ def test_clearing_touches_runs_only(tmp_path: Path) -> None:
     store.clear()
     assert mine.exists(), "a folder without a manifest is no run"
     store.write("a.png", [row()])
-    store.write_manifest({"images": [{"id": "a.png"}]})
+    store.write_manifest(toy_manifest(images=[{"id": "a.png", "cluster": ""}]))
     store.clear()
     assert store.rows().empty
     assert not store.has_manifest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
+from toymanifest import toy_manifest
 
 from iqarena.api.spec import parse
 from iqarena.errors import SpecError
@@ -23,6 +25,7 @@ from iqarena.report.studies.agreement import agreement_study
 from iqarena.report.studies.compare import comparison
 from iqarena.report.studies.same_ssim import same_ssim_study
 from iqarena.report.studies.study import weighted_sum
+from iqarena.store.manifest import GradientCounts, Manifest
 
 TARGETS = ["a", "b", "c"]
 SOURCES = {"a": 1, "b": 1, "c": 1, "ensemble(b, c)": 2, "ensemble(a, c)": 2, "ensemble(a, b)": 2}
@@ -70,17 +73,15 @@ def make_rows(
     return pd.DataFrame(rows)
 
 
-def make_manifest(effects: dict[str, float], **more: Any) -> dict[str, Any]:
-    attacks = [
-        {"spec": a, "label": a, "eps": 8 / 255, "access": "gradient", "reconstructed": ""}
-        for a in dict.fromkeys(effects)
-    ]
-    return {"seed": 1, "attacks": attacks, "targets": TARGETS, "sources": list(SOURCES), "settings": {}, **more}
+def make_manifest(effects: Iterable[str], **more: Any) -> Manifest:
+    facts = {"attacks": [{"label": attack} for attack in effects], "targets": TARGETS, "sources": list(SOURCES)}
+    return toy_manifest(**{"seed": 1, **facts, **more})
 
 
 FACTORIAL = {spec(mask, steps): MASKS[mask] + STEPS[steps] for steps in STEPS for mask in MASKS}
 WITH_NOISE = {"noise(eps=8/255)": 0.0, **FACTORIAL}
-MANIFEST = make_manifest(WITH_NOISE, reference=spec("jnd(threshold=6)", "1"), settings={"grid": GRID})
+REFERENCE = spec("jnd(threshold=6)", "1")
+MANIFEST = make_manifest(WITH_NOISE, reference=REFERENCE, settings={"grid": GRID})
 
 
 def main_effects(pairs: Pairs) -> dict[tuple[str, str], dict[Any, Any]]:
@@ -96,7 +97,7 @@ def whole(noise: float) -> Pairs:
 
 def test_factors_are_read_back_from_specs_and_sources() -> None:
     table = whole(0.0).table
-    levels, reference = factor_levels(table, MANIFEST)
+    levels, reference = factor_levels(table, MANIFEST, REFERENCE)
     assert reference == {"steps": "1", "mask": "jnd(threshold=6)", "sources": "2"}
     assert {name: list(levels[name].cat.categories) for name in levels} == {
         "steps": ["1", "5"], "mask": list(MASKS), "sources": ["1", "2"]
@@ -109,7 +110,7 @@ def test_factors_are_read_back_from_specs_and_sources() -> None:
         else:
             assert pd.isna(found["mask"]), "an attack outside the grid has no level"
     other = table.assign(attack=table["attack"].str.replace("samples=20", "samples=5"))
-    grid = factor_levels(other, {**MANIFEST, "attacks": []})[0]
+    grid = factor_levels(other, dataclasses.replace(MANIFEST, attacks=()), REFERENCE)[0]
     assert grid["mask"].isna().all(), "nor has one that differs from the reference elsewhere"
 
 
@@ -183,7 +184,7 @@ def test_an_ablation_is_written_and_survives_what_failed(tmp_path: Path) -> None
     rows = rows.astype(dict.fromkeys(rows.select_dtypes("number").columns.drop("repeat"), float))
     rows.loc[failed, rows.select_dtypes("float").columns] = np.nan
     rows.loc[failed, "status"] = "error"
-    manifest = {**MANIFEST, "gradients": {"evaluated": 120, "resumed": False}}
+    manifest = dataclasses.replace(MANIFEST, gradients=GradientCounts(120, resumed=False))
     said = derive(rows, manifest, tmp_path)
     text = (tmp_path / "ablation.md").read_text()
     assert "**Helped**: steps = 5 instead of 1 (+0.5" in text
@@ -201,7 +202,9 @@ def test_an_ablation_is_written_and_survives_what_failed(tmp_path: Path) -> None
     assert {r["verdict"] for r in everything.values()} == {"reference", "no difference shown"}
 
 
-def at_budgets(budgets: dict[int, tuple[float, float]], name: str = "sega") -> tuple[pd.DataFrame, dict[str, Any]]:
+def at_budgets(
+    budgets: dict[int, tuple[float, float]], name: str = "sega"
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """Rows of an attack at budgets → (effect, SSIM); pictures differ in SSIM, and budgets apart from 8 are searched."""
     some, attacks = [], []
     for level, (effect, ssim) in budgets.items():
@@ -209,14 +212,13 @@ def at_budgets(budgets: dict[int, tuple[float, float]], name: str = "sega") -> t
         rows = make_rows({attack: effect}, noise=0.0)
         wobble = rows["image"].str[1:].astype(int) / 1000 - 0.0095
         some.append(rows.assign(ssim=ssim + wobble, linf=level / 255))
-        attacks.append({"spec": attack, "label": attack, "eps": level / 255, "access": "gradient", "reconstructed": ""})
-        attacks[-1] |= {} if level == 8 else {"searched": True}
-    return pd.concat(some), {"attacks": attacks}
+        attacks.append({"label": attack, "eps": level / 255, "searched": level != 8})
+    return pd.concat(some), attacks
 
 
 def test_the_effect_at_an_ssim_is_interpolated_between_its_neighbours() -> None:
-    rows, manifest = at_budgets({8: (2.0, 0.80), 4: (1.0, 0.95), 5: (1.4, 0.91), 6: (1.6, 0.87)})
-    manifest = {**make_manifest({}), **manifest, "settings": {"ssim": 0.9}}
+    rows, attacks = at_budgets({8: (2.0, 0.80), 4: (1.0, 0.95), 5: (1.4, 0.91), 6: (1.6, 0.87)})
+    manifest = make_manifest([], attacks=attacks, settings={"ssim": 0.9})
     study = same_ssim_study(pair_table(rows, manifest), manifest)
     assert study is not None
     line = study.files["same_ssim.csv"].iloc[0]
@@ -237,11 +239,11 @@ def test_the_effect_at_an_ssim_is_interpolated_between_its_neighbours() -> None:
 def test_the_boards_show_declared_budgets_and_the_table_all(tmp_path: Path) -> None:
     found, merged = [], []
     for name, strength in (("sega", 1.0), ("fgsm", 0.5), ("noise", 0.0)):
-        rows, manifest = at_budgets({8: (2 * strength, 0.88), 7: (strength, 0.92)}, name)
+        rows, attacks = at_budgets({8: (2 * strength, 0.88), 7: (strength, 0.92)}, name)
         found.append(rows)
-        merged += manifest["attacks"]
+        merged += attacks
     rows, far = at_budgets({8: (1.0, 0.99)}, "faint")
-    manifest = {**make_manifest({}), "attacks": [*merged, *far["attacks"]], "settings": {"ssim": 0.9}}
+    manifest = make_manifest([], attacks=[*merged, *far], settings={"ssim": 0.9})
     derive(pd.concat([*found, rows]), manifest, tmp_path)
     board = pd.read_csv(tmp_path / "leaderboard_attacks.csv")
     assert sorted(board["attack_label"]) == [
@@ -272,7 +274,7 @@ def agreeing(pairs: int = 9) -> pd.DataFrame:
 
 def test_agreement_is_the_rank_correlation_over_pairs_without_floors(tmp_path: Path) -> None:
     rows = agreeing()
-    manifest = make_manifest(dict.fromkeys(["one", "two", "three", "noise"], 0.0))
+    manifest = make_manifest(["one", "two", "three", "noise"])
     pairs = pair_table(rows, manifest)
     study = agreement_study(pairs)
     assert study is not None
@@ -290,7 +292,7 @@ def test_agreement_is_the_rank_correlation_over_pairs_without_floors(tmp_path: P
 
 def test_a_weighted_sum_does_not_look_at_pairs_of_weight_zero() -> None:
     rows = make_rows({"one": 1.0, "two": 2.0})
-    whole = pair_table(rows, make_manifest({}))
+    whole = pair_table(rows, make_manifest([]))
     one = np.array(whole.table["attack"] == "one", float)
     before = weighted_sum(whole, one)
     some, cut = (np.where(one > 0, values, np.nan) for values in (whole.samples, whole.clusters))

@@ -62,11 +62,11 @@ def run(
     command = shlex.join(["iqarena", *sys.argv[1:]])
     progress = partial(_bar, plan.suite.name)
     manifest, rows = execute(plan, store, options, overwrite=overwrite, command=command, progress=progress)
-    if manifest["finished"]:
+    if manifest.finished:
         click.echo(derive(rows, manifest, store.folder, store.folder / "gallery"))
         click.echo(_places(store.folder))
     else:
-        click.echo(f"{len(rows)} of {manifest['planned']} rows are in {store.folder}; the other shards make it whole")
+        click.echo(f"{len(rows)} of {manifest.planned} rows are in {store.folder}; the other shards make it whole")
     failed = rows[rows["status"] == "error"]
     if len(failed):
         first = failed.iloc[0]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -30,6 +29,7 @@ from iqarena.report.text.tables import (
     query_table,
     reconstruction_table,
 )
+from iqarena.store.manifest import Manifest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["derive"]
 
 
-def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: Path | None = None) -> str:
+def derive(rows: pd.DataFrame, manifest: Manifest, out: Path, gallery: Path | None = None) -> str:
     """Write every derived file of a run into ``out`` and return the boards as text for the terminal.
 
     Writes ``pairs.csv``, ``leaderboard_attacks.csv``, ``leaderboard_models.csv``, ``leaderboard.md``,
@@ -49,8 +49,7 @@ def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: 
         raise StoreError("expected rows to report on, found none; finish the run first")
     out.mkdir(parents=True, exist_ok=True)
     everything, facts = rows, provenance(manifest, rows)
-    searched = {a["spec"] for a in manifest["attacks"] if a.get("searched")}
-    declared = {**manifest, "attacks": [a for a in manifest["attacks"] if not a.get("searched")]}
+    searched, declared = {a.spec for a in manifest.attacks if a.searched}, manifest.declared
     rows = rows[~rows["attack"].isin(searched)]
     pairs = pair_table(rows, declared)
     attacks, models = attack_board(pairs, declared), model_board(pairs, declared)
@@ -69,7 +68,7 @@ def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: 
     for name, table in files.items():
         tidy(table).to_csv(out / name, index=False, float_format="%.6g", lineterminator="\n")
 
-    suite = str(manifest.get("suite") or "run")
+    suite = manifest.suite
     boards = [attack_table(blind), model_table(models)] if len(blind) else []
     boards += [query_table(asking, declared)] if len(asking) else []
     boards += [study.table for study in studies]
@@ -93,7 +92,7 @@ def derive(rows: pd.DataFrame, manifest: Mapping[str, Any], out: Path, gallery: 
     ranked += [_draw(out, study.name, study.figure, study.table.title) for study in studies]
     maps = [
         _draw(out, f"heatmap_{plots.slug(label)}", figure, f"Heat map of {label}: sources by targets")
-        for label, figure in ({} if manifest.get("reference") else plots.heat_maps(pairs.table, declared)).items()
+        for label, figure in ({} if manifest.factors else plots.heat_maps(pairs.table, declared)).items()
     ]
     kept = gallery_figure(gallery, rows) if gallery else None
     shown = _draw(out, "gallery", kept, "Clean and adversarial pictures", vector=False) if kept else None

@@ -6,7 +6,7 @@ replicate for all pairs together, so differences between attacks (or models) are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,13 @@ import pandas as pd
 
 from iqarena.metrics.statistics import Floats, Ranking, divide, interval, mean_of_present, ranking
 from iqarena.report.pairs import BOUNDARIES, COSTS, Pairs
+from iqarena.store.manifest import Manifest
 from iqarena.suite.relations import HELD_OUT
 
 SIGNIFICANT = 0.05  # on Holm-corrected p-values
 
 
-def attack_board(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
+def attack_board(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:
     """One line per attack, strongest first; an attack without a single result stands last with coverage 0.
 
     Query attacks have seen the target's scores, so they are no rivals of attacks that have not: they are ranked among
@@ -30,7 +31,7 @@ def attack_board(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
     """
     table = pairs.table
     queried = set(table["attack_label"][table["relation"] == "query"])
-    labels = _in_order((a["label"] for a in manifest["attacks"]), table["attack_label"])
+    labels = _in_order((a.label for a in manifest.attacks), table["attack_label"])
     blind = [label for label in labels if label not in queried]
     asking = [label for label in labels if label in queried]
     boards = [_board(pairs, "held-out", HELD_OUT, blind)] if blind else []
@@ -79,7 +80,7 @@ def _board(pairs: Pairs, name: str, relations: Sequence[str], labels: Sequence[s
     return ranked(records, ranking(np.array(means), np.stack(samples, axis=1)), "attack_label")
 
 
-def model_board(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
+def model_board(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:
     """One line per target, most robust first: the mean directed effect of all held-out attacks that look at a model.
 
     Floors (attacks that ask for neither gradient nor score) and pairs that did not run are left out, so that a
@@ -89,7 +90,7 @@ def model_board(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
     real = table["relation"].isin(HELD_OUT) & (table["backwards"] + table["queries"] > 0)
     against = real & ~table["flags"].str.contains("did_not_run")
     records, means, samples = [], [], []
-    for model in _in_order(manifest["targets"], table["target"]):
+    for model in _in_order(manifest.targets, table["target"]):
         mine = against & (table["target"] == model)
         mean, drawn = _mean_effect(pairs, mine)
         record: dict[str, Any] = {"model": model, **_summary("directed_sd", mean, drawn)}

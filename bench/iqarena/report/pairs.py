@@ -28,6 +28,7 @@ from iqarena.metrics.statistics import (
     weighted_mean,
     weighted_median,
 )
+from iqarena.store.manifest import Manifest
 
 KEY = ["attack", "source", "target"]
 MEANS = ["linf", "l2", "psnr", "ssim", "changed", "above_jnd", "own_gain", "zero_gradient", "no_response"]
@@ -56,19 +57,19 @@ class Pairs:
         return weighted_mean(there[column].to_numpy(), self.weights[:, there["unit"].to_numpy()])
 
 
-def pair_table(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Pairs:
+def pair_table(rows: pd.DataFrame, manifest: Manifest) -> Pairs:
     """Summarise stored rows; ``pairs.csv`` is the table as it is.
 
     Intervals are 95 % percentile intervals of a bootstrap over clusters of pictures, the same replicates for all
-    pairs, seeded by ``manifest["seed"]``. The clean deviation of a target is taken as fixed.
+    pairs, seeded by the run's. The clean deviation of a target is taken as fixed.
     """
     rows = _with_effects(rows)
     images = rows.drop_duplicates("image").sort_values("image")
-    weights = cluster_weights(images["cluster"].tolist(), seed=int(manifest["seed"]))
+    weights = cluster_weights(images["cluster"].tolist(), seed=manifest.seed)
     rows["unit"] = np.searchsorted(images["image"].to_numpy(str), rows["image"].to_numpy(str))
     why = [name for name in WHY if name in rows and rows[name].notna().any()]
-    budgets = {a["label"]: a["eps"] for a in manifest["attacks"] if a.get("eps") is not None}
-    noisy = {name for name, facts in manifest.get("models", {}).items() if facts.get("stochastic")}
+    budgets = {attack.label: attack.eps for attack in manifest.attacks}
+    noisy = {spec for spec, model in manifest.models.items() if model.stochastic}
     records, samples = [], []
     for key, group in rows.groupby(KEY, sort=True):
         record, sample = _pair(group, weights, budgets, noisy)
@@ -86,7 +87,7 @@ def pair_table(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Pairs:
     table = table.drop(columns="n_clusters")
     per_cluster = rows.pivot_table(index=KEY, columns="cluster", values="directed_sd", aggfunc="mean", observed=True)
     clusters = per_cluster.reindex(pd.MultiIndex.from_frame(table[KEY])).to_numpy(float).T
-    return Pairs(_with_tests(table, clusters, manifest.get("baselines")), drawn[:, 4], clusters, rows, weights)
+    return Pairs(_with_tests(table, clusters, manifest.baselines), drawn[:, 4], clusters, rows, weights)
 
 
 def behind(target: str) -> tuple[str, str]:
@@ -166,10 +167,10 @@ def _flags(record: Mapping[str, Any], linf: float, eps: float | None, noisy: boo
         yield "over_budget"
 
 
-def _with_tests(table: pd.DataFrame, clusters: Floats, baselines: Iterable[str] | None) -> pd.DataFrame:
+def _with_tests(table: pd.DataFrame, clusters: Floats, baselines: Collection[str]) -> pd.DataFrame:
     """Add each attack's paired test against the strongest baseline on the same source and target."""
     labels = table["attack_label"]
-    is_baseline = labels.isin(list(baselines)) if baselines is not None else ~labels.str.startswith("sega")
+    is_baseline = labels.isin(baselines)
     effect = table["directed_sd_mean"].to_numpy(float)
     strength = np.where(is_baseline & ~np.isnan(effect), effect, -np.inf)
     opponent, gap, p = [""] * len(table), np.full(len(table), np.nan), np.full(len(table), np.nan)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from iqarena.runner.driver import Options, run_plan, shard_items
 from iqarena.runner.gallery import Gallery
 from iqarena.runner.manifest import build_manifest, earlier_manifest, finish, with_budgets
 from iqarena.store.folder import Store
+from iqarena.store.manifest import GradientCounts, Manifest
 from iqarena.suite.plan import Plan
 
 Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]  # cells → what hears of finished ones
@@ -21,7 +22,7 @@ Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]  # c
 
 def execute(
     plan: Plan, store: Store, options: Options, *, overwrite: str, command: str, progress: Progress
-) -> tuple[dict[str, Any], pd.DataFrame]:
+) -> tuple[Manifest, pd.DataFrame]:
     """Run ``plan`` into ``store``; returns manifest and rows. The manifest is finished when no row is missing.
 
     ``overwrite`` is ``missing`` (add what is missing), ``always`` (start afresh) or ``never`` (refuse a folder that
@@ -37,7 +38,7 @@ def execute(
         store.clear()
     earlier = earlier_manifest(store, manifest)
     if earlier:
-        manifest["started"] = earlier["started"]
+        manifest = dataclasses.replace(manifest, started=earlier.started)
     else:
         store.write_manifest(manifest)
     cells = len(shard_items(plan, options.shard)) * len(plan.cells) * plan.suite.repeats
@@ -45,14 +46,14 @@ def execute(
     for budgets in rounds(plan, store):
         with progress(cells) as tick:
             scorers = run_plan(budgets, store, options, tick=tick)
-        manifest |= with_budgets(plan, budgets)
+        manifest = with_budgets(manifest, plan, budgets)
         evaluated += sum(scorer.evaluated["gradient"] for scorer in scorers)
-    if earlier and earlier["finished"] and not store.written and earlier["planned"] == manifest["planned"]:
+    if earlier and earlier.finished and not store.written and earlier.planned == manifest.planned:
         return earlier, store.rows()
-    manifest["gradients"] = {"evaluated": evaluated, "resumed": earlier is not None}
+    manifest = dataclasses.replace(manifest, gradients=GradientCounts(evaluated, resumed=earlier is not None))
     store.write_manifest(manifest)
     rows = store.rows()
-    if len(rows) == manifest["planned"]:
+    if len(rows) == manifest.planned:
         Gallery(store.folder, plan).write_index()
         manifest = finish(manifest, rows)
         store.write_manifest(manifest)

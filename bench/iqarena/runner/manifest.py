@@ -7,6 +7,7 @@ import datetime
 import json
 import platform
 import subprocess
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,51 +15,58 @@ from typing import Any
 import pandas as pd
 import torch
 
-from iqarena.api import Model
+from iqarena.api import Attack, Model
 from iqarena.errors import StoreError
 from iqarena.runner.driver import Options, shard_items
 from iqarena.store.folder import Store
+from iqarena.store.manifest import AttackFacts, ImageFacts, Manifest, ModelFacts, RowCounts
 from iqarena.suite.plan import Plan
 
 _PACKAGES = ("iqarena", "torch", "timm", "numpy", "scipy", "pandas", "pyarrow", "opencv-python-headless", "safetensors")
-_MUST_MATCH = ("settings", "device", "precision")  # versions, weights and pictures are in the rows' keys
+_MUST_MATCH = ("settings", "device", "precision")  # versions, weights and images are in the rows' keys
 
 
-def build_manifest(plan: Plan, options: Options, command: str) -> dict[str, Any]:
+def build_manifest(plan: Plan, options: Options, command: str) -> Manifest:
     """Everything known before the run starts."""
-    items = shard_items(plan)
-    return {
-        "suite": plan.suite.name,
-        "settings": dataclasses.asdict(plan.suite),
-        "command": command,
-        "seed": plan.suite.seed,
-        "started": _now(),
-        "finished": None,
+    manifest = Manifest(
+        suite=plan.suite.name,
+        settings=dataclasses.asdict(plan.suite),
+        command=command,
+        seed=plan.suite.seed,
+        started=_now(),
         **provenance(),
-        "device": torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device,
-        "precision": options.precision,
-        "image_set": repr(plan.images),
-        "images": [{"id": item.id, "cluster": item.cluster} for item in items],
-        "reference": repr(plan.grid.reference) if plan.grid else None,
-        "sources": [s.spec for s in plan.sources],
-        "targets": [repr(t) for t in plan.targets],
-        "baselines": list(plan.baselines),
-        "models": {
-            repr(m): {"weights_sha256": m.weights_sha256, "stochastic": m.stochastic, "facts": m.facts} | _defended(m)
-            for m in plan.models
-        },
-    } | with_budgets(plan, plan)
+        device=torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device,
+        precision=options.precision,
+        image_set=repr(plan.images),
+        images=tuple(ImageFacts(item.id, item.cluster) for item in shard_items(plan)),
+        reference=repr(plan.grid.reference) if plan.grid else None,
+        sources=tuple(source.spec for source in plan.sources),
+        targets=tuple(map(repr, plan.targets)),
+        baselines=plan.baselines,
+        models={repr(model): _model_facts(model) for model in plan.models},
+        attacks=(),
+        planned=0,
+    )
+    return with_budgets(manifest, plan, plan)
 
 
-def _defended(model: Model) -> dict[str, Any]:
-    """What a report needs to know of a defended model."""
-    if not model.defenses:
-        return {}
-    return {
-        "label": model.label,
-        "random_defense": any(defense.stochastic for defense in model.defenses),
-        "hardened": model.weights_sha256 != model.undefended.weights_sha256,
-    }
+def _model_facts(model: Model) -> ModelFacts:
+    return ModelFacts(
+        weights_sha256=model.weights_sha256,
+        stochastic=model.stochastic,
+        facts=dict(model.facts),
+        label=model.label,
+        random_defense=any(defense.stochastic for defense in model.defenses),
+        hardened=model.weights_sha256 != model.undefended.weights_sha256,
+    )
+
+
+def _attack_facts(attack: Attack, *, searched: bool, planned: int) -> AttackFacts:
+    return AttackFacts(
+        spec=repr(attack), label=attack.label, eps=attack.eps, version=attack.version, access=attack.access,
+        queries=attack.queries, floor=getattr(attack, "floor", attack.access == "none"), searched=searched,
+        published=attack.published, reconstructed=attack.reconstructed, bibtex=attack.bibtex, planned=planned,
+    )  # fmt: skip
 
 
 def provenance() -> dict[str, Any]:
@@ -72,28 +80,32 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def with_budgets(plan: Plan, budgets: Plan) -> dict[str, Any]:
-    """What a search adds to: the attacks of ``budgets``, marked where ``plan`` did not declare them, and their rows."""
-    return {
-        "attacks": [
-            {
-                "spec": repr(a), "label": a.label, "eps": a.eps, "version": a.version, "access": a.access,
-                "queries": a.queries, "published": a.published,
-                "reconstructed": a.reconstructed, "bibtex": a.bibtex,
-                **({} if a in plan.attacks else {"searched": True}),
-            }
-            for a in budgets.attacks
-        ],
-        "planned": len(shard_items(plan)) * len(budgets.results()) * plan.suite.repeats,
-    }  # fmt: skip
+def with_budgets(manifest: Manifest, plan: Plan, budgets: Plan) -> Manifest:
+    """With the attacks of ``budgets``, marked where ``plan`` did not declare them, and the number of rows planned."""
+    results, times = budgets.results(), len(manifest.images) * plan.suite.repeats
+    of_attack = Counter(attack for attack, _, _ in results)
+    of_target = Counter(repr(target) for _, _, target in results)
+    return dataclasses.replace(
+        manifest,
+        attacks=tuple(
+            _attack_facts(attack, searched=attack not in plan.attacks, planned=of_attack[attack] * times)
+            for attack in budgets.attacks
+        ),
+        models={
+            spec: dataclasses.replace(model, planned=of_target[spec] * times) for spec, model in manifest.models.items()
+        },
+        planned=len(results) * times,
+    )
 
 
-def earlier_manifest(store: Store, manifest: dict[str, Any]) -> dict[str, Any] | None:
+def earlier_manifest(store: Store, manifest: Manifest) -> Manifest | None:
     """Manifest of the run that ``store`` already holds, if any; raises when that is another run than ``manifest``'s."""
     if not store.has_manifest():
         return None
     old = store.manifest()
-    differences = _differences({k: old.get(k) for k in _MUST_MATCH}, {k: manifest[k] for k in _MUST_MATCH})
+    differences = [
+        line for name in _MUST_MATCH for line in _differences(getattr(old, name), getattr(manifest, name), name)
+    ]
     if differences:
         raise StoreError(
             f"{store.folder} holds another run ({'; '.join(differences)});"
@@ -102,15 +114,16 @@ def earlier_manifest(store: Store, manifest: dict[str, Any]) -> dict[str, Any] |
     return old
 
 
-def finish(manifest: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
-    """The manifest with the end time, the picture hashes and the row counts."""
+def finish(manifest: Manifest, rows: pd.DataFrame) -> Manifest:
+    """The manifest with the end time, the hashes of the images and the row counts."""
     hashes = dict(zip(rows["image"], rows["image_sha256"], strict=True))
     ok = int(rows["status"].eq("ok").sum())
-    return manifest | {
-        "finished": _now(),
-        "images": [image | {"sha256": hashes[image["id"]]} for image in manifest["images"]],
-        "rows": {"ok": ok, "error": len(rows) - ok},
-    }
+    return dataclasses.replace(
+        manifest,
+        finished=_now(),
+        images=tuple(dataclasses.replace(image, sha256=hashes[image.id]) for image in manifest.images),
+        rows=RowCounts(ok=ok, error=len(rows) - ok),
+    )
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:

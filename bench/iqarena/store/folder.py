@@ -8,7 +8,6 @@ A file is written under a temporary name, synced and renamed; what a killed run 
 from __future__ import annotations
 
 import io
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from iqarena.errors import StoreError
 from iqarena.files.atomic import plain_errors, slug, write_atomically
 from iqarena.files.hashing import json_digest
+from iqarena.store.manifest import Manifest
 from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA
 
 _ABANDONED = 3600  # seconds after which a temporary file is nobody's
@@ -53,7 +53,7 @@ class Store:
     def rows(self) -> pd.DataFrame:
         """All rows of the pictures that the manifest names (of every picture, when there is no manifest)."""
         if self.has_manifest():
-            paths = [path for image in self.manifest()["images"] if (path := self._path(image["id"])).exists()]
+            paths = [path for image in self.manifest().images if (path := self._path(image.id)).exists()]
         else:
             paths = sorted(self.rows_folder.glob("*.parquet"))
         tables = [_read(path) for path in paths] or [SCHEMA.empty_table()]
@@ -68,22 +68,15 @@ class Store:
     def has_manifest(self) -> bool:
         return (self.folder / "manifest.json").is_file()
 
-    def write_manifest(self, manifest: dict[str, Any]) -> None:
-        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-        write_atomically(self.folder / "manifest.json", lambda part: part.write_text(text, encoding="utf-8"))
+    def write_manifest(self, manifest: Manifest) -> None:
+        manifest.write(self.folder / "manifest.json")
 
-    def manifest(self) -> dict[str, Any]:
-        path = self.folder / "manifest.json"
+    def manifest(self) -> Manifest:
         if not self.has_manifest():
             raise StoreError(
                 f"{self.folder}: expected a run folder, found no manifest.json in it; see: iqarena run pocket"
             )
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            found["images"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{path}: damaged ({error}); remove it and run again") from None
-        return found
+        return Manifest.read(self.folder / "manifest.json")
 
     def clear(self) -> None:
         """Forget rows, example pictures and plots of a run (``--overwrite always``); touches no other folder."""

@@ -17,6 +17,7 @@ import pandas as pd
 
 from iqarena.report.text.cells import number
 from iqarena.report.text.tables import short_source
+from iqarena.store.manifest import Manifest
 from iqarena.suite.relations import HELD_OUT
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ in standard deviations of the target's clean scores
 (bars: 95 % bootstrap interval over pictures)"""
 
 
-def heat_maps(pairs: pd.DataFrame, manifest: Mapping[str, Any]) -> dict[str, Figure]:
+def heat_maps(pairs: pd.DataFrame, manifest: Manifest) -> dict[str, Figure]:
     """One figure per attack that has results, by label; the colour scale is shared and set by held-out pairs."""
-    models = list(dict.fromkeys([*manifest["targets"], *manifest.get("sources", []), *sorted(pairs["target"])]))
-    labels = dict.fromkeys(a["label"] for a in manifest["attacks"]) | dict.fromkeys(sorted(pairs["attack_label"]))
+    models = list(dict.fromkeys([*manifest.targets, *manifest.sources, *sorted(pairs["target"])]))
+    labels = dict.fromkeys(a.label for a in manifest.attacks) | dict.fromkeys(sorted(pairs["attack_label"]))
     held_out = pairs.loc[pairs["relation"].isin(HELD_OUT), "directed_sd_mean"].abs().dropna()
     limit = max(0.1, held_out.max()) if len(held_out) else 1.0
     figures = {}

@@ -21,6 +21,7 @@ from iqarena.report.pairs import Pairs
 from iqarena.report.studies.study import Study, mean_of, weighted_sum
 from iqarena.report.text.cells import number, p_value, with_interval
 from iqarena.report.text.tables import Table, source_size
+from iqarena.store.manifest import Manifest
 from iqarena.suite.relations import HELD_OUT
 
 SIGNIFICANT = 0.05  # on Holm-corrected p-values
@@ -30,11 +31,11 @@ levels have. The difference to the reference level is paired over photographs: W
 all comparisons, 5 %. What helps may also be easier to see: read it beside the SSIM."""
 
 
-def ablation_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
+def ablation_study(pairs: Pairs, manifest: Manifest) -> Study | None:
     """Main effects and cells of a run whose suite has a grid, else none."""
-    if not manifest.get("reference"):
+    if not manifest.factors or not manifest.reference:
         return None
-    levels, reference = factor_levels(pairs.table, manifest)
+    levels, reference = factor_levels(pairs.table, manifest, manifest.reference)
     effects = pd.DataFrame(
         [r for factor, level in reference.items() for r in _main_effects(pairs, levels, factor, level)]
     )
@@ -44,13 +45,13 @@ def ablation_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
     return Study("main_effects", _table(effects, len(pairs.clusters)), main_effects(effects), files, text="ablation.md")
 
 
-def factor_levels(table: pd.DataFrame, manifest: Mapping[str, Any]) -> tuple[pd.DataFrame, dict[str, str]]:
+def factor_levels(table: pd.DataFrame, manifest: Manifest, reference_spec: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """Each pair's level of each factor, NaN where its attack is none of the grid's; and the reference levels."""
-    own = parse(manifest["reference"]).single
+    own = parse(reference_spec).single
     reference = {key: str(value) for key, value in own.kwargs}
-    factors = [key for key in reference if key in manifest["settings"]["grid"]]
+    factors = [key for key in reference if key in manifest.factors]
     of_attack: dict[str, dict[str, str]] = {}
-    for spec in dict.fromkeys([*(a["spec"] for a in manifest["attacks"]), *table["attack"]]):
+    for spec in dict.fromkeys([*(a.spec for a in manifest.attacks), *table["attack"]]):
         call = parse(spec).single
         values = {key: str(value) for key, value in call.kwargs}
         if call.name == own.name and all(values[k] == reference[k] for k in reference if k not in factors):

@@ -17,6 +17,7 @@ from iqarena.metrics.correlation import agreement, bootstrap_srocc
 from iqarena.metrics.score_change import directed_effect, gain
 from iqarena.metrics.statistics import Floats, interval, mean_of_present, weighted_mean
 from iqarena.report.pairs import KEY, Pairs
+from iqarena.store.manifest import Manifest
 from iqarena.suite.relations import HELD_OUT
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ ALL = "mean of targets"
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"]
 
 
-def curve_table(pairs: Pairs, manifest: Mapping[str, Any]) -> pd.DataFrame:
+def curve_table(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:
     """``curves.csv``: a line per attack, target and cost, and one per attack and cost for the mean of its pairs.
 
     ``queries`` of the target; ``evaluations`` are queries plus forward and backward passes of the sources. Gain,
     directed effect and SROCC carry 95 % intervals from the bootstrap that all tables share. White-box pairs are left
     out; single-source and ensemble pairs are both held out and stand together.
     """
-    budgets = {a["label"]: a.get("queries") or 0 for a in manifest["attacks"]}
+    budgets = {attack.label: attack.queries for attack in manifest.attacks}
     rows = pairs.rows[pairs.rows["ok"] & pairs.rows["relation"].isin((*HELD_OUT, "query"))]
     points: dict[tuple[Any, ...], list[tuple[Floats, Floats]]] = {}
     for (_, _, target), group in rows.groupby(KEY, sort=True):

@@ -24,6 +24,7 @@ from iqarena.report.pairs import Pairs, behind
 from iqarena.report.studies.masking import Sign, said, signs, strongest
 from iqarena.report.studies.study import Study
 from iqarena.report.text.defense_table import RELATIONS, defense_table
+from iqarena.store.manifest import Manifest
 
 VALUES = (
     "gain_cut", "gain", "srocc_kept", "mae", "r", "srocc_to_undefended", "shift", "mos_srocc", "mos_srocc_lost",
@@ -41,9 +42,9 @@ class Measured:
     signs: list[Sign]
 
 
-def defense_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
+def defense_study(pairs: Pairs, manifest: Manifest) -> Study | None:
     """The board of defenses with its figure; none when no target is defended."""
-    targets = [t for t in manifest["targets"] if (pairs.table["target"] == t).any()]
+    targets = [t for t in manifest.targets if (pairs.table["target"] == t).any()]
     if not any(behind(target)[0] for target in targets):
         return None
     scorers = {scorer for defense, scorer in map(behind, targets) if defense}
@@ -54,21 +55,22 @@ def defense_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
     return Study("defenses", defense_table(board), trade_off(board), files)
 
 
-def _measure(pairs: Pairs, target: str, manifest: Mapping[str, Any]) -> Measured:
-    facts = manifest.get("models", {}).get(target, {})
+def _measure(pairs: Pairs, target: str, manifest: Manifest) -> Measured:
+    facts = manifest.model(target)
     defense, scorer = behind(target)
-    trained = bool(facts.get("hardened"))
+    nan = float("nan")
     names: dict[str, Any] = {
         "defense": defense,
-        "label": "|".join(map(str, parse(facts.get("label", target)).calls[:-1])) or "undefended",
+        "label": "|".join(map(str, parse(facts.label).calls[:-1])) or "undefended",
         "scorer": scorer,
-        "random": bool(facts.get("random_defense")),
-        "trained": trained,
-        "training_seconds": facts.get("facts", {}).get("training_seconds", float("nan")) if trained else float("nan"),
+        "random": facts.random_defense,
+        "trained": facts.hardened,
+        "training_seconds": facts.facts.get("training_seconds", nan) if facts.hardened else nan,
     }
+    floors = [attack.spec for attack in manifest.attacks if attack.floor and attack.eps > 0]
     mine = pairs.table[(pairs.table["target"] == target) & (pairs.table["n"] > 0)]
     real = mine[mine["backwards"] + mine["queries"] > 0].dropna(subset="gain_mean")
-    names["gain_noise"] = mine["gain_mean"][mine["attack_label"].str.startswith("noise")].mean()
+    names["gain_noise"] = mine["gain_mean"][mine["attack"].isin(floors)].mean()
     for name, relations in RELATIONS.items():
         names[f"gain_{name}"] = real["gain_mean"][real["relation"].isin(relations)].max()
     values = _clean(pairs, target, scorer)

@@ -7,7 +7,7 @@ diverse parameter-free attacks*, ICML 2020, arXiv 2003.01690) and the list of At
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,14 +17,15 @@ from iqarena.api.spec import Call, parse
 from iqarena.metrics.statistics import interval
 from iqarena.report.pairs import ALL_ZERO, Pairs, behind
 from iqarena.report.text.tables import Table, short_source
+from iqarena.store.manifest import Manifest
 
 BLIND = ("transfer", "same_scorer", "ensemble_holdout")
 Sign = tuple[str, str]  # what it is called, and the numbers that raised it
 
 
-def signs(pairs: Pairs, target: str, manifest: Mapping[str, Any]) -> list[Sign]:
+def signs(pairs: Pairs, target: str, manifest: Manifest) -> list[Sign]:
     """The signs of gradient masking on one target, with their numbers."""
-    eps = {a["label"]: a.get("eps") or 0.0 for a in manifest["attacks"]}
+    eps = {attack.label: attack.eps for attack in manifest.attacks}
     table = pairs.table[(pairs.table["target"] == target) & (pairs.table["n"] > 0)]
     table = table[table["backwards"] + table["queries"] > 0].assign(eps=lambda t: t["attack_label"].map(eps))
     white = table[table["relation"] == "whitebox"]
@@ -34,21 +35,21 @@ def signs(pairs: Pairs, target: str, manifest: Mapping[str, Any]) -> list[Sign]:
     zero = _rows(pairs, white)["zero_gradient"].dropna()
     if (zero > ALL_ZERO).any():
         found.append(("zero_gradient", f"zero everywhere on {100 * (zero > ALL_ZERO).mean():.0f} % of the pictures"))
-    facts = manifest.get("models", {}).get(target, {})
-    if facts.get("random_defense") or facts.get("stochastic"):
+    facts = manifest.model(target)
+    if facts.random_defense or facts.stochastic:
         gap = table["float_gap"][table["float_gap"] > 0].mean()
         moved = "" if pd.isna(gap) else f"; rounding the attacked picture to 8 bits moves the score by {gap:.2f} points"
         found.append(("random_scores", f"declared random{moved}"))
     return found
 
 
-def masking_table(pairs: Pairs, manifest: Mapping[str, Any]) -> Table | None:
+def masking_table(pairs: Pairs, manifest: Manifest) -> Table | None:
     """Every sign of gradient masking with the numbers that raised it; none when no target is defended."""
-    defended = [t for t in manifest["targets"] if behind(t)[0]]
+    defended = [t for t in manifest.targets if behind(t)[0]]
     found = [(t, *sign) for t in defended for sign in signs(pairs, t, manifest)]
     if not found:
         return None
-    rows = [[manifest["models"].get(t, {}).get("label", t), name, numbers] for t, name, numbers in found]
+    rows = [[manifest.model(t).label, name, numbers] for t, name, numbers in found]
     note = "Signs that a defense hides its gradient, so that its white-box number says little. A sign is no proof; "
     note += "a random defense is always named, because its gradient is an average over draws."
     return Table("Gradient masking suspected", ["Target", "Sign", "Numbers"], rows, names=3, note=note)

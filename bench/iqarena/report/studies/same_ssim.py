@@ -7,7 +7,6 @@ of pictures does to the SSIM as well. A budget between two grey levels cannot be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from iqarena.report.pairs import Pairs
 from iqarena.report.studies.study import Study, Sum, mean_of, weighted_sum
 from iqarena.report.text.cells import number, rank_text, tie_text, with_interval
 from iqarena.report.text.tables import Table
+from iqarena.store.manifest import Manifest
 from iqarena.suite.levels import MOST, bracket, level_of
 from iqarena.suite.relations import HELD_OUT
 
@@ -38,9 +38,9 @@ class Point:
     effect: Sum
 
 
-def same_ssim_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
+def same_ssim_study(pairs: Pairs, manifest: Manifest) -> Study | None:
     """Of a run whose suite wants an SSIM, else none; ``pairs`` of all budgets."""
-    wanted = manifest.get("settings", {}).get("ssim")
+    wanted = manifest.ssim
     if not wanted:
         return None
     tried = _points(pairs, manifest)
@@ -60,28 +60,28 @@ def same_ssim_study(pairs: Pairs, manifest: Mapping[str, Any]) -> Study | None:
     return Study("same_ssim", _table(board, wanted), figure, {"same_ssim.csv": board, "ssim_levels.csv": levels})
 
 
-def _named(attacks: list[str], manifest: Mapping[str, Any]) -> list[str]:
+def _named(attacks: list[str], manifest: Manifest) -> list[str]:
     """Whose lines the figure names: the strongest, the strongest that is no baseline, and the first floor."""
-    floors = {label_without_budget(a["label"]) for a in manifest["attacks"] if a["access"] == "none"}
-    rivals = {label_without_budget(label) for label in manifest.get("baselines", [])}
+    floors = {label_without_budget(a.label) for a in manifest.attacks if a.floor}
+    rivals = {label_without_budget(label) for label in manifest.baselines}
     own = [attack for attack in attacks if attack not in floors | rivals]
     floor = [attack for attack in attacks if attack in floors]
     return list(dict.fromkeys([*attacks[:NAMED], *own[:1], *floor[:1]]))
 
 
-def _points(pairs: Pairs, manifest: Mapping[str, Any]) -> dict[str, list[Point]]:
+def _points(pairs: Pairs, manifest: Manifest) -> dict[str, list[Point]]:
     """Every attack (its label without the budget) at every budget that was run, weakest first."""
     held_out = pairs.table["relation"].isin(HELD_OUT)
     rows = pairs.rows[pairs.rows["relation"].isin(HELD_OUT)]
     points: dict[str, list[Point]] = {}
-    for attack in manifest["attacks"]:
-        level = level_of(attack["eps"])
-        mine = rows[rows["attack"] == attack["spec"]]
+    for attack in manifest.attacks:
+        level = level_of(attack.eps)
+        mine = rows[rows["attack"] == attack.spec]
         if level is None or mine["ssim"].isna().all():
             continue
-        chosen = held_out & (pairs.table["attack"] == attack["spec"]) & pairs.table["directed_sd_mean"].notna()
+        chosen = held_out & (pairs.table["attack"] == attack.spec) & pairs.table["directed_sd_mean"].notna()
         point = Point(level, mine["ssim"].mean(), pairs.replicates(mine, "ssim"), weighted_sum(pairs, mean_of(chosen)))
-        points.setdefault(label_without_budget(attack["label"]), []).append(point)
+        points.setdefault(label_without_budget(attack.label), []).append(point)
     return {name: sorted(some, key=lambda point: point.level) for name, some in points.items()}
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from iqarena.api.spec import parse
 from iqarena.report.pairs import BOUNDARIES
 from iqarena.report.text.cells import count, number, rank_text, share, tie_text, with_interval
+from iqarena.store.manifest import Manifest
 
 LEGEND = {
     "Directed effect": "s · (f(x + δ) − f(x − δ)) / 2 in standard deviations of the target's clean scores: how far the "
@@ -78,7 +79,7 @@ def attack_table(board: pd.DataFrame, *, brief: bool = False) -> Table:
     return Table("Attacks", header, rows, names=3, note=note)
 
 
-def query_table(board: pd.DataFrame, manifest: Mapping[str, Any]) -> Table:
+def query_table(board: pd.DataFrame, manifest: Manifest) -> Table:
     """The board of the query attacks."""
     header = ["Rank", "Tie", "Attack", "Directed effect", "Gain", "SROCC fall"]
     header += ["SROCC fall to MOS"] if board["mos_srocc_fall"].notna().any() else []
@@ -96,9 +97,9 @@ def query_table(board: pd.DataFrame, manifest: Mapping[str, Any]) -> Table:
     note = "These have seen the target's scores, and are ranked among themselves. "
     note += "Past b: share of pictures whose score went further than b of the way to the end of the scale."
     said = [
-        f" Published for {a['label'].partition('(')[0]} (the paper's number, not measured here): {a['published']}"
-        for a in manifest["attacks"]
-        if a.get("published")
+        f" Published for {a.label.partition('(')[0]} (the paper's number, not measured here): {a.published}"
+        for a in manifest.attacks
+        if a.published
     ]
     return Table("Query attacks", header, rows, names=3, note=note + "".join(said))
 
@@ -169,9 +170,7 @@ def failure_table(rows: pd.DataFrame) -> Table | None:
     return Table("Failed results", ["Attack", "Source", "Message", "Rows"], lines, names=3)
 
 
-def reconstruction_table(manifest: Mapping[str, Any]) -> Table | None:
+def reconstruction_table(manifest: Manifest) -> Table | None:
     """Which attacks are, in part, this project's reading of a paper rather than the paper."""
-    sentences = {a["label"]: a.get("reconstructed", "") for a in manifest["attacks"]}
-    sentences |= manifest.get("reconstructed", {})
-    rows = [[label, sentence] for label, sentence in sentences.items() if sentence]
+    rows = [[attack.label, attack.reconstructed] for attack in manifest.attacks if attack.reconstructed]
     return Table("Reconstructed parts", ["Attack", "What is ours"], rows, names=2) if rows else None

@@ -1,0 +1,151 @@
+"""The manifest: all that is needed to say what a run was and to run it again. One type, one reader, one writer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from iqarena.errors import StoreError
+from iqarena.files.atomic import write_atomically
+from iqarena.store.decode import decode
+
+
+@dataclass(frozen=True)
+class AttackFacts:
+    """What a report needs to know of an attack; ``planned`` counts its rows in the whole run, 0 for unknown."""
+
+    spec: str
+    label: str  # the spec without default values
+    eps: float  # in [0, 1]
+    version: int
+    access: str  # what it may ask of a model: gradient, score, gradient+score or none
+    queries: int = 0  # scores of the target per image, at most
+    floor: bool = False  # looks at no model: what others must beat
+    searched: bool = False  # added by a search over budgets, not by the suite
+    published: str = ""
+    reconstructed: str = ""
+    bibtex: str = ""
+    planned: int = 0
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a report needs to know of a scorer; ``planned`` counts its rows as a target, 0 for none or unknown."""
+
+    weights_sha256: str = ""  # empty: it has no weights file
+    stochastic: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+    label: str = ""  # the spec without default values
+    random_defense: bool = False
+    hardened: bool = False  # by a defense with weights of its own
+    planned: int = 0
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    id: str
+    cluster: str  # its reference image
+    sha256: str = ""  # of its pixels; known when the run is finished
+
+
+@dataclass(frozen=True)
+class GradientCounts:
+    """Gradients of single images that the last invocation evaluated, and whether it went on from earlier rows."""
+
+    evaluated: int
+    resumed: bool
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    ok: int
+    error: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A run in words: what was planned, by which code, on which machine; ``finished`` is none until no row is missing.
+
+    ``settings`` are the keys of its suite. ``models`` are by spec; ``sources`` and ``targets`` are specs, ``baselines``
+    labels of attacks. ``reference`` is the spec of the attack that others are compared with, if there is one.
+    """
+
+    suite: str
+    settings: dict[str, Any]
+    command: str
+    seed: int
+    started: str  # ISO 8601, UTC
+    finished: str | None = None
+    packages: dict[str, str | None]
+    python: str
+    platform: str
+    processor: str
+    git_commit: str | None
+    device: str
+    precision: str
+    image_set: str
+    images: tuple[ImageFacts, ...]
+    reference: str | None = None
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    baselines: tuple[str, ...]
+    models: dict[str, ModelFacts]
+    attacks: tuple[AttackFacts, ...]
+    planned: int  # rows
+    gradients: GradientCounts | None = None
+    rows: RowCounts | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Raises :class:`StoreError`, one line that names the key, for what is no manifest."""
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: damaged ({error}); remove it and run again") from None
+
+    @classmethod
+    def from_json(cls, value: Any) -> Manifest:
+        """A manifest from what a JSON parser gives; raises :class:`ValueError` naming the key that is wrong."""
+        return decode(cls, _migrated(value), "")
+
+    def write(self, path: Path) -> None:
+        """Write ``path`` atomically."""
+        text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+    @property
+    def declared(self) -> Manifest:
+        """The same without the attacks that a search over budgets has added."""
+        return dataclasses.replace(self, attacks=tuple(a for a in self.attacks if not a.searched))
+
+    @property
+    def ssim(self) -> float | None:
+        """The mean SSIM at which the suite compares attacks, if it does."""
+        return self.settings.get("ssim")
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """The parameters of the reference attack that the suite's grid varies; empty without a grid."""
+        return tuple(name for name in self.settings.get("grid") or {} if name != "attack")
+
+    def model(self, spec: str) -> ModelFacts:
+        """Facts of a model; of one that the run does not name (any more), nothing but its spec."""
+        return self.models.get(spec) or ModelFacts(label=spec)
+
+
+def _migrated(value: Any) -> Any:
+    """A manifest of an earlier version with what it left to be concluded; whatever is malformed stays so."""
+    if not isinstance(value, Mapping):
+        return value
+    attacks, models = value.get("attacks"), value.get("models")
+    if isinstance(attacks, list):
+        attacks = [{"floor": a.get("access") == "none", **a} if isinstance(a, Mapping) else a for a in attacks]
+        value = {**value, "attacks": attacks}
+    if isinstance(models, Mapping):
+        models = {spec: {"label": spec, **m} if isinstance(m, Mapping) else m for spec, m in models.items()}
+        value = {**value, "models": models}
+    return value

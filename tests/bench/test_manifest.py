@@ -1,0 +1,76 @@
+"""The manifest: read back as written, and every mistake in it named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toymanifest import toy_manifest
+
+from iqarena.errors import StoreError
+from iqarena.store.manifest import GradientCounts, Manifest, RowCounts
+
+FULL = toy_manifest(
+    [{"label": "fgsm", "published": "0.5"}, {"label": "noise", "access": "none", "floor": True, "searched": True}],
+    models={"cnn": {"weights_sha256": "ab", "facts": {"deep": [1, {"x": None}]}, "label": "cnn", "planned": 3}},
+    images=[{"id": "a.png", "cluster": "a", "sha256": "cd"}],
+    settings={"ssim": 0.9, "grid": {"attack": "fgsm", "steps": [1, 5]}},
+    packages={"torch": "2.9", "timm": None},
+)
+
+
+def read(path: Path, value: Any) -> Manifest:
+    path.write_text(json.dumps(value), encoding="utf-8")
+    return Manifest.read(path)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    manifest = dataclasses.replace(FULL, gradients=GradientCounts(7, resumed=True), rows=RowCounts(ok=2, error=1))
+    manifest.write(tmp_path / "manifest.json")
+    assert Manifest.read(tmp_path / "manifest.json") == manifest
+    assert manifest.ssim == 0.9
+    assert manifest.factors == ("steps",)
+    assert [attack.label for attack in manifest.declared.attacks] == ["fgsm"]
+    assert manifest.model("gone").label == "gone"
+
+
+def test_an_earlier_manifest_says_what_floors_and_labels_are(tmp_path: Path) -> None:
+    old = dataclasses.asdict(FULL)
+    for attack in old["attacks"]:
+        del attack["floor"], attack["planned"], attack["searched"]
+    old["models"] = {"cnn(crop=none)": {"weights_sha256": "ab", "stochastic": False, "facts": {}}}
+    manifest = read(tmp_path / "manifest.json", old)
+    assert [attack.floor for attack in manifest.attacks] == [False, True]
+    assert manifest.models["cnn(crop=none)"].label == "cnn(crop=none)"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sede": 1}, "unknown key 'sede'; nearest: 'seed'"),
+        ({"seed": "1"}, "expected a whole number for 'seed', found '1'"),
+        ({"seed": True}, "expected a whole number for 'seed', found True"),
+        ({"targets": "cnn"}, "expected a list for 'targets', found 'cnn'"),
+        ({"targets": ["cnn", 1]}, r"expected text for 'targets\[1\]', found 1"),
+        ({"finished": 3}, "expected text for 'finished', found 3"),
+        ({"images": [{"id": "a"}]}, r"missing key 'images\[0\].cluster'"),
+        ({"models": {"cnn": {"stochastic": "no"}}}, r"expected true or false for \"models\['cnn'\].stochastic\""),
+        ({"attacks": [3]}, r"expected an object for 'attacks\[0\]', found 3"),
+        ({"attacks": {}}, "expected a list for 'attacks', found {}"),
+    ],
+)
+def test_a_wrong_key_is_named_in_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = tmp_path / "manifest.json"
+    with pytest.raises(StoreError, match=rf"manifest.json: damaged \({message}.*\); remove it and run again") as caught:
+        read(path, {**dataclasses.asdict(FULL), **change})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    value = dataclasses.asdict(FULL)
+    del value["planned"]
+    with pytest.raises(StoreError, match="missing key 'planned'"):
+        read(tmp_path / "manifest.json", value)
