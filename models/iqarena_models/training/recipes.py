@@ -65,7 +65,7 @@ RECIPES = {
         zoo(
             "bilinear", BilinearNet,
             design="Two streams, content and distortion, joined by bilinear pooling (DBCNN's idea).",
-            backbone="VGG-16-BN, 8 convolutions", package=vgg.PACKAGE, channels_last=False,
+            backbone="VGG-16-BN, 7 convolutions", package=vgg.PACKAGE, channels_last=False,
             frozen=tuple(f"backbone.convs.{i}." for i in range(4)),
         ),
         zoo(
