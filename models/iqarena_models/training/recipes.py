@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from iqarena.api import Model
 from iqarena_models.training.losses import correlation, linearity, on_opinions_and_ranks
 from iqarena_models.training.recipe import Recipe, one_cycle, only
@@ -23,11 +25,13 @@ OURS = "weights trained by the iqarena authors, MIT"
 
 def zoo(
     name: str, net: Callable[..., ScorerNet], *, design: str, backbone: str = "none", package: Package | None = None,
-    frozen: tuple[str, ...] = (), slope: float = 1.0, **changes: Any,
+    frozen: tuple[str, ...] = (), criterion: Callable[[Tensor, Tensor], Tensor] = correlation,
+    criterion_name: str = "half of 1 − PLCC + 0.1 × squared error", slope: float = 1.0, **changes: Any,
 ) -> Recipe:  # fmt: skip
     """What the recipes of the zoo have in common. ``backbone`` names the pretrained part, ``package`` has its weights;
-    parameters whose names begin with one of ``frozen`` stay as they are; ``slope`` is of the ranking margin;
-    ``changes`` are fields of :class:`~iqarena_models.training.recipe.Recipe`."""
+    parameters whose names begin with one of ``frozen`` stay as they are; ``criterion`` compares ratings with opinion
+    scores, and ``slope`` is how far apart a unit of strength must be rated; ``changes`` are fields of
+    :class:`~iqarena_models.training.recipe.Recipe`."""
 
     def build() -> ScorerNet:
         built = net(pretrained=True) if package else net()
@@ -35,7 +39,7 @@ def zoo(
             parameter.requires_grad_(not key.startswith(frozen))
         return built
 
-    criterion, criterion_name = changes.pop("criterion", (correlation, "half of 1 − PLCC + 0.1 × squared error"))
+    start = str(package or "random weights")
     common: dict[str, Any] = {
         "loss": on_opinions_and_ranks(criterion, slope=slope),
         "loss_name": f"{criterion_name} + 0.5 × ranking hinge, margin {slope} × distance of strengths",
@@ -43,7 +47,7 @@ def zoo(
         "epochs": 5, "batch": 32, "lr": 1e-3, "backbone_lr": 0.1, "weight_decay": 0.02, "schedule": one_cycle,
         "clip": 2.0, "ema": 0.99, "channels_last": True,
         "rating": lambda net, x: net.ratings(x)[:, -1], "calibrate": _calibrate, "facts": {"backbone": backbone},
-        "starts_from": "; not trained: ".join([str(package or "random weights"), *[", ".join(frozen)] * bool(frozen)]),
+        "starts_from": f"{start}; not trained: {', '.join(frozen)}" if frozen else start,
         "licence": f"{OURS}; backbone: {package}" if package else OURS,
     }  # fmt: skip
     return Recipe(name=name, build=build, design=design, **(common | changes))
@@ -75,9 +79,8 @@ RECIPES = {
         zoo(
             "linearity", LinearityNet,
             design="Two taps of the backbone, rated linearly, with the norm-in-norm loss (LinearityIQA's idea).",
-            criterion=(
-                linearity, "norm-in-norm loss of three ratings, weighted 0.1, 0.1, 1, + 0.02 × their mean square"
-            ),
+            criterion=linearity,
+            criterion_name="norm-in-norm loss of three ratings, weighted 0.1, 0.1, 1, + 0.02 × their mean square",
             backbone="EfficientNet-Lite0", package=lite.PACKAGE,
             frozen=tuple(f"backbone.to_16.{i}." for i in range(5)),
         ),
