@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CHECKPOINTS", "EVEN", "EXACT", "ODD", "Attack", "AttackError", "Defended", "Defense", "Estimate",
     "Exact", "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet", "IqarenaError", "Member", "Model",
-    "Plugin", "Purification", "RandomPurification", "ScorerError", "Source", "SpecError", "StoreError", "Streams", "WeightFile",
-    "WeightsError", "file_sha256", "known_sha256", "obtain",
+    "Plugin", "Purification", "RandomPurification", "ScorerError", "Source", "SpecError", "StoreError", "Streams",
+    "WeightFile", "WeightsError", "file_sha256", "known_sha256", "obtain",
 ]  # fmt: skip
 
 
