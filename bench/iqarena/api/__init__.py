@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from iqarena.api.streams import Streams
 
 __all__ = [
-    "CHECKPOINTS", "EVEN", "EXACT", "ODD", "Attack", "AttackError", "Defended", "Defense", "Estimate",
-    "Exact", "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet", "IqarenaError", "Member", "Model",
-    "Plugin", "Purification", "RandomPurification", "ScorerError", "Source", "SpecError", "StoreError", "Streams", "WeightFile",
+    "CHECKPOINTS", "EVEN", "EXACT", "ODD", "Attack", "AttackError", "Defended", "Defense", "Estimate", "Exact",
+    "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet", "IqarenaError", "Member", "Model", "Plugin",
+    "Purification", "RandomPurification", "ScorerError", "Source", "SpecError", "StoreError", "Streams", "WeightFile",
     "WeightsError", "file_sha256", "known_sha256", "obtain",
 ]  # fmt: skip
 

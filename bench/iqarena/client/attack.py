@@ -137,9 +137,9 @@ class BoundAttack:
         if self.target:
             oracle = Target(self.target.engine, pixels, clean, eps=self.attack.eps, budget=self.attack.queries)
         members = [one.engine for one in self.sources]
-        source = Source(members, x, streams, access=self.attack.access, target=oracle)
+        source = Source(members, x, streams, sign=sign, access=self.attack.access, target=oracle)
         started = time.perf_counter()
-        crafted = craft(self.attack, pixels, x, sign, source, streams)
+        crafted = craft(self.attack, pixels, x, source, streams)
         adversarial = crafted.adversarial.cpu()
         seconds = time.perf_counter() - started
         if not bool(crafted.finite.all()):
