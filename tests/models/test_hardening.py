@@ -284,7 +284,7 @@ def test_the_command_trains_and_says_what_came_of_it(
 def test_the_sweep_measures_every_combination_once(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys.modules["iqarena.cli.sweep"], "POCKET", ("cnn",))
+    monkeypatch.setattr("iqarena.tools.sweep.POCKET", ("cnn",))
     monkeypatch.setattr(PocketImages, "items", lambda _: [ImageItem(id="china", cluster="china")])
     out = tmp_path / "sweep"
     command = ["sweep", "toy_curved", "--data", str(data), "--limit", "16", "--crop", "32", "--out", str(out)]

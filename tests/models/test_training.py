@@ -52,7 +52,7 @@ class Toy(ScorerNet):
 
 def recipe(**changes: Any) -> Recipe:
     views = Views((24, (32, 32)), degraded=2)
-    numbers = {"views": views, "epochs": 2, "batch": 8, "lr": 3e-2, "autocast": False, "ema": 0.9, **changes}
+    numbers = {"views": views, "epochs": 2, "batch": 8, "lr": 3e-2, "ema": 0.9, **changes}
     return zoo("toy", Toy, design="A toy.", **numbers)
 
 
@@ -169,7 +169,7 @@ NETS = {"bilinear": BilinearNet, "cnn": CnnNet, "hyper": HyperNet, "linearity": 
 def test_every_recipe_of_the_zoo_takes_a_step(name: str, folder: Path, tmp_path: Path) -> None:
     """From random weights, and for once without the full resolution."""
     shipped = train_zoo(build_model(name))
-    changes: dict[str, Any] = {"build": NETS[name], "batch": 8, "views": Views((64,), degraded=1), "autocast": False}
+    changes: dict[str, Any] = {"build": NETS[name], "batch": 8, "views": Views((64,), degraded=1)}
     facts = replace(shipped, **changes).train(folder, tmp_path, epochs=1, limit=8)
     untrained, stored = NETS[name]().state_dict(), load_file(tmp_path / f"{name}.safetensors")
     assert stored.keys() == untrained.keys()

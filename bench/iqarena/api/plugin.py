@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from iqarena.api.bounds import check_bounds
 from iqarena.api.spec import format_number
 from iqarena.errors import IqarenaError
 
@@ -25,7 +26,7 @@ class Plugin(ABC):  # noqa: B024 (its kinds have abstract methods)
 
     ``version`` must be raised when the same spec starts to give other numbers, as it does when a default changes.
     ``distribution`` is the installed package, with its version, that a plugin comes from when that is not iqarena; the
-    registry fills it in.
+    registry fills it in. Bounds of parameters are data (see :mod:`iqarena.api.bounds`), checked here.
     """
 
     name: ClassVar[str] = ""
@@ -33,6 +34,9 @@ class Plugin(ABC):  # noqa: B024 (its kinds have abstract methods)
     bibtex: ClassVar[str] = ""
     reconstructed: ClassVar[str] = ""  # what is our reconstruction rather than the paper's, in one sentence
     distribution: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
     def __repr__(self) -> str:
         return self._spec(dataclasses.fields(self), repr)

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-import shlex
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_type_hints
 
 import click
-
-from iqarena.cli.run import checked_device
-from iqarena.errors import IqarenaError, nearest
 
 
 @click.command()
@@ -39,47 +32,18 @@ def train(
     """
     import torch
 
-    from iqarena.api.spec import parse
-    from iqarena.registry.tables import build_model, training_of
+    from iqarena.engine.device import checked_device
+    from iqarena.tools.train import train as trained
 
     if threads:
         torch.set_num_threads(threads)
-    if not data.is_dir():
-        raise IqarenaError(f"--data: expected a folder with images/ and mos.csv, found no folder {data}")
-    spec = f"{defense}|{scorer}" if defense else scorer
-    training = training_of(parse(spec).calls[0].name)
-    numbers = dict(_number(setting, training) for setting in settings)
-    if from_scratch and "from_scratch" not in inspect.signature(training).parameters:
-        raise IqarenaError(f"--from-scratch: training of '{spec}' has no such choice; leave it out")
-    recipe = training(build_model(spec), **numbers, **({"from_scratch": True} if from_scratch else {}))
-    options = {"epochs": epochs, "limit": limit, "leave-out": leave_out}
-    command = ["iqarena", "train", spec, "--data", data.name, "--seed", str(seed), *["--from-scratch"] * from_scratch]
-    command += [part for key, value in options.items() if value is not None for part in (f"--{key}", str(value))]
-    command += [part for setting in settings for part in ("--set", setting)]
-    facts = recipe.train(
-        data, out or Path("results") / "training" / recipe.name, seed=seed, epochs=epochs, limit=limit,
-        leave_out=leave_out, device=checked_device(device), command=shlex.join(command), log=click.echo,
+    facts = trained(
+        f"{defense}|{scorer}" if defense else scorer, data, out, settings=settings, from_scratch=from_scratch,
+        seed=seed, epochs=epochs, limit=limit, leave_out=leave_out, device=checked_device(device), log=click.echo,
     )  # fmt: skip
     measured = [f"validation {what.upper()} {facts[f'validation_{what}']:.4f}" for what in ("srocc", "plcc")]
     for name, before in facts.get("before", {}).items():
         measured.append(f"{name.replace('_', ' ')} {before:.5g} → {facts['after'][name]:.5g}")
     click.echo(f"{facts['file']}: {', '.join(measured)}, sha256 {facts['sha256'][:12]}…")
     if use := facts.get("use"):
-        click.echo(f"use it: iqarena --weights-dir {out or 'results/training/' + recipe.name} run SUITE, as {use}")
-
-
-def _number(setting: str, training: Callable[..., Any]) -> tuple[str, float]:
-    """``KEY=NUMBER`` for a keyword of the training that is a number."""
-    key, _, value = setting.partition("=")
-    hints = get_type_hints(training)
-    kinds = {name: hints[name] for name in inspect.signature(training).parameters if hints[name] in (int, float)}
-    if key not in kinds:
-        raise IqarenaError(f"--set: this training has no number {key!r}{nearest(key, kinds)}")
-    try:
-        number = kinds[key](value)
-    except ValueError:
-        number = -1
-    if number < 0 or (number == 0 and key in ("lr", "crop", "side")):
-        kind = "a positive whole number" if kinds[key] is int else "a positive number"
-        raise IqarenaError(f"--set {key}: expected {kind}, found {value!r}")
-    return key, number
+        click.echo(f"use it: iqarena --weights-dir {facts['folder']} run SUITE, as {use}")

@@ -15,6 +15,7 @@ from iqarena.api import AttackError, IqarenaError
 from iqarena.api.streams import Streams
 from iqarena.engine.budget import mirrored
 from iqarena.engine.craft import craft
+from iqarena.engine.direction import directions
 from iqarena.engine.score_oracle import Target
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
@@ -102,15 +103,19 @@ def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequen
     clean = None if stored and not attack.queries else _mean_scores(guides, batch, batch.pixels, batch.sha256)
     if clean is not None and not np.isfinite(clean).all():
         raise AttackError(f"{source.spec} gave a score that is not finite")
-    direction = _directions(bench.plan.suite.direction, clean, stored)
+    if clean is None or stored:
+        direction = np.array([row["direction"] for row in stored])
+    else:
+        direction = directions(bench.plan.suite.direction, clean)
     streams = Streams([item.id for item in batch.items], attack.label, bench.plan.suite.seed, crafting.repeat)
     oracle = None
     if clean is not None and attack.queries:
         oracle = Target(guides[0], batch.pixels, torch.from_numpy(clean), eps=attack.eps, budget=attack.queries)
-    view = Source(members, batch.x, streams, access=attack.access, memo=batch.gradients, target=oracle)
+    sign, memo = torch.from_numpy(direction), batch.gradients
+    view = Source(members, batch.x, streams, sign=sign, access=attack.access, memo=memo, target=oracle)
     diagnosed, filters = watched(attack) if bench.plan.suite.diagnostics else (attack, {})
     started = time.perf_counter()
-    crafted = craft(diagnosed, batch.pixels, batch.x, torch.from_numpy(direction), view, streams)
+    crafted = craft(diagnosed, batch.pixels, batch.x, view, streams)
     seconds = (time.perf_counter() - started) / len(batch.items)
     pictures = to_pictures(crafted.adversarial)
     shas = hashes(pictures)
@@ -195,15 +200,6 @@ def _target_scores(scorer: Scorer, batch: Batch, attacked: Attacked, controls: T
 
 def _mean_scores(members: Sequence[Scorer], batch: Batch, pixels: Tensor, shas: list[str]) -> np.ndarray:
     return np.mean([batch.score(scorer, pixels, shas) for scorer in members], axis=0)
-
-
-def _directions(policy: str, clean: np.ndarray | None, stored: Sequence[Row]) -> np.ndarray:
-    """``mid``: lower a score above 50, raise any other (both author groups' rule, decided on the source)."""
-    if clean is None:
-        return np.array([row["direction"] for row in stored])
-    if policy == "mid":
-        return np.where(clean > 50, -1.0, 1.0)
-    return np.full_like(clean, 1.0 if policy == "raise" else -1.0)
 
 
 def failed(head: Row, message: str) -> Row:

@@ -51,7 +51,7 @@ class Measure:
         slope = float(np.clip(slope, -MAX_SLOPE, MAX_SLOPE))
         return slope, float(mos.mean() - slope * ratings.mean())
 
-    def probes(self) -> dict[str, float]:
+    def probes(self, full: dict[str, float] | None = None) -> dict[str, float]:
         """The recipe's probes, means over the first validation images, and the agreement on all of them."""
         if not self.recipe.probes:
             return {}
@@ -59,7 +59,7 @@ class Measure:
             name: float(np.mean(self._each(lambda x, probe=probe: probe(self.net, x), self.opinions.val[:PROBED])))
             for name, probe in self.recipe.probes.items()
         }
-        values = self.agreement(self.opinions.val)
+        values = full or self.agreement(self.opinions.val)
         return probes | {"srocc": values["srocc"], "plcc": values["plcc"]}
 
     def facts(self, before: dict[str, float]) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Measure:
                 "crops": self.agreement(apart, CROP),
             }
         if before:
-            facts |= {"before": before, "after": self.probes(), "probed": len(self.opinions.val[:PROBED])}
+            facts |= {"before": before, "after": self.probes(full), "probed": len(self.opinions.val[:PROBED])}
         self.net.eval()
         return facts | {"monotone": falls_on_ladders(self._score, photographs())}
 

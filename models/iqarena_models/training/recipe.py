@@ -60,7 +60,7 @@ class Recipe:
     schedule: Callable[[float], float] = constant  # progress from 0 to 1 → factor of the learning rates
     clip: float | None = None  # largest ℓ2 norm of the gradient
     ema: float | None = None  # decay per step of the moving average that is kept in place of the last weights
-    autocast: bool = False  # bfloat16
+    autocast: bool = False  # bfloat16; on processors without it many times slower than float32
     evaluation: bool = False  # batch statistics are frozen, nothing is dropped out
     channels_last: bool = False
     min_size: int = 1  # pixels; a smaller image is enlarged before it is scored

@@ -32,7 +32,7 @@ def zoo(
         "loss_name": "half of 1 − PLCC + 0.1 × squared error + 0.5 × ranking hinge, margin 1.5 × distance of strengths",
         "views": Views((224, (384, 384)), degraded=8),
         "epochs": 6, "batch": 32, "lr": 1e-3, "backbone_lr": 0.1, "weight_decay": 0.02, "schedule": one_cycle,
-        "clip": 2.0, "ema": 0.99, "autocast": True, "channels_last": True,
+        "clip": 2.0, "ema": 0.99, "channels_last": True,
         "rating": lambda net, x: net.ratings(x)[:, -1], "calibrate": _calibrate, "facts": {"backbone": backbone},
         "starts_from": str(package or "random weights"),
         "licence": f"{OURS}; backbone: {package}" if package else OURS,

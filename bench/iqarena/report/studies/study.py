@@ -47,8 +47,8 @@ def weighted_sum(pairs: Pairs, weights: Floats) -> Sum:
     if not used.any():
         return Sum(float("nan"), np.full(len(pairs.samples), np.nan), float("nan"))
     some, effect = weights[used], pairs.table["directed_sd_mean"].to_numpy(float)
-    on_photographs = pairs.clusters[:, used] @ some
-    p = paired_test(on_photographs, np.zeros(len(on_photographs)))
+    photographs = pairs.clusters[:, used]
+    p = paired_test(photographs @ some.clip(min=0), photographs @ -some.clip(max=0))
     return Sum(float(effect[used] @ some), pairs.samples[:, used] @ some, p)
 
 
