@@ -247,7 +247,7 @@ def test_a_plan_that_is_not_done_says_so(plan: Plan, suite: Path, tmp_path: Path
 
 PLUGIN = """
 from dataclasses import dataclass
-from iqarena.api import Attack, Plugin, Source
+from iqarena.api import Attack
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Edited(Attack):

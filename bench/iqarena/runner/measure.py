@@ -16,7 +16,7 @@ from iqarena.api.streams import Streams
 from iqarena.engine.budget import mirrored
 from iqarena.engine.craft import craft
 from iqarena.engine.direction import directions
-from iqarena.engine.score_oracle import Target
+from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.errors import StoreError
@@ -103,14 +103,12 @@ def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequen
     clean = None if stored and not attack.queries else _mean_scores(guides, batch, batch.pixels, batch.sha256)
     if clean is not None and not np.isfinite(clean).all():
         raise AttackError(f"{source.spec} gave a score that is not finite")
-    if clean is None or stored:
-        direction = np.array([row["direction"] for row in stored])
-    else:
-        direction = directions(bench.plan.suite.direction, clean)
+    policy = bench.plan.suite.direction
+    direction = np.array([row["direction"] for row in stored]) if clean is None else directions(policy, clean)
     streams = Streams([item.id for item in batch.items], attack.label, bench.plan.suite.seed, crafting.repeat)
     oracle = None
     if clean is not None and attack.queries:
-        oracle = Target(guides[0], batch.pixels, torch.from_numpy(clean), eps=attack.eps, budget=attack.queries)
+        oracle = ScoreOracle(guides[0], batch.pixels, torch.from_numpy(clean), eps=attack.eps, budget=attack.queries)
     sign, memo = torch.from_numpy(direction), batch.gradients
     view = Source(members, batch.x, streams, sign=sign, access=attack.access, memo=memo, target=oracle)
     diagnosed, filters = watched(attack) if bench.plan.suite.diagnostics else (attack, {})
