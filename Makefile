@@ -19,13 +19,18 @@ setup: .venv/ready  ## virtual environment in .venv with pinned packages; quick 
 bench: setup     ## the main job: the pocket suite, about five minutes on two cores
 	$(BIN)/iqarena run pocket
 
+RUN ?= results/runs/pocket
+
+leaderboard: setup  ## boards and page of a run from its rows: make leaderboard RUN=results/runs/pocket
+	$(BIN)/iqarena report $(RUN)
+
 ABLATIONS := ablation_filters ablation_sigma_samples ablation_sources ablation_budget_steps
 
 ablation: setup  ## the four ablation suites, one after the other
 	for suite in $(ABLATIONS); do $(BIN)/iqarena run $$suite || exit; done
 
-test: .venv/pyiqa  ## all tests but the slow ones
-	$(BIN)/python -m pytest
+test: .venv/pyiqa  ## all tests but the slow ones, on all cores
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 slow: .venv/pyiqa  ## the slow tests
 	$(BIN)/python -m pytest -m slow
@@ -46,4 +51,4 @@ reference: setup ## run the suites with committed evidence afresh into results/r
 clean:           ## remove what make and runs have made
 	rm -rf .venv results/runs results/training .pytest_cache .ruff_cache build
 
-.PHONY: help setup bench ablation test slow check docs speed reference clean
+.PHONY: help setup bench leaderboard ablation test slow check docs speed reference clean

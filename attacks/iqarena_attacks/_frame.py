@@ -1,36 +1,46 @@
-"""The one iterative loop: view → gradient → direction → step, each a hook.
+"""The one iterative loop: view → gradient → accumulate → move → project, each a hook.
 
-    z_0 = start(x)
-    d_{t+1} = direction(gradient(view(z_t)), d_t)
-    z_{t+1} = Π( z_t + alpha · s · sign(d_{t+1}) )
+    g_t = gradient(view(z_t)),   m_{t+1} = accumulate(g_t, m_t),   z_{t+1} = project( z_t + move(m_{t+1}) )
 
-``Π`` clips to the ``eps`` ball around ``x`` and to [0, 1]; ``s`` is +1 to raise the score, −1 to lower it.
+Every hook but ``accumulate`` is given the state of the loop. An attack ascends: the engine differentiates ``s · f``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 
-from iqarena.api import Attack, Source, SpecError, Streams
+from iqarena.api import Attack, Source, Streams
+
+
+@dataclass
+class State:
+    """Where the loop is: the clean images ``x``, the point ``z``, the step ``t``, the momentum ``m`` and more."""
+
+    x: Tensor
+    z: Tensor
+    source: Source
+    streams: Streams
+    m: Tensor
+    t: int = 0
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Iterative(Attack):
-    """An iterative sign attack; subclasses override hooks. ``alpha`` is the step, ``none`` means ``eps / steps``."""
+    """An iterative sign attack; subclasses override hooks.
 
-    steps: int = 10
-    alpha: float | None = None
+    steps: points at which a gradient is taken
+    alpha: length of a step in [0, 1] units; none is eps / steps
+    """
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps < 1:
-            raise SpecError(f"{self.name}: expected steps ≥ 1, found {self.steps}")
-        if self.alpha is not None and self.alpha <= 0:
-            raise SpecError(f"{self.name}: expected alpha > 0, found {self.alpha}")
+    steps: Annotated[int, Ge(1)] = 10
+    alpha: Annotated[float, Gt(0)] | None = None
 
     @property
     def cost(self) -> int:
@@ -40,41 +50,49 @@ class Iterative(Attack):
     def stride(self) -> float:
         return self.eps / self.steps if self.alpha is None else self.alpha
 
-    def start(self, x: Tensor, streams: Streams) -> Tensor:
-        return x
+    def start(self, s: State) -> None:
+        """Change ``s.z``, which is ``x``, or fill ``s.memory``, before the first step."""
 
-    def view(self, z: Tensor, memory: Tensor, direction: Tensor) -> Tensor:
+    def view(self, s: State) -> Tensor:
         """Where the gradient is taken."""
-        return z
+        return s.z
 
-    def gradient(self, z: Tensor, model: Source, streams: Streams) -> Tensor:
-        return model.gradient(z)
+    def gradient(self, z: Tensor, s: State) -> Tensor:
+        """``g``, the gradient at the view ``z`` or what is made of it."""
+        return s.source.gradient(z)
 
-    def direction(self, gradient: Tensor, memory: Tensor) -> Tensor:
-        """The ascent direction of ``s = +1``; it is also the ``memory`` of the next step (zeros at first)."""
-        return gradient
+    def accumulate(self, g: Tensor, m: Tensor) -> Tensor:
+        """The next ``m``, whose sign is the step; zeros at first."""
+        return g
 
-    def step(self, z: Tensor, move: Tensor, x: Tensor) -> Tensor:
-        """``Π(z + move)``."""
-        return (z + move).sub_(x).clamp_(-self.eps, self.eps).add_(x).clamp_(0, 1)
+    def move(self, s: State) -> Tensor:
+        """What is added to ``z``."""
+        return self.stride * s.m.sign()
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
-        z, d = self.start(x, streams), torch.zeros_like(x)
-        for _ in range(self.steps):
-            d = self.direction(self.gradient(self.view(z, d, direction), model, streams), d)
-            z = self.step(z, d.sign().mul_(self.stride * direction), x)
-        return z
+    def project(self, z: Tensor, s: State) -> Tensor:
+        """To the ``eps`` ball around ``x``, and to [0, 1]."""
+        return (z - s.x).clamp_(-self.eps, self.eps).add_(s.x).clamp_(0, 1)
+
+    def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
+        return self.ascend(State(x, x, source, streams, torch.zeros_like(x)))
+
+    def ascend(self, s: State) -> Tensor:
+        self.start(s)
+        for s.t in range(self.steps):
+            s.m = self.accumulate(self.gradient(self.view(s), s), s.m)
+            s.z = self.project(s.z + self.move(s), s)
+        return s.z
 
 
-def unit(gradient: Tensor) -> Tensor:
+def unit(g: Tensor) -> Tensor:
     """``g / mean|g|`` of each image; a gradient that is zero everywhere stays zero."""
-    mean = gradient.abs().mean((-3, -2, -1), keepdim=True)
-    return gradient / mean.where(mean > 0, mean.new_ones(()))
+    mean = g.abs().mean((-3, -2, -1), keepdim=True)
+    return g / mean.where(mean > 0, mean.new_ones(()))
 
 
-def through(transform: Callable[[Tensor], Tensor], z: Tensor, model: Source, of: Tensor | None = None) -> Tensor:
-    """Gradient of ``f(transform(z))`` with respect to ``z``, by the chain rule; ``of`` as in ``Source.gradient``."""
+def through(transform: Callable[[Tensor], Tensor], z: Tensor, source: Source) -> Tensor:
+    """Gradient of ``s·f(transform(z))`` with respect to ``z``, by the chain rule."""
     leaf = z.detach().requires_grad_(True)
     with torch.enable_grad():
-        seen = transform(leaf)
-    return torch.autograd.grad(seen, leaf, model.gradient(seen.detach(), of))[0]
+        transformed = transform(leaf)
+    return torch.autograd.grad(transformed, leaf, source.gradient(transformed.detach()))[0]

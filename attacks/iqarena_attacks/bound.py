@@ -16,6 +16,10 @@ import math
 import torch
 from torch import Tensor
 
+from iqarena.api import AttackError, Source
+
+PROBE = 1 / 255  # the step over which the gradient is seen to turn
+
 
 def mean_norm(dimension: int) -> float:
     """``E‖u‖`` of a standard normal vector; about ``√dimension``."""
@@ -27,9 +31,9 @@ def error_bound(sigma: float, lipschitz: float, gap: float, dimension: int) -> f
     return (lipschitz * sigma + gap / sigma) * mean_norm(dimension)
 
 
-def best_sigma(lipschitz: Tensor, gap: Tensor, most: float = 1.0) -> Tensor:
-    """``√(C / L)`` where the bound is smallest, and not over ``most`` (a flat gradient allows any)."""
-    return torch.where(gap < most**2 * lipschitz, (gap / lipschitz).sqrt(), torch.full_like(gap, most))
+def best_sigma(lipschitz: Tensor, gap: Tensor, limit: float = 1.0) -> Tensor:
+    """``√(C / L)`` where the bound is smallest, and not over ``limit`` (a flat gradient allows any)."""
+    return torch.where(gap < limit**2 * lipschitz, (gap / lipschitz).sqrt(), torch.full_like(gap, limit))
 
 
 def estimate_gap(scores: Tensor) -> Tensor:
@@ -47,3 +51,17 @@ def estimate_lipschitz(first: Tensor, second: Tensor, distance: Tensor) -> Tenso
     A difference quotient: no larger than the true constant, which takes the worst pair of points.
     """
     return (first - second).flatten(1).double().norm(dim=1) / distance
+
+
+def sigma_of(x: Tensor, source: Source) -> Tensor:
+    """The best σ of each image of ``x``, ``(N,)``, from two evaluations of at least two members.
+
+    The second is ``PROBE`` further up the score, whichever way the attack goes.
+    """
+    scores, gradients = source.members(x)
+    if len(scores) < 2:
+        raise AttackError("sigma=auto: expected a source of at least two scorers, found one")
+    g = gradients.mean(0)
+    move = PROBE * source.sign * g.sign()
+    lipschitz = estimate_lipschitz(g, source.gradient(x + move), move.flatten(1).double().norm(dim=1))
+    return best_sigma(lipschitz, estimate_gap(scores)).to(x)

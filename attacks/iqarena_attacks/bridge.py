@@ -1,24 +1,25 @@
 """torchattacks' own attacks, unedited, as score attacks (Kim, arXiv 2010.01950): ``torchattacks.PGD`` and others.
 
-They maximise a cross-entropy. With the two logits ``[−s · (f − f(x)) / 20, 0]`` and label 0 its gradient is, for each
-image, a positive multiple of ``s · ∇f``; sign attacks and ℓ1-normalised momentum cancel the multiple. Where gradients
-of several points are summed before that (SINIFGSM with m > 1), each has its own multiple, larger where the attack has
+They maximise a cross-entropy. With the two logits ``[(f(x) − f) / 20, 0]`` and label 0 its gradient is, for each
+image, a positive multiple of ``∇f``; sign attacks and ℓ1-normalised momentum cancel the multiple. Where gradients of
+several points are summed before that (SINIFGSM with m > 1), each has its own multiple, larger where the attack has
 come less far: a weighting that the paper does not know. Attacks that stop when a class is "fooled" (Square, CW, APGD)
 or weigh neighbours against the point itself (VMI, VNI) are not valid this way and are refused by name.
 
 Defaults are torchattacks', but for ``alpha``: ``none`` is eps / steps, and PGD's random start, which is off. DIFGSM and
-TIFGSM draw from torch's global stream: that is seeded for each picture from its own stream, pictures go one by one, and
-no two threads draw at once. Their diverse inputs are squares of the picture's width, whatever its height.
+TIFGSM draw from torch's global stream: that is seeded for each image from its own stream, images go one by one, and
+no two threads draw at once. Their diverse inputs are squares of the image's width, whatever its height.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torchattacks
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from iqarena.api import Attack, Source, SpecError, Streams
@@ -42,38 +43,35 @@ class Fgsm(Attack):
     def options(self) -> dict[str, Any]:
         return {"eps": self.eps}
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
+    def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
         if not self.stochastic:
-            return self._run(x, direction, model)
+            return self._run(x, source)
         seeds = (2**31 * streams.uniform(x.new_empty(len(x), 1).double())).long().flatten().tolist()
-        made = []
+        perturbed = []
         for i, seed in enumerate(seeds):
             with _global_stream, torch.random.fork_rng(devices=[]):
                 torch.random.default_generator.manual_seed(seed)
-                made.append(self._run(x[i : i + 1], direction[i : i + 1], model, torch.tensor([i])))
-        return torch.cat(made)
+                perturbed.append(self._run(x[i : i + 1], source.of([i])))
+        return torch.cat(perturbed)
 
-    def _run(self, x: Tensor, direction: Tensor, model: Source, of: Tensor | None = None) -> Tensor:
+    def _run(self, x: Tensor, source: Source) -> Tensor:
         theirs = getattr(torchattacks, self.name.partition(".")[2])
-        attack = theirs(_Logits(model, direction.flatten(), of).eval(), **self.options())
+        attack = theirs(_Logits(source).eval(), **self.options())
         return attack(x, torch.zeros(len(x), dtype=torch.long, device=x.device)).detach()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Bim(Fgsm):
-    """BIM of torchattacks, unedited."""
+    """BIM of torchattacks, unedited.
+
+    steps: points at which a gradient is taken
+    alpha: length of a step in [0, 1] units; none is eps / steps
+    """
 
     name = "torchattacks.BIM"
 
-    steps: int = 10
-    alpha: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps < 1:
-            raise SpecError(f"{self.name}: expected steps ≥ 1, found {self.steps}")
-        if self.alpha is not None and self.alpha <= 0:
-            raise SpecError(f"{self.name}: expected alpha > 0, found {self.alpha}")
+    steps: Annotated[int, Ge(1)] = 10
+    alpha: Annotated[float, Gt(0)] | None = None
 
     @property
     def cost(self) -> int:
@@ -95,16 +93,14 @@ class Pgd(Bim):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class MiFgsm(Bim):
-    """MIFGSM of torchattacks, unedited."""
+    """MIFGSM of torchattacks, unedited.
+
+    decay: share of the momentum that stays from step to step
+    """
 
     name = "torchattacks.MIFGSM"
 
-    decay: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.decay < 0:
-            raise SpecError(f"{self.name}: expected decay ≥ 0, found {self.decay}")
+    decay: Annotated[float, Ge(0)] = 1.0
 
     def options(self) -> dict[str, Any]:
         return super().options() | {"decay": self.decay}
@@ -119,16 +115,14 @@ class NiFgsm(MiFgsm):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SiniFgsm(MiFgsm):
-    """SINIFGSM of torchattacks, unedited."""
+    """SINIFGSM of torchattacks, unedited.
+
+    m: scaled copies
+    """
 
     name = "torchattacks.SINIFGSM"
 
-    m: int = 5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.m < 1:
-            raise SpecError(f"{self.name}: expected m ≥ 1, found {self.m}")
+    m: Annotated[int, Ge(1)] = 5
 
     @property
     def cost(self) -> int:
@@ -140,20 +134,22 @@ class SiniFgsm(MiFgsm):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DiFgsm(MiFgsm):
-    """DIFGSM of torchattacks, unedited."""
+    """DIFGSM of torchattacks, unedited.
+
+    diversity_prob: probability of another size and place, for each image and step
+    resize_rate: other size as a multiple of the image's, not 1
+    """
 
     name = "torchattacks.DIFGSM"
 
     decay: float = 0.0
-    diversity_prob: float = 0.5
-    resize_rate: float = 0.9
+    diversity_prob: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    resize_rate: Annotated[float, Interval(gt=0, lt=2)] = 0.9
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.diversity_prob <= 1:
-            raise SpecError(f"{self.name}: expected diversity_prob in [0, 1], found {self.diversity_prob}")
-        if not 0 < self.resize_rate < 2 or self.resize_rate == 1:
-            raise SpecError(f"{self.name}: expected resize_rate in (0, 1) or (1, 2), found {self.resize_rate}")
+        if self.resize_rate == 1:
+            raise SpecError(f"{self.name}: expected resize_rate in (0, 1) or (1, 2), found 1")
 
     @property
     def stochastic(self) -> bool:
@@ -165,7 +161,11 @@ class DiFgsm(MiFgsm):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class TiFgsm(DiFgsm):
-    """TIFGSM of torchattacks, unedited."""
+    """TIFGSM of torchattacks, unedited.
+
+    len_kernel: side of the kernel in pixels
+    nsig: standard deviations from its middle to its end
+    """
 
     name = "torchattacks.TIFGSM"
 
@@ -178,19 +178,16 @@ class TiFgsm(DiFgsm):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PiFgsm(Fgsm):
-    """PIFGSM of torchattacks, unedited."""
+    """PIFGSM of torchattacks, unedited.
+
+    steps: points at which a gradient is taken
+    amplification: how many times a step is amplified
+    """
 
     name = "torchattacks.PIFGSM"
 
-    steps: int = 10
-    amplification: float = 10.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps < 1:
-            raise SpecError(f"{self.name}: expected steps ≥ 1, found {self.steps}")
-        if self.amplification <= 0:
-            raise SpecError(f"{self.name}: expected amplification > 0, found {self.amplification}")
+    steps: Annotated[int, Ge(1)] = 10
+    amplification: Annotated[float, Gt(0)] = 10.0
 
     @property
     def cost(self) -> int:
@@ -203,27 +200,27 @@ class PiFgsm(Fgsm):
 class _Logits(nn.Module):
     """Two logits from a score; the gradient comes from the counted source, so no graph is built here."""
 
-    def __init__(self, model: Source, direction: Tensor, of: Tensor | None) -> None:
+    def __init__(self, source: Source) -> None:
         super().__init__()
-        self.model, self.direction, self.of = model, direction, of
+        self.source = source
         self.clean: Tensor | None = None
-        self.register_parameter("place", nn.Parameter(torch.zeros((), device=direction.device)))  # tells the device
+        self.register_parameter("place", nn.Parameter(torch.zeros((), device=source.sign.device)))  # tells the device
 
     def forward(self, x: Tensor) -> Tensor:
-        f = _Score.apply(x, self.model, self.of)
+        f = _Score.apply(x, self.source)
         if self.clean is None:
             self.clean = f.detach()
-        logit = -self.direction * (f - self.clean) / 20
+        logit = (self.clean - f) / 20
         return torch.stack([logit, torch.zeros_like(logit)], 1)
 
 
 class _Score(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, model: Source, of: Tensor | None) -> Tensor:
-        value, gradient = model.value_and_gradient(x.detach(), of)
+    def forward(ctx: Any, x: Tensor, source: Source) -> Tensor:
+        value, gradient = source.value_and_gradient(x.detach())
         ctx.save_for_backward(gradient)
         return value.to(x)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return grads[0].view(-1, 1, 1, 1) * ctx.saved_tensors[0], None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0].view(-1, 1, 1, 1) * ctx.saved_tensors[0], None

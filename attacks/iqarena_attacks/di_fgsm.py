@@ -2,10 +2,10 @@
 
     g_t = ∇_z f( T(z_t) ),   then as MI-FGSM
 
-With probability ``p``, drawn for every picture and step, ``T`` enlarges the picture to a random size and pads it with
+With probability ``p``, drawn for every image and step, ``T`` enlarges the image to a random size and pads it with
 black at a random place to ``1 + grow`` times its size; else it is the identity. Official values: p 0.5, from 299 to at
 most 330 pixels (``grow`` 0.1), nearest neighbour, 10 steps of eps/10, decay 1. For scores: the loss is the score
-itself; the sides of a picture grow in proportion. With p = 0 this is MI-FGSM.
+itself; the sides of an image grow in proportion. With p = 0 this is MI-FGSM.
 """
 
 from __future__ import annotations
@@ -13,18 +13,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from iqarena.api import Source, SpecError, Streams
-from iqarena_attacks._frame import through
+from iqarena_attacks._frame import State, through
 from iqarena_attacks.mi_fgsm import MiFgsm
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DiFgsm(MiFgsm):
+    """p: probability of another size and place, for each image and step
+    grow: share by which the padded image is larger
+    """
+
     name = "di_fgsm"
     bibtex = """@inproceedings{xie2019improving,
   title = {Improving Transferability of Adversarial Examples with Input Diversity},
@@ -33,37 +38,32 @@ class DiFgsm(MiFgsm):
   booktitle = {CVPR}, year = {2019}, eprint = {1803.06978}
 }"""
 
-    p: float = 0.5
-    grow: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.p <= 1:
-            raise SpecError(f"{self.name}: expected p in [0, 1], found {self.p}")
-        if not 0 < self.grow <= 1:
-            raise SpecError(f"{self.name}: expected grow in (0, 1], found {self.grow}")
+    p: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    grow: Annotated[float, Interval(gt=0, le=1)] = 0.1
 
     @property
     def stochastic(self) -> bool:
         return self.p > 0
 
-    def gradient(self, z: Tensor, model: Source, streams: Streams) -> Tensor:
-        drawn = streams.uniform(z.new_empty(len(z), 4))
+    def gradient(self, z: Tensor, s: State) -> Tensor:
+        drawn = s.streams.uniform(z.new_empty(len(z), 4))
         diverse, plain = (where.nonzero()[:, 0] for where in (drawn[:, 0] < self.p, drawn[:, 0] >= self.p))
         if not len(diverse):
-            return model.gradient(z)
+            return s.source.gradient(z)
         g = torch.empty_like(z)
-        g[diverse] = through(partial(self._transform, drawn=drawn[diverse, 1:]), z[diverse], model, diverse)
+        g[diverse] = through(partial(self._transform, drawn=drawn[diverse, 1:]), z[diverse], s.source.of(diverse))
         if len(plain):
-            g[plain] = model.gradient(z[plain], plain)
+            g[plain] = s.source.of(plain).gradient(z[plain])
         return g
 
     def _transform(self, z: Tensor, drawn: Tensor) -> Tensor:
-        """Each picture at its own size and place; ``drawn`` ``(N, 3)`` uniform numbers: size, top, left."""
+        """Each image at its own size and place; ``drawn`` ``(N, 3)`` uniform numbers: size, top, left."""
         height, width = (math.ceil(side * (1 + self.grow)) for side in z.shape[-2:])
-        made = []
-        for picture, (size, top, left) in zip(z.split(1), drawn.tolist(), strict=True):
-            h, w = (side + int(size * (most - side)) for side, most in zip(z.shape[-2:], (height, width), strict=True))
+        images = []
+        for image, (size, top, left) in zip(z.split(1), drawn.tolist(), strict=True):
+            h, w = (
+                side + int(size * (limit - side)) for side, limit in zip(z.shape[-2:], (height, width), strict=True)
+            )
             above, before = int(top * (height - h + 1)), int(left * (width - w + 1))
-            made.append(pad(interpolate(picture, (h, w)), (before, width - w - before, above, height - h - above)))
-        return torch.cat(made)
+            images.append(pad(interpolate(image, (h, w)), (before, width - w - before, above, height - h - above)))
+        return torch.cat(images)

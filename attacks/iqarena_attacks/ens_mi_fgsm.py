@@ -1,6 +1,6 @@
 """Ensemble MI-FGSM in the gradients — MI-FGSM (Dong et al., CVPR 2018, arXiv 1710.06081) with one vote for each source.
 
-    m_{t+1} = decay · m_t + 1/K Σ_k g_t^k / mean|g_t^k|,   z_{t+1} = Π( z_t + alpha · s · sign m_{t+1} )
+    m_{t+1} = decay · m_t + 1/K Σ_k g_t^k / mean|g_t^k|,   z_{t+1} = Π( z_t + alpha · sign m_{t+1} )
 
 The paper joins models in the logits, the predictions or the loss; ``mi_fgsm`` on an ensemble does the last, and the
 steepest scorer decides. Here the gradients are joined, each of them normalised as the paper normalises the sum, so that
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.api import Source, Streams
-from iqarena_attacks._frame import unit
+from iqarena_attacks._frame import State, unit
 from iqarena_attacks.mi_fgsm import MiFgsm
 
 
@@ -23,8 +22,8 @@ class EnsMiFgsm(MiFgsm):
     name = "ens_mi_fgsm"
     reconstructed = "joining normalised gradients is ours; the paper joins logits, predictions or losses"
 
-    def gradient(self, z: Tensor, model: Source, streams: Streams) -> Tensor:
-        return unit(model.members(z)[1]).mean(0)
+    def gradient(self, z: Tensor, s: State) -> Tensor:
+        return unit(s.source.members(z)[1]).mean(0)
 
-    def direction(self, gradient: Tensor, memory: Tensor) -> Tensor:
-        return self.decay * memory + gradient
+    def accumulate(self, g: Tensor, m: Tensor) -> Tensor:
+        return self.decay * m + g

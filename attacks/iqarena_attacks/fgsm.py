@@ -1,8 +1,8 @@
 """FGSM — Fast Gradient Sign Method (Goodfellow, Shlens, Szegedy, ICLR 2015, arXiv 1412.6572).
 
-    x' = x + eps · s · sign ∇f(x)
+    x' = x + eps · sign ∇f(x)
 
-For scores: the loss is the score itself, raised (s = +1) or lowered (s = −1).
+For scores: the loss f is the score itself, or minus the score where it is to be lowered.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from iqarena.api import Attack, Source, Streams
+from iqarena.api import EXACT, Attack, Exact, Source, Streams
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -24,8 +24,8 @@ class Fgsm(Attack):
 }"""
 
     @property
-    def shared_gradient(self) -> tuple[float, int]:
-        return 0.0, 1
+    def shared_gradient(self) -> Exact:
+        return EXACT
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
-        return x + self.eps * direction * model.gradient(x).sign()
+    def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
+        return x + self.eps * source.gradient(x).sign()

@@ -1,4 +1,4 @@
-"""Identity — the untouched picture: the floor of every table."""
+"""Identity — the untouched image: the floor of every table."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ from iqarena.api import Attack, Source, Streams
 class Identity(Attack):
     name = "identity"
     access = "none"
+    floor = True
 
     eps: float = 0.0
 
-    @property
-    def cost(self) -> int:
-        return 0
-
-    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
+    def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
         return x.clone()

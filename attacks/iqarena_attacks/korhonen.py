@@ -1,11 +1,11 @@
 """Activity-weighted attack (Korhonen, You, QoEVMA workshop at ACM Multimedia 2022, doi 10.1145/3552469.3555715).
 
-    z_{t+1} = Π( z_t + alpha · s · a(x) ⊙ sign ∇f(z_t) )
+    z_{t+1} = Π( z_t + alpha · a(x) ⊙ sign ∇f(z_t) )
 
 ``a`` in [0, 1] is the spatial activity: the Sobel magnitude of the luma, divided by its maximum, each pixel taking the
 largest value of a 5×5 disk around it, so that flat parts, where a change is seen, are spared. The paper weighs the
 gradient and descends with Adam; Adam undoes a weight that stays the same, so ours are sign steps whose length is
-weighted, 10 of eps/10. It ends at ``eps · a`` from the picture at most. For scores: the loss is the score itself.
+weighted, 10 of eps/10. It ends at ``eps · a`` from the image at most. For scores: the loss is the score itself.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from iqarena.api import Source, Streams
 from iqarena.images.perception import grey
-from iqarena_attacks._frame import Iterative
+from iqarena_attacks._frame import Iterative, State
 
 DISK = np.array([[0, 1, 1, 1, 0], *[[1, 1, 1, 1, 1]] * 3, [0, 1, 1, 1, 0]], np.uint8)
 
@@ -34,17 +33,16 @@ class Korhonen(Iterative):
   booktitle = {Workshop on Quality of Experience in Visual Multimedia Applications}, year = {2022}
 }"""
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
-        pictures = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        weight = torch.from_numpy(np.stack([activity(picture) for picture in pictures]))[:, None].to(x)
-        z = x
-        for _ in range(self.steps):
-            z = self.step(z, self.stride * direction * weight * model.gradient(z).sign(), x)
-        return z
+    def start(self, s: State) -> None:
+        images = (s.x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        s.memory["a"] = torch.from_numpy(np.stack([activity(image) for image in images]))[:, None].to(s.x)
+
+    def move(self, s: State) -> Tensor:
+        return s.memory["a"] * super().move(s)
 
 
-def activity(picture: np.ndarray) -> np.ndarray:
-    """``a`` of a uint8 RGB picture ``(H, W, 3)``: float32 ``(H, W)``; 1 everywhere in a flat picture."""
-    level = grey(picture).astype(np.float32)
+def activity(image: np.ndarray) -> np.ndarray:
+    """``a`` of a uint8 RGB image ``(H, W, 3)``: float32 ``(H, W)``; 1 everywhere in a flat one."""
+    level = grey(image).astype(np.float32)
     slope = np.hypot(cv2.Sobel(level, cv2.CV_32F, 1, 0), cv2.Sobel(level, cv2.CV_32F, 0, 1))
     return cv2.dilate(slope / slope.max(), DISK) if slope.max() > 0 else np.ones_like(slope)

@@ -1,7 +1,6 @@
 """NI-FGSM — Nesterov Iterative FGSM (Lin, Song, He, Wang, Hopcroft, ICLR 2020, arXiv 1908.06281).
 
-    g_t = ∇f( z_t + alpha · decay · s · m_t )
-    m_{t+1} = decay · m_t + g_t / mean|g_t|,   z_{t+1} = Π( z_t + alpha · s · sign m_{t+1} )
+    g_t = ∇f( z_t + alpha · decay · m_t ),   then as MI-FGSM
 
 MI-FGSM that looks ahead along its momentum; the point looked at is not clipped, as in the authors' code. Official
 values: 10 steps of eps/10, decay 1. For scores: the loss is the score itself.
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from iqarena_attacks._frame import State
 from iqarena_attacks.mi_fgsm import MiFgsm
 
 
@@ -25,5 +25,5 @@ class NiFgsm(MiFgsm):
   booktitle = {ICLR}, year = {2020}, eprint = {1908.06281}
 }"""
 
-    def view(self, z: Tensor, memory: Tensor, direction: Tensor) -> Tensor:
-        return z + self.decay * self.stride * direction * memory
+    def view(self, s: State) -> Tensor:
+        return s.z + self.decay * self.stride * s.m

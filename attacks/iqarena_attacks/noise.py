@@ -17,8 +17,11 @@ from iqarena_attacks.filters.none import NoFilter
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Noise(Attack):
+    """mask: filter of the perturbation"""
+
     name = "noise"
     access = "none"
+    floor = True
 
     mask: Filter = NoFilter()  # noqa: RUF009 (frozen)
 
@@ -26,9 +29,5 @@ class Noise(Attack):
     def stochastic(self) -> bool:
         return True
 
-    @property
-    def cost(self) -> int:
-        return 0
-
-    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
+    def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
         return x + self.mask(self.eps * streams.shared("noise").signs(x), x, streams)

@@ -1,6 +1,6 @@
 """Perceptual attack (Zhang, Li, Min, Zhai, Guo, Yang, Ma, NeurIPS 2022, arXiv 2210.00933), with SSIM as the distance.
 
-    maximise  s · f(z) − weight · (1 − SSIM(x, z))
+    maximise  f(z) − weight · (1 − SSIM(x, z))
     z_{t+1} = Π( z_t + 2 alpha · (1 − t / steps) · sign g_t ),   g_t the gradient of the objective
 
 The paper trades the score against one of four distances without a budget, and has people choose the Lagrange multiplier
@@ -12,17 +12,20 @@ each channel under a Gaussian window of 11 pixels, σ = 1.5; and the eps ball th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from iqarena.api import Source, SpecError, Streams
-from iqarena_attacks._frame import Iterative
+from iqarena_attacks._frame import Iterative, State
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Perceptual(Iterative):
+    """weight: of the distance, in points of score for the whole of SSIM"""
+
     name = "perceptual"
     reconstructed = "weight, steps and the budget are ours; in the paper people choose the weight"
     bibtex = """@inproceedings{zhang2022perceptual,
@@ -32,23 +35,17 @@ class Perceptual(Iterative):
   booktitle = {NeurIPS}, year = {2022}, eprint = {2210.00933}
 }"""
 
-    weight: float = 100.0
+    weight: Annotated[float, Ge(0)] = 100.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.weight < 0:
-            raise SpecError(f"{self.name}: expected weight ≥ 0, found {self.weight}")
+    def gradient(self, z: Tensor, s: State) -> Tensor:
+        return s.source.gradient(z) + self.weight * similarity_gradient(s.x, z)
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
-        z = x
-        for t in range(self.steps):
-            g = direction * model.gradient(z) + self.weight * similarity_gradient(x, z)
-            z = self.step(z, 2 * self.stride * (1 - t / self.steps) * g.sign(), x)
-        return z
+    def move(self, s: State) -> Tensor:
+        return 2 * self.stride * (1 - s.t / self.steps) * s.m.sign()
 
 
 def similarity_gradient(x: Tensor, z: Tensor) -> Tensor:
-    """``∂ SSIM(x, z) / ∂ z``, ``(N, 3, H, W)``; picture by picture, as a convolution of many may round differently."""
+    """``∂ SSIM(x, z) / ∂ z``, ``(N, 3, H, W)``; image by image, as a convolution of many may round differently."""
     g = torch.zeros_like(x)  # exactly that where nothing has moved, and not the rounding of an optimum
     for i in range(len(x)):
         if torch.equal(x[i], z[i]):
@@ -60,7 +57,7 @@ def similarity_gradient(x: Tensor, z: Tensor) -> Tensor:
 
 
 def similarity(x: Tensor, z: Tensor) -> Tensor:
-    """Mean SSIM of one picture ``(1, 3, H, W)`` in [0, 1] and another, where the window fits."""
+    """Mean SSIM of one image ``(1, 3, H, W)`` in [0, 1] and another, where the window fits."""
     line = (-((torch.arange(-5.0, 6.0).to(x) / 1.5) ** 2) / 2).softmax(0)
 
     def mean(t: Tensor) -> Tensor:

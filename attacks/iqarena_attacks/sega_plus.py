@@ -1,10 +1,10 @@
 """SEGA+ — our own variant of SEGA for the same 20 gradients a source model; no paper has it.
 
     ḡ_t = Σ_k g_k / ‖g_k‖₂,   g_k = 1/4 Σ_i ∇f_k(z_t + σ u_i)
-    m_{t+1} = m_t + ḡ_t / mean|ḡ_t|,   z_{t+1} = Π( z_t + M^JND( eps/5 · s · sign m_{t+1} ) ),   5 steps, σ = 12/255
+    m_{t+1} = m_t + ḡ_t / mean|ḡ_t|,   z_{t+1} = Π( z_t + M^JND( eps/5 · sign m_{t+1} ) ),   5 steps, σ = 12/255
 
 What differs from SEGA: the 20 gradients are spent on five steps with MI-FGSM's momentum instead of one, each member of
-an ensemble weighs the same, the noise is wider, and there is no Fourier filter. Tuned on three validation pictures of
+an ensemble weighs the same, the noise is wider, and there is no Fourier filter. Tuned on three validation images of
 BIQ2021 at 384×288 (not in the embedded set), ensembles of four embedded scorers, targets cnn, bilinear and vit, by the
 mean directed effect as a multiple of SEGA's: this 1.24; σ 8/255 1.16, 16/255 1.19; 10 steps of two samples 1.15 (σ
 8/255); equal weights 1.08 (σ 16/255), and without the mask 1.07. Tried and no better than SEGA: moves of 2/255 in ten

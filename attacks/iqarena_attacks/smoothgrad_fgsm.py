@@ -1,8 +1,8 @@
 """SmoothGrad-FGSM — one sign step along the SmoothGrad map (Smilkov et al., ICML workshop 2017, arXiv 1706.03825).
 
-    x' = x + eps · s · sign( 1/N Σ_i ∇f(x + σ u_i) ),   u_i ~ N(0, I)
+    x' = x + eps · sign( 1/N Σ_i ∇f(x + σ u_i) ),   u_i ~ N(0, I)
 
-The paper (Smilkov, Thorat, Kim, Viégas, Wattenberg) averages gradients of noisy copies for pictures of saliency, with
+The paper (Smilkov, Thorat, Kim, Viégas, Wattenberg) averages gradients of noisy copies for maps of saliency, with
 N = 50 and σ of 10 to 20 % of the range of the input. Ours: the sign step, and N = 20, σ = 8/255, so that it is SEGA
 without filters, on whatever source, and shares its gradients. With σ = 0 this is FGSM.
 """
@@ -10,15 +10,21 @@ without filters, on whatever source, and shares its gradients. With σ = 0 this 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
+from annotated_types import Ge
 from torch import Tensor
 
-from iqarena.api import Attack, Source, SpecError, Streams
+from iqarena.api import EXACT, Attack, Estimate, Source, Streams
+from iqarena_attacks._smoothing import Smoothing
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SmoothgradFgsm(Attack):
+    """samples: N, noisy copies
+    sigma: standard deviation of the noise, in [0, 1] units
+    """
+
     name = "smoothgrad_fgsm"
     bibtex = """@misc{smilkov2017smoothgrad,
   title = {SmoothGrad: removing noise by adding noise},
@@ -26,15 +32,8 @@ class SmoothgradFgsm(Attack):
   year = {2017}, eprint = {1706.03825}
 }"""
 
-    samples: int = 20
-    sigma: float = 8 / 255
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.samples < 1:
-            raise SpecError(f"{self.name}: expected samples ≥ 1, found {self.samples}")
-        if self.sigma < 0:
-            raise SpecError(f"{self.name}: expected sigma ≥ 0, found {self.sigma}")
+    samples: Annotated[int, Ge(1)] = 20
+    sigma: Annotated[float, Ge(0)] = 8 / 255
 
     @property
     def stochastic(self) -> bool:
@@ -45,8 +44,8 @@ class SmoothgradFgsm(Attack):
         return self.samples if self.sigma > 0 else 1
 
     @property
-    def shared_gradient(self) -> tuple[Any, ...]:
-        return (self.sigma, self.samples, False, True) if self.sigma > 0 else (0.0, 1)
+    def shared_gradient(self) -> Estimate:
+        return Smoothing(self.sigma, self.samples) if self.sigma > 0 else EXACT
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
-        return x + self.eps * direction * model.smoothed_gradient(self.sigma, self.cost).sign()
+    def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
+        return x + self.eps * source.gradient(x, self.shared_gradient).sign()

@@ -1,9 +1,9 @@
 """SSA — Spectrum Simulation Attack (Long, Zhang, Zeng, Gao, Liu, Zhang, Song, ECCV 2022, arXiv 2207.05382).
 
     g_t = 1/N Σ_i ∇f( D⁻¹( D(z_t + ξ_i) ⊙ M_i ) ),   ξ_i ~ N(0, σ²),   M_i ~ U(1 − rho, 1 + rho)
-    m_{t+1} = decay · m_t + g_t / mean|g_t|,   z_{t+1} = Π( z_t + alpha · s · sign m_{t+1} )
+    m_{t+1} = decay · m_t + g_t / mean|g_t|,   z_{t+1} = Π( z_t + alpha · sign m_{t+1} )
 
-``D`` is the orthonormal discrete cosine transform of a whole channel; the gradient is taken at the changed picture and
+``D`` is the orthonormal discrete cosine transform of a whole channel; the gradient is taken at the changed image and
 used as it is, as in the authors' code. Official values: N = 20 ``samples``, rho 0.5, σ = 16/255 = eps, 10 steps of
 eps/10, no momentum (S²I-FGSM; with decay 1 it is S²MI-FGSM). For scores: the loss is the score itself; σ is kept at
 16/255 as eps changes.
@@ -12,17 +12,24 @@ eps/10, no momentum (S²I-FGSM; with decay 1 it is S²MI-FGSM). For scores: the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Interval
 from scipy.fft import dctn, idctn
 from torch import Tensor
 
-from iqarena.api import Source, SpecError, Streams
+from iqarena_attacks._frame import State
 from iqarena_attacks.mi_fgsm import MiFgsm
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Ssa(MiFgsm):
+    """samples: N, changed images of which the gradient is the mean
+    rho: how far a coefficient is scaled up or down at most
+    sigma: standard deviation of the noise, in [0, 1] units
+    """
+
     name = "ssa"
     bibtex = """@inproceedings{long2022frequency,
   title = {Frequency Domain Model Augmentation for Adversarial Attack},
@@ -32,18 +39,9 @@ class Ssa(MiFgsm):
 }"""
 
     decay: float = 0.0
-    samples: int = 20
-    rho: float = 0.5
-    sigma: float = 16 / 255
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.samples < 1:
-            raise SpecError(f"{self.name}: expected samples ≥ 1, found {self.samples}")
-        if not 0 <= self.rho <= 1:
-            raise SpecError(f"{self.name}: expected rho in [0, 1], found {self.rho}")
-        if self.sigma < 0:
-            raise SpecError(f"{self.name}: expected sigma ≥ 0, found {self.sigma}")
+    samples: Annotated[int, Ge(1)] = 20
+    rho: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    sigma: Annotated[float, Ge(0)] = 16 / 255
 
     @property
     def stochastic(self) -> bool:
@@ -53,11 +51,11 @@ class Ssa(MiFgsm):
     def cost(self) -> int:
         return self.steps * self.samples
 
-    def gradient(self, z: Tensor, model: Source, streams: Streams) -> Tensor:
+    def gradient(self, z: Tensor, s: State) -> Tensor:
         total = torch.zeros_like(z)
         for _ in range(self.samples):
-            noisy = z + self.sigma * streams.normal(z)
-            total += model.gradient(reweighted(noisy, 1 + self.rho * (2 * streams.uniform(z) - 1)))
+            noisy = z + self.sigma * s.streams.normal(z)
+            total += s.source.gradient(reweighted(noisy, 1 + self.rho * (2 * s.streams.uniform(z) - 1)))
         return total / self.samples
 
 

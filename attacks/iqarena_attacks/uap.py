@@ -1,14 +1,13 @@
 """One universal perturbation (Shumitskaya, Antsiferova, Vatolin, BMVC 2022, arXiv 2211.00366), for a source.
 
-    m ← decay · m + g / mean|g|,  g = ∇f(x_j + δ),   δ ← clip( δ + alpha · s · sign m, ±eps ),   j = 1 … over and over
+    m ← decay · m + g / mean|g|,  g = ∇f(x_j + δ),   δ ← clip( δ + alpha · sign m, ±eps ),   j = 1 … over and over
     x' = x + δ   (tiled or cropped to x)
 
-The same for all pictures, so that no gradient at the picture itself is needed; after Moosavi-Dezfooli et al., CVPR
-2017, arXiv 1610.08401. The paper trains on thousands of pictures with Adam. Ours is trained on the 13 embedded
-photographs, 384×288, without one that the picture under attack shows, in turn, one step for each: ``steps`` in all,
-of ``alpha``, under momentum. There is one δ for raising and one for lowering, made once in a run for the same source
-and the same photograph left out. Every picture is charged with the ``steps`` gradients of its δ, as if it were made
-for it alone.
+The same for all images, so that no gradient at the image itself is needed; after Moosavi-Dezfooli et al., CVPR
+2017, arXiv 1610.08401. The paper trains on thousands of images with Adam. Ours is trained on the 13 embedded
+reference images, 384×288, without that of the image under attack, in turn, one step for each: ``steps`` in all, of
+``alpha``, under momentum. There is one δ for raising and one for lowering, trained once a run for the same source and
+the same reference image left out. Every image is charged with the ``steps`` gradients of its δ.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ import torch
 from torch import Tensor
 
 from iqarena.api import Source, Streams
-from iqarena_attacks._pictures import others, photographs
+from iqarena_attacks._frame import State
+from iqarena_attacks._images import others, references
 from iqarena_attacks.mi_fgsm import MiFgsm
 
 
@@ -36,19 +36,19 @@ class Uap(MiFgsm):
     steps: int = 24
     alpha: float | None = 1 / 255
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
-        keys = list(zip(others(x), direction.flatten().tolist(), strict=True))
-        delta = model.per_run(self.train, keys)
-        repeats = [-(-want // have) for want, have in zip(x.shape[-2:], delta.shape[-2:], strict=True)]
-        return x + delta.repeat(1, 1, *repeats)[..., : x.shape[-2], : x.shape[-1]].to(x)
+    def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
+        each = [(source.of([i]), places) for i, places in enumerate(others(x))]
+        delta = torch.stack([s.once((self, p, float(s.sign)), lambda s, p=p: self.train(s, p)) for s, p in each])
+        tiles = [-(-side // trained) for side, trained in zip(x.shape[-2:], delta.shape[-2:], strict=True)]
+        return x + delta.repeat(1, 1, *tiles)[..., : x.shape[-2], : x.shape[-1]].to(x)
 
-    def train(self, model: Source, key: tuple[tuple[int, ...], float]) -> Tensor:
-        """δ ``(3, 288, 384)`` from the photographs at these places, to raise (+1) or lower (−1) their scores."""
-        places, s = key
-        delta = m = torch.zeros_like(photographs()[:1])
-        for t in range(self.steps):
-            i = places[t % len(places)]
-            seen = (photographs()[i : i + 1] + delta).clamp(0, 1)
-            m = self.direction(model.gradient(seen).to(m), m)
-            delta = (delta + self.stride * s * m.sign()).clamp(-self.eps, self.eps)
-        return delta[0]
+    def train(self, source: Source, places: tuple[int, ...]) -> Tensor:
+        """δ ``(3, 288, 384)``: the loop's ``z``, whose ``x`` are the reference images at these places."""
+        x, zero = references()[list(places)], torch.zeros_like(references()[:1])
+        return self.ascend(State(x, zero, source, Streams([], ""), zero))[0]
+
+    def view(self, s: State) -> Tensor:
+        return (s.x[[s.t % len(s.x)]] + s.z).clamp(0, 1)
+
+    def project(self, z: Tensor, s: State) -> Tensor:
+        return z.clamp(-self.eps, self.eps)

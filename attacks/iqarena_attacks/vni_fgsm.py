@@ -1,9 +1,8 @@
 """VNI-FGSM — Variance Tuning on NI-FGSM (Wang, He, CVPR 2021, arXiv 2103.15571).
 
-    g_t = ∇f( z_t + alpha · decay · s · m_t ),   then as VMI-FGSM
+    g_t = ∇f( z_t + alpha · decay · m_t ),   then as VMI-FGSM
 
-The neighbours whose mean gradient makes the variance lie around ``z_t``, as in the authors' code. Official values are
-those of VMI-FGSM: 20 samples, beta 1.5, 10 steps of eps/10, decay 1. For scores: the loss is the score itself.
+The neighbours lie around ``z_t``, as in the authors' code. Official values and what is changed: as VMI-FGSM.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from iqarena_attacks._frame import State
 from iqarena_attacks.vmi_fgsm import VmiFgsm
 
 
@@ -19,5 +19,5 @@ from iqarena_attacks.vmi_fgsm import VmiFgsm
 class VniFgsm(VmiFgsm):
     name = "vni_fgsm"
 
-    def view(self, z: Tensor, memory: Tensor, direction: Tensor) -> Tensor:
-        return z + self.decay * self.stride * direction * memory
+    def view(self, s: State) -> Tensor:
+        return s.z + self.decay * self.stride * s.m

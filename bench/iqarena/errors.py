@@ -25,6 +25,10 @@ class WeightsError(IqarenaError):
     """A weights file that is missing, damaged or not what its hash says."""
 
 
+class ScorerError(IqarenaError):
+    """A module or function that is no scorer, or scores that are not finite or not on the scale they should be on."""
+
+
 class AttackError(IqarenaError):
     """An attack broke its contract (shape, finiteness, access)."""
 

@@ -27,12 +27,10 @@ PLUGINS = {
         "unsharp": "iqarena_models.defenses.unsharp:Unsharp",
     },
     "training": {
-        **dict.fromkeys(("adversarial", "gradient_norm"), "iqarena_models.training.harden:harden"),
+        **dict.fromkeys(("adversarial", "gradient_norm"), "iqarena_models.training.harden:train_hardened"),
         "linearityiqa": "iqarena_models.training.linearityiqa:train_linearityiqa",
         "liqe_style": "iqarena_models.training.liqe_style:train_liqe_style",
         **dict.fromkeys(("hyperiqa", "dbcnn", "liqe"), "iqarena_models.training.pyiqa:train_pyiqa"),
-        **dict.fromkeys(
-            ("bilinear", "cnn", "hyper", "linearity", "vit"), "iqarena_models.training.pocket:train_pocket"
-        ),
+        **dict.fromkeys(("bilinear", "cnn", "hyper", "linearity", "vit"), "iqarena_models.training.recipes:train_zoo"),
     },
 }

@@ -14,6 +14,7 @@ from iqarena.api import Model
 from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
+from iqarena_attacks._smoothing import Smoothing
 from iqarena_attacks.bound import best_sigma, error_bound, estimate_gap, estimate_lipschitz, mean_norm
 
 SHAPE = (3, 4, 4)
@@ -59,7 +60,7 @@ def test_the_bound_is_attained_and_its_optimum_is_the_errors() -> None:
 
 @pytest.mark.parametrize(("lipschitz", "gap", "dimension"), [(3, 0.2, 1), (0.5, 20, 48), (100, 1, 10_000)])
 def test_the_bound_is_smallest_at_the_best_sigma(lipschitz: float, gap: float, dimension: int) -> None:
-    best = float(best_sigma(torch.tensor(float(lipschitz)), torch.tensor(float(gap)), most=100))
+    best = float(best_sigma(torch.tensor(float(lipschitz)), torch.tensor(float(gap)), limit=100))
     least = error_bound(best, lipschitz, gap, dimension)
     assert least == pytest.approx(2 * math.sqrt(lipschitz * gap) * mean_norm(dimension))
     assert all(error_bound(best * factor, lipschitz, gap, dimension) > least for factor in (0.5, 0.9, 1.1, 2))
@@ -154,7 +155,7 @@ def test_the_measured_error_is_under_the_bound(
 
 
 def _smoothed(scorers: list[Scorer], sigma: float, seed: int) -> Tensor:
-    return Source(scorers, X, Streams(["x"], "bound", seed)).smoothed_gradient(sigma, SAMPLES)
+    return Source(scorers, X, Streams(["x"], "bound", seed)).gradient(X, Smoothing(sigma, SAMPLES))
 
 
 def _flattened(source: Target, sigma: float) -> Tensor:

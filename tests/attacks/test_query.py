@@ -50,9 +50,10 @@ class Run:
             self, self.pixels, self.clean, eps=self.attack.eps, budget=self.attack.queries  # pyright: ignore[reportArgumentType]
         )  # fmt: skip
         self.source = Source(
-            [Scorer(Curved(seed=1))], self.x, self.streams, access=self.attack.access, target=self.target
-        )
-        self.crafted: Crafted = craft(self.attack, self.pixels, self.x, self.direction, self.source, self.streams)
+            [Scorer(Curved(seed=1))], self.x, self.streams, sign=self.direction, access=self.attack.access,
+            target=self.target,
+        )  # fmt: skip
+        self.crafted: Crafted = craft(self.attack, self.pixels, self.x, self.source, self.streams)
         self.gains = self.direction * (self.scorer.score(self.crafted.adversarial.float() / 255) - self.clean)
 
     def score(self, x: Tensor) -> Tensor:
@@ -315,7 +316,7 @@ def test_directions_may_come_from_a_folder(tmp_path: Any) -> None:
     alone = tmp_path / "alone"
     alone.mkdir()
     (tmp_path / "0.png").rename(alone / "0.png")
-    with pytest.raises(ImageError, match="expected photographs besides the attacked one"):
+    with pytest.raises(ImageError, match="expected images besides the attacked one"):
         high_frequency(FolderImages(path=str(alone)), besides="0.png")
 
 
@@ -363,8 +364,8 @@ def test_a_warm_start_goes_on_from_the_transferred_picture() -> None:
 
 
 def craft_fgsm(run: Run) -> Tensor:
-    source = Source([Scorer(Curved(seed=1))], run.x, run.streams)
-    return craft(build_attack("fgsm"), run.pixels, run.x, run.direction, source, run.streams).adversarial
+    source = Source([Scorer(Curved(seed=1))], run.x, run.streams, sign=run.direction)
+    return craft(build_attack("fgsm"), run.pixels, run.x, source, run.streams).adversarial
 
 
 def test_a_start_that_does_not_help_is_given_up() -> None:

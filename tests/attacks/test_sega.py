@@ -27,7 +27,8 @@ from iqarena.suite.file import Suite
 from iqarena.suite.plan import resolve
 from iqarena.suite.sources import parse_source
 from iqarena.testing import Curved, CurvedNet, Linear
-from iqarena_attacks._pictures import embedded
+from iqarena_attacks._images import embedded, ranges
+from iqarena_attacks._smoothing import Smoothing
 from iqarena_attacks.bound import best_sigma, estimate_gap, estimate_lipschitz
 
 BARE = "gradient_filter=none, mask=none"
@@ -127,12 +128,12 @@ def test_noise_is_shared_by_the_members_unless_it_is_not() -> None:
 def test_every_step_has_its_own_noise_and_antithetic_pairs_cancel_the_slope_of_a_quadratic() -> None:
     scorer, x = Scorer(Curved()), Run("fgsm").x
     view = Source([scorer], x, Streams(list("abcd"), "noise"))
-    first, second = (view.smoothed_members(0.1, 2, at=x, step=step)[1] for step in (0, 1))
+    first, second = (view.gradient(x, Smoothing(0.1, 2, step=step)) for step in (0, 1))
     assert not torch.equal(first, second)
     bent = Source([Scorer(Square())], x, Streams(list("abcd"), "noise"))
     exact = bent.gradient(x)
-    assert torch.allclose(bent.smoothed_gradient(0.1, 4, True), exact, atol=1e-6)
-    assert not torch.allclose(bent.smoothed_gradient(0.1, 4), exact, atol=1e-3)
+    assert torch.allclose(bent.gradient(x, Smoothing(0.1, 4, True)), exact, atol=1e-6)
+    assert not torch.allclose(bent.gradient(x, Smoothing(0.1, 4)), exact, atol=1e-3)
 
 
 class _Squared(nn.Module):
@@ -188,7 +189,7 @@ def test_ranges_are_worked_out_once_a_run_and_not_counted() -> None:
     x = Run("fgsm").x
     for _ in range(3):
         view = Source(scorers, x, Streams(list("abcd"), "range"))
-        found = view.ranges(embedded)
+        found = ranges(view)
         assert view.forwards == 0
     assert [s.evaluated["forward"] for s in scorers] == [24, 24]
     scores = scorers[0].score(embedded())
@@ -258,7 +259,7 @@ def test_auto_needs_an_ensemble() -> None:
     ("spec", "expected"),
     [
         ("sega(samples=0)", "sega: expected samples ≥ 1, found 0"),
-        ("sega(sigma=-1/255)", "sega: expected sigma ≥ 0 or auto, found -0.0039"),
+        ("sega(sigma=-1/255)", "sega: expected sigma ≥ 0 or auto, found -1/255"),
         ("sega(sigma=big)", "sega(sigma=…): expected a number (8/255) or auto, found big"),
         ("sega(weights=most)", "unknown value 'most'; valid: 'equal', 'l2', 'range'"),
         ("sega(decay=-1)", "sega: expected decay ≥ 0, found -1"),
@@ -312,15 +313,16 @@ def test_noisy_copies_fill_the_micro_batches_and_change_nothing(monkeypatch: pyt
     real = scorer.value_and_gradient
     monkeypatch.setattr(scorer, "value_and_gradient", lambda z: (sizes.append(len(z)), real(z))[1])
     monkeypatch.setattr(scorer, "_chunk", 16)  # as on a GPU
-    whole = Source([scorer], x, Streams(list("abcd"), "fold")).smoothed_gradient(0.1, 7)
+    whole = Source([scorer], x, Streams(list("abcd"), "fold")).gradient(x, Smoothing(0.1, 7))
     assert sizes == [16, 12]
     sizes.clear()
-    apart = [Source([scorer], x[i : i + 1], Streams(["abcd"[i]], "fold")).smoothed_gradient(0.1, 7) for i in range(4)]
+    each = [(one, Source([scorer], one, Streams([name], "fold"))) for one, name in zip(x.split(1), "abcd")]
+    apart = [source.gradient(one, Smoothing(0.1, 7)) for one, source in each]
     assert sizes == [7] * 4
     assert torch.equal(torch.cat(apart), whole)
     monkeypatch.setattr(scorer, "_chunk", 1)
     assert torch.allclose(
-        Source([scorer], x, Streams(list("abcd"), "fold")).smoothed_gradient(0.1, 7), whole, atol=1e-6
+        Source([scorer], x, Streams(list("abcd"), "fold")).gradient(x, Smoothing(0.1, 7)), whole, atol=1e-6
     )
     assert scorer.evaluated["gradient"] == 3 * 7 * 4
 
@@ -357,10 +359,10 @@ def test_a_filter_that_removes_everything_is_flagged_and_finite(filters: str, tm
 def test_sources_that_cannot_be_used_are_named() -> None:
     x = torch.rand(1, 3, 12, 20)
     with pytest.raises(ImageError, match=r"toy_curved.* needs pictures of at least 16 pixels a side, found 20×12"):
-        Source([Scorer(Linear()), Scorer(Curved())], x, Streams(["a"], "")).smoothed_gradient(0.1, 2)
+        Source([Scorer(Linear()), Scorer(Curved())], x, Streams(["a"], "")).gradient(x, Smoothing(0.1, 2))
     blind = Source([Scorer(Linear()), Scorer(build_model("toy_step"))], x, Streams(["a"], ""))
     with pytest.raises(AttackError, match="toy_step has no gradient; use it as a target only"):
-        blind.smoothed_gradient(0.1, 2)
+        blind.gradient(x, Smoothing(0.1, 2))
     for one in ("ensemble(toy_curved)", "ensemble()", "ensemble(toy_curved, toy_curved)"):
         with pytest.raises(SpecError, match=r"at least two models|names a model twice"):
             parse_source(one)

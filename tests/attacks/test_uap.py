@@ -13,16 +13,16 @@ from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.images.sets.pocket import PocketImages
 from iqarena.testing import Curved, pictures
-from iqarena_attacks._pictures import embedded, others, photographs
+from iqarena_attacks._images import embedded, others, references
 from iqarena_attacks.uap import Uap
 
 
-def _source(scorers: Sequence[Scorer], x: Tensor) -> Source:
-    return Source(scorers, x, Streams([str(i) for i in range(len(x))], "uap"))
+def _source(scorers: Sequence[Scorer], x: Tensor, s: float = 1) -> Source:
+    return Source(scorers, x, Streams([str(i) for i in range(len(x))], "uap"), sign=x.new_full((len(x),), s))
 
 
 def _perturb(attack: Uap, scorers: Sequence[Scorer], x: Tensor, s: float) -> Tensor:
-    return attack.perturb(x, x.new_full((len(x), 1, 1, 1), s), _source(scorers, x), Streams([], "uap")) - x
+    return attack.perturb(x, _source(scorers, x, s), Streams([], "uap")) - x
 
 
 def test_it_is_one_perturbation_and_made_once_a_run() -> None:
@@ -34,7 +34,7 @@ def test_it_is_one_perturbation_and_made_once_a_run() -> None:
     view = _source(scorers, x[:1])
     with ThreadPoolExecutor(3) as pool:
         assert all(pool.map(lambda _: torch.equal(_perturb(attack, scorers, x, 1), up), range(3)))
-    attack.perturb(x[:1], torch.ones(1, 1, 1, 1), view, Streams([], "uap"))
+    attack.perturb(x[:1], view, Streams([], "uap"))
     assert (view.forwards, view.backwards) == (10, 10), "charged again"
     assert [s.evaluated["gradient"] for s in scorers] == [5, 5], "and not made again"
     down = _perturb(attack, scorers, x, -1)
@@ -53,7 +53,7 @@ def test_it_is_tiled_to_any_size() -> None:
     assert torch.allclose(small, large[..., :20, :30], atol=1e-6)
 
 
-def test_a_photograph_is_left_out_of_its_own_training() -> None:
+def test_the_own_reference_image_is_left_out_of_training() -> None:
     items = PocketImages().items()
     clusters = sorted({item.cluster for item in items})
     for item, kept in zip(items, others(embedded()), strict=True):
@@ -61,6 +61,6 @@ def test_a_photograph_is_left_out_of_its_own_training() -> None:
     assert others(pictures(range(3)).float() / 255) == [tuple(range(13))] * 3
     attack, scorers = Uap(steps=3), [Scorer(Curved())]
     shown, other = (
-        _perturb(attack, scorers, x, 1)[..., :40, :40] for x in (photographs()[:1], torch.rand(1, 3, 40, 40))
+        _perturb(attack, scorers, x, 1)[..., :40, :40] for x in (references()[:1], torch.rand(1, 3, 40, 40))
     )
     assert not torch.allclose(shown, other, atol=1e-6)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from toyruns import SUITE, Answer, numbers, paint
+from toyruns import SUITE, Answer, draw_nothing, numbers, paint
 
 from iqarena.cli import entry
 from iqarena.runner.driver import Options, run_plan
@@ -40,8 +40,8 @@ def plan(suite: Path) -> Plan:
 
 @pytest.fixture
 def iqarena(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
-    """The command line in this process; plots are not drawn, because they take longer than everything else."""
-    monkeypatch.setattr("iqarena.report.figures.plots.save", lambda *args, **options: None)
+    """The command line in this process; plots are not drawn."""
+    draw_nothing(monkeypatch.setattr)
 
     def call(*arguments: object) -> Answer:
         capsys.readouterr()

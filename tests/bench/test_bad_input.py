@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
@@ -83,17 +85,33 @@ def test_a_suite_key_that_is_wrong(iqarena: Cli, suite: Path, tmp_path: Path, se
         ("run pocket --overwrite yes", "'missing', 'always', 'never'"),
         ("run pocket --shard 3/2", "--shard: expected I/N with 1 ≤ I ≤ N, found '3/2'"),
         ("run pocket --shard half", "--shard: expected I/N with 1 ≤ I ≤ N, found 'half'"),
-        ("run pocket --device gpu", "--device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
-        ("run pocket --device cuda:99", "--device cuda:99: torch sees "),
+        ("run pocket --device gpu", "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
+        ("run pocket --device cuda:99", "device cuda:99: torch sees "),
         ("list atacks", "unknown kind 'atacks'; nearest: 'attacks'"),
         ("describe segaa", "unknown plugin 'segaa'; nearest: 'sega'"),
         ("cite identity", "attack 'identity' has no paper to cite"),
         ("cite pgdd", "unknown attack 'pgdd'; nearest: 'pgd'"),
-        ("train pocket/cn --data .", "no training for 'cn'; nearest: 'cnn'"),
-        ("train pocket/cnn --data x", "--data: expected a folder with images/ and mos.csv, found no folder x"),
-        ("train pocket/cnn", "Missing option '--data'"),
+        ("train cn --data .", "no training for 'cn'; nearest: 'cnn'"),
+        ("train cnn --data x", "--data: expected a folder with images/ and mos.csv, found no folder x"),
+        ("train cnn", "Missing option '--data'"),
         ("report nowhere", "nowhere: expected a run folder, found no manifest.json in it; see: iqarena run pocket"),
         ("--plugin nowhere.py list", "--plugin: expected a Python file, found no nowhere.py"),
+        ("list --plugin nowhere.py", "--plugin: expected a Python file, found no nowhere.py"),
+        ("list --weights-dir nowhere", "--weights-dir: expected a folder, found no nowhere"),
+        ("score", "Missing argument 'IMAGES...'; see: iqarena score --help"),
+        ("score a.png", "Missing option '--model'"),
+        ("score a.png --model hypr", "unknown model 'hypr'; nearest: 'hyper'"),
+        ("score nowhere.png --model toy_linear", "nowhere.png: expected an 8-bit grey or RGB picture"),
+        ("score a.png --model toy_linear --device gpu", "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
+        ("attack a.png --attack fgsm --source toy_linear", "Missing option '--out'"),
+        ("attack a.png --attack fgms --source toy_linear --out b.png", "unknown attack 'fgms'; nearest: 'fgsm'"),
+        ("attack a.png --attack fgsm --source toy_lin --out b.png", "unknown model 'toy_lin'; nearest: 'toy_linear'"),
+        ("attack a.png --attack fgsm --source toy_step --out b.png", "toy_step has no gradient; use it as a target"),
+        ("attack a.png --attack fgsm --target toy_linear --out b.png", "fgsm: expected sources, whose gradients"),
+        ("attack a.png --attack nes --source toy_linear --out b.png", "nes: expected a target, whose scores it asks"),
+        ("attack nowhere.png --attack fgsm --source toy_linear --out b.png", "nowhere.png: expected an 8-bit"),
+        ("attack a.png --attack fgsm --source toy_linear --out b.jpg", "b.jpg: expected a name that ends in .png"),
+        ("attack a.png --attack fgsm --source toy_linear --out no/b.png", "no/b.png: expected a file in a folder that"),
     ],
 )
 def test_an_argument_that_is_wrong(iqarena: Cli, arguments: str, words: str) -> None:
@@ -125,6 +143,27 @@ def test_a_place_that_may_not_be_written(iqarena: Cli, suite: Path, tmp_path: Pa
     refused(iqarena("run", suite, "--out", tmp_path / "file" / "run"), "cannot create", "Not a directory")
     refused(iqarena("run", suite, "--out", tmp_path / "file"), "cannot create", "file")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_adversarial_image_that_cannot_be_stored_costs_no_file(
+    iqarena: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = photos / "p0.png"
+    before = files(photos)
+    attack = ["attack", image, "--attack", "fgsm", "--source", "toy_linear", "--out"]
+    refused(iqarena(*attack, image), "expected another place than the image itself")
+    (photos / "folder.png").mkdir()
+    refused(iqarena(*attack, photos / "folder.png"), "expected a file in a folder that is there, found a folder")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "disk full")
+
+    (tmp_path / "old.png").write_text("earlier")
+    monkeypatch.setattr(os, "fsync", full)
+    refused(iqarena(*attack, tmp_path / "old.png"), f"cannot write {tmp_path / 'old.png'}: No space left on device")
+    assert files(photos) == before
+    assert (tmp_path / "old.png").read_text() == "earlier"
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_damage_in_a_run_folder_is_named_and_left_alone(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
@@ -198,14 +237,14 @@ def test_weights_that_are_missing_or_others(
 def test_training_data_that_is_wrong(iqarena: Cli, tmp_path: Path) -> None:
     data = tmp_path / "data"
     (data / "images").mkdir(parents=True)
-    train = ["train", "pocket/cnn", "--data", data, "--out", tmp_path / "out" / "cnn"]
+    train = ["train", "cnn", "--data", data, "--out", tmp_path / "out" / "cnn"]
     refused(iqarena(*train), f"expected {data / 'mos.csv'} with columns image, mos, split; found no such file")
     (data / "mos.csv").write_text("")
     refused(iqarena(*train), "mos.csv: expected a csv with columns image, mos, split")
     (data / "mos.csv").write_text("image,mos,split\na.png,,train\n")
-    refused(iqarena(*train), "1 pictures without an opinion score, the first is a.png")
+    refused(iqarena(*train), "1 images without an opinion score, the first is a.png")
     (data / "mos.csv").write_text("image,mos,split\na.png,0.5,train\n")
-    refused(iqarena(*train), "1 pictures of mos.csv are missing, the first is a.png")
+    refused(iqarena(*train), "1 images of mos.csv are missing, the first is a.png")
     rows = [f"{i}.png,{i},{'train' if i < 8 else 'val'}" for i in range(12)]
     (data / "mos.csv").write_text("\n".join(["image,mos,split", *rows]))
     for i in range(12):
@@ -213,5 +252,5 @@ def test_training_data_that_is_wrong(iqarena: Cli, tmp_path: Path) -> None:
     (data / "images" / "7.png").write_bytes(b"no picture")
     answer = iqarena(*train)
     assert answer.code == 2
-    assert "7.png: expected a picture, found something that cannot be decoded" in answer.err.strip().splitlines()[-1]
+    assert "7.png: expected an 8-bit grey or RGB picture" in answer.err.strip().splitlines()[-1]
     assert not (tmp_path / "out" / "cnn" / "cnn.safetensors").exists()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from toyruns import ATTACKS, ROWS, Answer, files
 
+from iqarena.files.weights import FOLDER, OFFLINE
 from iqarena.registry import tables as registry
 from iqarena.store.folder import Store
 from iqarena.store.manifest import RowCounts
@@ -161,7 +165,7 @@ class Brighter(Attack):
     name = "brighter"
     access = "none"
 
-    def perturb(self, x, direction, model, streams):
+    def perturb(self, x, source, streams):
         return x + self.eps
 ''')
     arguments = ["--plugin", mine, "run", suite, "--set", 'attacks=["brighter", "noise"]', "--out", tmp_path / "run"]
@@ -183,7 +187,110 @@ def test_doctor_names_what_is_wrong_and_goes_on(iqarena: Cli, monkeypatch: pytes
     assert "ok    24 embedded pictures decode" in answer.out
 
 
-@pytest.mark.parametrize("command", ["--help", "-h", "run --help", "train --help", "--version"])
+def test_score_says_what_the_api_says(iqarena: Cli, photos: Path) -> None:
+    import iqarena as api
+
+    images = [photos / "p0.png", photos / "p1.png"]
+    command = ["score", *images, "--model", "toy_curved", "--model", "jpeg(quality=10)|toy_curved", "--device", "cpu"]
+    answer = iqarena(*command, "--json")
+    assert answer.code == 0
+    for record, image in zip(json.loads(answer.out), images, strict=True):
+        assert record["image"] == str(image)
+        for name, score in record["scores"].items():
+            assert score == api.scorer(name, device="cpu")(image)
+    lines = iqarena(*command).out.splitlines()
+    assert lines[0].split() == ["image", "toy_curved", "jpeg(quality=10)|toy_curved"]
+    assert [line.split()[0] for line in lines[2:]] == [str(image) for image in images]
+
+
+def test_attack_stores_the_image_that_the_api_gives_and_says_what_it_did(
+    iqarena: Cli, photos: Path, tmp_path: Path
+) -> None:
+    import iqarena as api
+
+    sources = ["--source", "toy_curved", "--source", "toy_linear", "--target", "toy_step"]
+    command = ["attack", photos / "p0.png", "--attack", "sega(samples=2)", *sources, "--out", tmp_path / "adv.png"]
+    command += ["--seed", 3, "--device", "cpu"]
+    answer = iqarena(*command, "--json")
+    assert answer.code == 0, answer.err
+    said = json.loads(answer.out)
+    attack = api.attack("sega(samples=2)", sources=["toy_curved", "toy_linear"], seed=3, device="cpu")
+    expected = np.asarray(attack(photos / "p0.png"))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "adv.png")), expected)
+    assert [row["scorer"] for row in said["scores"]] == ["toy_curved", "toy_linear", "toy_step"]
+    for row in said["scores"]:
+        scorer = api.scorer(row["scorer"], device="cpu")
+        assert (row["clean"], row["adversarial"]) == (scorer(photos / "p0.png"), scorer(expected))
+        assert row["change"] == row["adversarial"] - row["clean"]
+    assert said["linf"] == pytest.approx(8 / 255)
+    assert {**said["cost"], "seconds": 0} == {"images": 1, "gradients": 4, "scores": 0, "queries": 0, "seconds": 0}
+    text = iqarena(*command).out
+    assert "L∞ 8/255; 4 gradients, 0 scores, 0 queries" in text
+    assert text.rstrip().endswith(f"In {tmp_path / 'adv.png'}")
+    query = ["attack", photos / "p0.png", "--attack", "random_search(queries=5)", "--target", "toy_curved"]
+    assert json.loads(iqarena(*query, "--out", tmp_path / "q.png", "--json").out)["cost"]["queries"] == 5
+
+
+def test_what_goes_with_every_verb_stands_before_or_after_it(
+    iqarena: Cli, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_from_files", {kind: dict(known) for kind, known in registry._from_files.items()})
+    monkeypatch.setenv(OFFLINE, "")
+    monkeypatch.setenv(FOLDER, "")
+    plugin = tmp_path / "flat.py"
+    plugin.write_text("""
+from dataclasses import dataclass
+from iqarena.api import Filter
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Flat(Filter):
+    name = "flat"
+
+    def __call__(self, t, x, streams):
+        return t
+""")
+    options = ["--plugin", plugin, "--weights-dir", tmp_path, "--offline", "--quiet", "--json"]
+    for command in (["list", "filters", *options], [*options, "list", "filters"]):
+        monkeypatch.setenv(OFFLINE, "")
+        answer = iqarena(*command)
+        assert answer.code == 0, answer.err
+        assert "flat" in [one["name"] for one in json.loads(answer.out)["filters"]]
+        assert (os.environ[OFFLINE], os.environ[FOLDER]) == ("1", str(tmp_path))
+    for k, command in enumerate((["run", suite, "--quiet"], ["--quiet", "run", suite])):
+        answer = iqarena(*command, "--limit", 1, "--out", tmp_path / str(k))
+        assert (answer.code, answer.err) == (0, "")
+    for command in (["cite", "fgms", "--debug"], ["--debug", "cite", "fgms"]):
+        answer = iqarena(*command)
+        assert answer.code == 2
+        assert answer.err.startswith("Traceback (most recent call last):")
+        assert "nearest: 'fgsm'" in answer.err.splitlines()[-1]
+    for command in (["cite", "fgsm", "--json"], ["--json", "cite", "fgsm"], ["--json", "fetch", "data"]):
+        answer = iqarena(*command)
+        assert (answer.code, answer.out) == (2, "")
+        assert "has nothing for a machine; leave it out" in answer.err
+
+
+def test_what_a_machine_reads_of_a_run_is_its_boards(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
+    import iqarena as api
+
+    said = json.loads(iqarena("run", suite, "--limit", 2, "--out", tmp_path / "run", "--json", "--quiet").out)
+    assert (said["folder"], said["rows"], said["failed"], said["finished"]) == (
+        str(tmp_path / "run"),
+        2 * ROWS,
+        0,
+        True,
+    )
+    run = api.load(tmp_path / "run")
+    assert [line["attack_label"] for line in said["attacks"]] == run.attacks["attack_label"].tolist()
+    assert [line["directed_sd"] for line in said["models"]] == pytest.approx(run.models["directed_sd"].tolist())
+    assert json.loads(iqarena("report", tmp_path / "run", "--json").out) == said
+    checks = json.loads(iqarena("doctor", "--json").out)
+    assert all(check["ok"] for check in checks)
+
+
+@pytest.mark.parametrize(
+    "command", ["--help", "-h", "score --help", "attack --help", "run --help", "train --help", "--version"]
+)
 def test_help_and_version(iqarena: Cli, command: str) -> None:
     answer = iqarena(*command.split())
     assert (answer.code, bool(answer.out), answer.err) == (0, True, "")

@@ -19,7 +19,6 @@ from iqarena.testing import Linear, pictures
 
 PIXELS = pictures()
 X = PIXELS.float() / 255
-UP = torch.ones(len(X))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -29,13 +28,13 @@ class Kernel(Attack):
 
     of: Callable[[Tensor], Any] = field(default=torch.clone)
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
+    def perturb(self, x: Tensor, source: Any, streams: Streams) -> Tensor:
         return self.of(x)
 
 
 def run(of: Callable[[Tensor], Any], eps: float = 8 / 255, x: Tensor = X) -> Crafted:
     streams = Streams([str(i) for i in range(len(x))], "kernel")
-    return craft(Kernel(eps=eps, of=of), PIXELS, x, UP, Source([Scorer(Linear())], x, streams), streams)
+    return craft(Kernel(eps=eps, of=of), PIXELS, x, Source([Scorer(Linear())], x, streams), streams)
 
 
 def levels(pixels: Tensor) -> Tensor:
@@ -138,18 +137,18 @@ def test_graphs_and_types_end_here() -> None:
         assert not crafted.unrounded.requires_grad
 
 
-def test_the_kernel_is_given_its_direction_by_picture() -> None:
+def test_the_kernel_is_given_its_sign_by_image() -> None:
     seen: list[Tensor] = []
 
     @dataclass(frozen=True, kw_only=True, repr=False)
     class Watching(Kernel):
-        def perturb(self, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-            seen.append(direction)
-            return x + self.eps * direction
+        def perturb(self, x: Tensor, source: Any, streams: Streams) -> Tensor:
+            seen.append(source.sign)
+            return x + self.eps * source.sign
 
     streams = Streams([str(i) for i in range(len(X))], "kernel")
     direction = torch.tensor([1, -1, 1, -1, 1], dtype=torch.float64)  # as numpy gives it
-    crafted = craft(Watching(), PIXELS, X, direction, Source([], X, streams), streams)
+    crafted = craft(Watching(), PIXELS, X, Source([], X, streams, sign=direction), streams)
     assert seen[0].shape == (5, 1, 1, 1)
     assert seen[0].dtype == X.dtype
     assert levels(crafted.adversarial)[1].max() <= 0 <= levels(crafted.adversarial)[0].min()

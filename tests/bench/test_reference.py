@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from toyruns import draw_nothing
 
 from iqarena.report import derive
 from iqarena.runner.driver import Options, run_plan
@@ -26,7 +28,9 @@ def test_the_suites_with_committed_evidence() -> None:
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_derived_files_are_what_the_rows_give(suite: str, tmp_path: Path) -> None:
+def test_derived_files_are_what_the_rows_give(suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers, and the words of the tables; how a page or a text is laid out and what else it says is free."""
+    drawn = draw_nothing(monkeypatch.setattr)
     folder = REFERENCE / suite
     store = Store(folder)
     derive(store.rows(), store.manifest(), tmp_path, folder / "gallery")
@@ -34,11 +38,38 @@ def test_derived_files_are_what_the_rows_give(suite: str, tmp_path: Path) -> Non
     assert {"pairs.csv", "leaderboard_attacks.csv", "leaderboard_models.csv"} <= set(tables)
     assert tables == sorted(path.name for path in tmp_path.glob("*.csv"))
     for name in tables:
-        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / name), pd.read_csv(folder / name), rtol=1e-5)
-    for name in ("leaderboard.md", "index.html"):
-        assert (tmp_path / name).read_text("utf-8") == (folder / name).read_text("utf-8")
-    plots = {path.name for path in (tmp_path / "plots").iterdir()}
-    assert plots == {path.name for path in (folder / "plots").iterdir()}
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / name), pd.read_csv(folder / name), rtol=1e-5, atol=1e-9)
+    texts = sorted(path.name for path in folder.iterdir() if path.suffix in (".md", ".html"))
+    assert "leaderboard.md" in texts
+    for name in texts:
+        made, committed = (cells((at / name).read_text("utf-8")) for at in (tmp_path, folder))
+        assert len(committed) > 10
+        assert [words(cell) for cell in made] == [words(cell) for cell in committed]
+        for mine, theirs in zip(made, committed, strict=True):
+            for (value, step), (other, _) in zip(numbers(mine), numbers(theirs), strict=True):
+                assert abs(value - other) <= 1.001 * step, f"{name}: {mine}, committed {theirs}"
+    assert {path.stem for path in (folder / "plots").iterdir()} <= drawn
+
+
+NUMBER = re.compile(r"\d[\d,]*(?:\.(\d+))?")
+
+
+def cells(text: str) -> list[str]:
+    """Of all tables of a Markdown text or of a page."""
+    if "<table" in text:
+        return [re.sub("<[^>]*>", "", cell).strip() for cell in re.findall(r"<t[dh]\b[^>]*>(.*?)</t[dh]>", text, re.S)]
+    lines = [line.strip("|") for line in text.splitlines() if line.startswith("|") and not line.startswith("|--")]
+    return [cell.strip() for line in lines for cell in line.split("|")]
+
+
+def words(cell: str) -> str:
+    return NUMBER.sub("0", cell)
+
+
+def numbers(cell: str) -> list[tuple[float, float]]:
+    """With the step of the last decimal, by which rounding may part them; whole numbers have none."""
+    found = NUMBER.finditer(cell)
+    return [(float(m[0].replace(",", "")), 10.0 ** -len(m[1]) if m[1] else 0.0) for m in found]
 
 
 @pytest.mark.parametrize("suite", SUITES)

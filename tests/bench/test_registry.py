@@ -27,7 +27,7 @@ class Mine(Attack):
     weight: Optional[float] = None
     kind: str = "plain"
 
-    def perturb(self, x, direction, model, streams):
+    def perturb(self, x, source, streams):
         return x
 
 

@@ -50,11 +50,11 @@ class Choosy(Attack):
     name = "choosy"
     how: str = "raise"
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
+    def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
         bad = x.mean((1, 2, 3), keepdim=True) > 0.5
         if self.how == "raise" and bad.any():
             raise ValueError("too\nbright")
-        return torch.where(bad, torch.nan, x + self.eps * direction * model.gradient(x).sign())
+        return torch.where(bad, torch.nan, x + self.eps * source.gradient(x).sign())
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from iqarena.api import AttackError
+from iqarena.api import EXACT, AttackError
 from iqarena.api.streams import Streams
 from iqarena.engine.score_oracle import Target
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.testing import Curved, CurvedNet, Linear, pictures
+from iqarena_attacks._smoothing import Smoothing
 
 PIXELS = pictures()
 X = PIXELS.float() / 255
@@ -55,7 +56,7 @@ def _slow_smoothing(sigma: float, samples: int) -> Tensor:
 
 @pytest.mark.parametrize(("sigma", "samples"), [(8 / 255, 3), (0.5, 1), (0, 1)])
 def test_the_smoothed_gradient_is_the_mean_over_noisy_copies(sigma: float, samples: int) -> None:
-    found = source(SCORERS[:2]).smoothed_gradient(sigma, samples)
+    found = source(SCORERS[:2]).gradient(X, Smoothing(sigma, samples))
     slow = _slow_smoothing(sigma, samples)
     assert torch.allclose(found.double(), slow, rtol=1e-3, atol=1e-4 * float(slow.abs().max()))
 
@@ -63,17 +64,17 @@ def test_the_smoothed_gradient_is_the_mean_over_noisy_copies(sigma: float, sampl
 def test_smoothing_averages_towards_the_smoothed_function() -> None:
     """On a linear scorer noise changes nothing; on a curved one more samples come nearer to many samples."""
     linear = source(SCORERS[2:])
-    assert torch.allclose(linear.smoothed_gradient(0.2, 4), linear.gradient(X), rtol=1e-5)
-    many = source(SCORERS[:1]).smoothed_gradient(0.1, 64)
-    few, one = (source(SCORERS[:1]).smoothed_gradient(0.1, n) for n in (16, 1))
+    assert torch.allclose(linear.gradient(X, Smoothing(0.2, 4)), linear.gradient(X), rtol=1e-5)
+    many = source(SCORERS[:1]).gradient(X, Smoothing(0.1, 64))
+    few, one = (source(SCORERS[:1]).gradient(X, Smoothing(0.1, n)) for n in (16, 1))
     assert (few - many).norm() < (one - many).norm() / 2
 
 
 def test_the_noise_is_that_of_image_seed_and_repeat_only() -> None:
-    one = Source(SCORERS, X, Streams(IDS, "fgsm", 5, 2)).smoothed_gradient(0.1, 2)
-    assert torch.equal(source().smoothed_gradient(0.1, 2), one)
+    one = Source(SCORERS, X, Streams(IDS, "fgsm", 5, 2)).gradient(X, Smoothing(0.1, 2))
+    assert torch.equal(source().gradient(X, Smoothing(0.1, 2)), one)
     for seed, repeat in ((6, 2), (5, 3)):
-        other = Source(SCORERS, X, Streams(IDS, "fgsm", seed, repeat)).smoothed_gradient(0.1, 2)
+        other = Source(SCORERS, X, Streams(IDS, "fgsm", seed, repeat)).gradient(X, Smoothing(0.1, 2))
         assert not torch.equal(other, one)
 
 
@@ -84,12 +85,53 @@ def test_costs_are_counted_per_member_and_sample() -> None:
         (lambda: view.gradient(X), 3, 3),  # held in memory, counted again
         (lambda: view.value_and_gradient(X + 0.01), 3, 3),
         (lambda: view.score(X), 3, 0),
-        (lambda: view.smoothed_gradient(0.1, 4), 12, 12),
-        (lambda: view.smoothed_gradient(0, 4), 3, 3),  # all samples are the same: one is taken
+        (lambda: view.gradient(X, Smoothing(0.1, 4)), 12, 12),
+        (lambda: view.of([0, 3]).members(X[[0, 3]]), 2, 2),  # two of five images, rounded up
+        (lambda: [one.gradient(X) for one in view.alone()], 3, 3),
     ]:
         before = view.forwards, view.backwards
         ask()
         assert (view.forwards - before[0], view.backwards - before[1]) == (forwards, backwards)
+
+
+def test_what_is_raised_or_lowered_is_the_objective_and_what_is_kept_is_the_score() -> None:
+    """One memo for both ways: multiplying by −1 is exact."""
+    sign, memo = torch.tensor([1.0, -1, -1, 1, -1]), {}
+    for by in (EXACT, Smoothing(0.1, 2)):
+        up, both = source(memo=memo).members(X, by), source(memo=memo, sign=sign).members(X, by)
+        for a, b in zip(up, both, strict=True):
+            assert torch.equal(a * sign.view(1, -1, *[1] * (a.dim() - 2)), b)
+    some = [4, 0, 1]
+    part = source(sign=sign).of(some)
+    assert torch.equal(part.sign, sign[some].view(-1, 1, 1, 1))
+    assert torch.equal(part.gradient(X[some]), source(sign=sign).gradient(X)[some])
+    assert torch.equal(part.of([1]).gradient(X[:1]), source(sign=sign).gradient(X)[:1])
+    assert torch.equal(source(sign=sign).score(X), source().score(X)), "a score is a score"
+    with pytest.raises(AttackError, match=r"expected a point for each of 5 images, found 10; see Source\.of"):
+        source().gradient(torch.cat([X, X]))
+
+
+def test_what_is_worked_out_once_is_charged_to_every_image() -> None:
+    scorers = [Scorer(Curved()), Scorer(Linear())]
+    view, again = source(scorers), source(scorers)
+    asked = 0
+
+    def make(one: Any) -> float:
+        nonlocal asked
+        asked += 1
+        one.score(torch.cat([X, X]))
+        return float(one.gradient(X[:1]).abs().max())
+
+    found = {one.of([i]).once("key", make) for one in (view, again) for i in range(5)}
+    assert (len(found), asked) == (1, 1)
+    assert (view.forwards, view.backwards) == (again.forwards, again.backwards) == (2, 2), "scores are free"
+    assert view.zero_gradient is not None
+    assert not view.zero_gradient.isnan().any()
+    view.alone()[0].of([0]).once("key", make)
+    view.of([0]).once("other", make)
+    assert asked == 3, "other members, another key"
+    with pytest.raises(AttackError, match="asked for a gradient"):
+        source(scorers, access="score").of([0]).once("key", make)
 
 
 def test_a_memo_saves_evaluations_and_changes_nothing_else() -> None:
@@ -99,11 +141,11 @@ def test_a_memo_saves_evaluations_and_changes_nothing_else() -> None:
     apart = source([Scorer(Curved()), Scorer(Curved(seed=1))])
     for view in views:
         assert torch.equal(view.gradient(X), apart.gradient(X))
-        assert torch.equal(view.smoothed_gradient(0.1, 3), apart.smoothed_gradient(0.1, 3))
+        assert torch.equal(view.gradient(X, Smoothing(0.1, 3)), apart.gradient(X, Smoothing(0.1, 3)))
         assert (view.forwards, view.backwards) == (8, 8)
     assert [s.evaluated["gradient"] for s in scorers] == [4 * len(X)] * 2
-    assert torch.equal(source(scorers, memo=memo).smoothed_gradient(0.2, 3), apart.smoothed_gradient(0.2, 3))
-    assert torch.equal(source(scorers, memo=memo).smoothed_gradient(0.1, 1), apart.smoothed_gradient(0.1, 1))
+    assert torch.equal(source(scorers, memo=memo).gradient(X, Smoothing(0.2, 3)), apart.gradient(X, Smoothing(0.2, 3)))
+    assert torch.equal(source(scorers, memo=memo).gradient(X, Smoothing(0.1, 1)), apart.gradient(X, Smoothing(0.1, 1)))
     # An ensemble that shares a member pays for the new one only.
     wider = [*scorers, Scorer(Linear())]
     assert torch.equal(source(wider, memo=memo).gradient(X), source(wider).gradient(X))
@@ -113,7 +155,7 @@ def test_a_memo_saves_evaluations_and_changes_nothing_else() -> None:
 def test_what_an_attack_does_to_a_gradient_stays_with_it() -> None:
     for scorers in (SCORERS[:1], SCORERS):
         memo: dict[Any, Any] = {}
-        for ask in (lambda view: view.gradient(X), lambda view: view.smoothed_gradient(0.1, 2)):
+        for ask in (lambda view: view.gradient(X), lambda view: view.gradient(X, Smoothing(0.1, 2))):
             expected = ask(source(scorers)).clone()
             ask(source(scorers, memo=memo)).zero_()
             assert torch.equal(ask(source(scorers, memo=memo)), expected)
@@ -143,7 +185,7 @@ def test_access_is_checked() -> None:
         for ask in (
             lambda view=view: view.gradient(X),
             lambda view=view: view.gradient(X + 0.1),
-            lambda view=view: view.smoothed_gradient(0.1, 2),
+            lambda view=view: view.gradient(X, Smoothing(0.1, 2)),
         ):
             with pytest.raises(AttackError, match=f"access = '{access}' but asked for a gradient"):
                 ask()

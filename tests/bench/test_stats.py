@@ -90,6 +90,15 @@ def test_paired_test_without_differences_or_pairs() -> None:
     assert np.isnan(paired_test(np.array([1.0, np.nan]), np.array([0.0, 2.0])))
 
 
+def test_no_rounding_decides_a_paired_test() -> None:
+    """0.1 + 0.2 is not 0.3: a zero stays a zero, and equal differences stay equal."""
+    zeros, rounded = np.full(4, 0.3), np.full(4, 0.1) + 0.2
+    assert rounded[0] != zeros[0]
+    assert paired_test(rounded, zeros) == 1.0
+    x = np.array([1, -2, 3, 3, -3, 4])
+    assert paired_test(0.1 * x, np.zeros(6)) == paired_test(x / 10 + 0.2, np.full(6, 0.2))
+
+
 def test_ranks_and_tie_groups() -> None:
     rng = np.random.default_rng(0)
     shared = rng.normal(size=(1000, 1))  # what pairing removes

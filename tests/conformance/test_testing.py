@@ -14,10 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from iqarena.api import Attack, Filter, Model
+from iqarena.api import EXACT, Attack, Filter, Model
 from iqarena.api.streams import Streams
 from iqarena.registry import tables as registry
 from iqarena.testing import Check, CurvedNet, check_attack, check_filter, check_model
+from iqarena_attacks._smoothing import Smoothing
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -25,12 +26,12 @@ class Honest(Attack):
     name = "honest"
     bibtex = "@misc{nobody0000, title = {Nothing}, year = {0000}}"
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-        return x + self.eps * direction * model.gradient(x).sign()
+    def perturb(self, x: Tensor, source: Any, streams: Streams) -> Tensor:
+        return x + self.eps * source.gradient(x).sign()
 
 
 class HonestWithShare(Honest):
-    shared_gradient = (0.0, 1)  # pyright: ignore[reportAssignmentType]
+    shared_gradient = EXACT  # pyright: ignore[reportAssignmentType]
 
 
 class Random(Honest):
@@ -38,7 +39,7 @@ class Random(Honest):
     cost = 0  # pyright: ignore[reportAssignmentType]
     stochastic = True  # pyright: ignore[reportAssignmentType]
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
+    def perturb(self, x: Tensor, source: Any, streams: Streams) -> Tensor:
         return x + self.eps * streams.signs(x)
 
 
@@ -47,75 +48,75 @@ def attack(perturb: Callable[..., Tensor], base: type[Attack] = Honest, **facts:
     return type("Liar", (base,), {"perturb": perturb, "__module__": __name__, **facts})()
 
 
-def fgsm(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    return x + self.eps * direction * model.gradient(x).sign()
+def fgsm(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    return x + self.eps * source.gradient(x).sign()
 
 
-def overshooting(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    return x + 1.1 * self.eps * direction * model.gradient(x).sign()
+def overshooting(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    return x + 1.1 * self.eps * source.gradient(x).sign()
 
 
-def in_place(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    return x.add_(self.eps * direction * model.gradient(x).sign())
+def in_place(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    return x.add_(self.eps * source.gradient(x).sign())
 
 
-def double(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    return fgsm(self, x, direction, model, streams).double()
+def double(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    return fgsm(self, x, source, streams).double()
 
 
-def with_graph(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    return fgsm(self, x, direction, model, streams).requires_grad_()
+def with_graph(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    return fgsm(self, x, source, streams).requires_grad_()
 
 
-def undefined(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    return fgsm(self, x, direction, model, streams) + float("nan")
+def undefined(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    return fgsm(self, x, source, streams) + float("nan")
 
 
-def one_sided(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    return x + self.eps * model.gradient(x).sign()
+def one_sided(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    return x + self.eps * source.sign * source.gradient(x).sign()
 
 
-def globally_random(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    return x + self.eps * torch.rand_like(x) * direction * model.gradient(x).sign()
+def globally_random(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    return x + self.eps * torch.rand_like(x) * source.gradient(x).sign()
 
 
-def batch_scaled(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    g = model.gradient(x)
-    return x + self.eps * direction * g / g.abs().max()
+def batch_scaled(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    g = source.gradient(x)
+    return x + self.eps * g / g.abs().max()
 
 
-def alike(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
+def alike(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
     return x + self.eps * Streams(["all"], "").signs(x[:1])
 
 
-def twice(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    z = x + self.eps / 2 * direction * model.gradient(x).sign()
-    return z + self.eps / 2 * direction * model.gradient(z).sign()
+def twice(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    z = x + self.eps / 2 * source.gradient(x).sign()
+    return z + self.eps / 2 * source.gradient(z).sign()
 
 
-def blind(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    return x + self.eps * direction
+def blind(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    return x + self.eps * source.sign
 
 
-def in_training(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    model._scorers[0]._module.train()
-    return fgsm(self, x, direction, model, streams)
+def in_training(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    source._scorers[0]._module.train()
+    return fgsm(self, x, source, streams)
 
 
-def retraining(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    out = fgsm(self, x, direction, model, streams)
-    for parameter in model._scorers[0]._module.parameters():
+def retraining(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    out = fgsm(self, x, source, streams)
+    for parameter in source._scorers[0]._module.parameters():
         parameter.mul_(1.01)
     return out
 
 
-def even_only(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
+def even_only(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
     x.view(len(x), 3, x.shape[2] // 2, 2, x.shape[3])
-    return fgsm(self, x, direction, model, streams)
+    return fgsm(self, x, source, streams)
 
 
-def seeded(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
-    return x + self.eps * streams.uniform(x) * direction * model.gradient(x).sign()
+def seeded(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
+    return x + self.eps * streams.uniform(x) * source.gradient(x).sign()
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def seeded(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Stre
         (attack(alike, Random), {"draws_per_image"}),
         (attack(twice), {"costs_what_it_declares"}),
         (attack(twice, HonestWithShare), {"costs_what_it_declares", "shares_its_gradient"}),
-        (attack(fgsm, shared_gradient=(8 / 255, 1)), {"shares_its_gradient"}),
+        (attack(fgsm, shared_gradient=Smoothing(8 / 255, 1)), {"shares_its_gradient"}),
         (attack(fgsm, Random), {
             "keeps_its_input", "keeps_the_budget", "repeats", "ignores_neighbours", "draws_per_image",
             "leaves_the_scorer_alone", "costs_what_it_declares", "takes_any_size",
@@ -159,17 +160,17 @@ def test_an_attack_that_lies_is_caught(liar: Attack, caught: set[str]) -> None:
 
 
 def test_an_attack_on_scores_is_held_to_its_queries() -> None:
-    def search(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
+    def search(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
         """The better of the two constant shifts."""
         up, down = (x + sign * self.eps for sign in (1, -1))
-        better = model.target.score(up, range(len(x))) > model.target.score(down, range(len(x)))
-        return torch.where((better.view(-1, 1, 1, 1) == (direction > 0)), up, down)
+        better = source.target.score(up, range(len(x))) > source.target.score(down, range(len(x)))
+        return torch.where((better.view(-1, 1, 1, 1) == (source.sign > 0)), up, down)
 
-    def twin(self: Attack, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
+    def twin(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
         """Asks a scorer behind the back of the counted target."""
-        model.target._scorer.score(x)
-        model.target.queries += 1
-        return search(self, x, direction, model, streams)
+        source.target._scorer.score(x)
+        source.target.queries += 1
+        return search(self, x, source, streams)
 
     facts: dict[str, Any] = {"access": "score", "cost": 0}
     assert failed(check_attack(attack(search, queries=3, **facts))) == set()
@@ -177,7 +178,7 @@ def test_an_attack_on_scores_is_held_to_its_queries() -> None:
     assert {"attack_keeps_its_queries", "attack_repeats", "attack_moves_its_source"} <= refused
     assert failed(check_attack(attack(twin, queries=4, **facts))) == {"attack_keeps_its_queries"}
     assert "attack_keeps_its_queries" in failed(check_attack(attack(search, **facts)))
-    assert failed(check_attack(attack(search, queries=3, access="score"))) == {"attack_costs_what_it_declares"}
+    assert failed(check_attack(attack(search, queries=3, **facts | {"cost": 1}))) == {"attack_costs_what_it_declares"}
     assert "attack_needs_its_access" in failed(check_attack(attack(blind, queries=2, **facts)))
 
 
@@ -322,8 +323,8 @@ class Mine(Attack):
 
     weight: float = 0.5
 
-    def perturb(self, x, direction, model, streams):
-        return x + self.weight * self.eps * direction * model.gradient(x).sign()
+    def perturb(self, x, source, streams):
+        return x + self.weight * self.eps * source.gradient(x).sign()
 """
 
 

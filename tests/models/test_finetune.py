@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from opinions import write_opinions
 from safetensors.torch import save_file
 from timm import create_model
 from torch import Tensor
@@ -22,13 +22,15 @@ from iqarena.cli.train import train as command
 from iqarena.engine.scorer import Scorer
 from iqarena.files import weights
 from iqarena.files.cache import CACHE
+from iqarena.images.decode import decode_file
 from iqarena.registry.tables import build_model, training_of
 from iqarena_models import linearityiqa, published
 from iqarena_models.backbone import MEAN, STD, Backbone
 from iqarena_models.liqe_style import LiqeStyle
-from iqarena_models.training import finetune, liqe_style
-from iqarena_models.training.crops import read_picture
+from iqarena_models.training.checkpoint import State
+from iqarena_models.training.data import read_opinions
 from iqarena_models.training.losses import fidelity, monotonicity, norm_in_norm
+from iqarena_models.training.measure import to_tensor
 
 SMALL = "test_resnet"  # timm's own network for tests
 NAMES = ["hyperiqa", "dbcnn", "liqe_style", "linearityiqa"]
@@ -36,21 +38,13 @@ TRAIN, VAL = 8, 4
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Pictures whose opinion score falls with their blur, and a weights folder that nothing is downloaded to."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_ladders: None) -> Path:
+    """Images with opinion scores, and a weights folder that nothing is downloaded to."""
     monkeypatch.setenv(weights.FOLDER, str(tmp_path))
     monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
     monkeypatch.setenv(weights.OFFLINE, "1")
     monkeypatch.setattr(linearityiqa, "SIZE", (48, 64))
-    monkeypatch.setattr(liqe_style, "SIDE", 64)
-    (tmp_path / "data" / "images").mkdir(parents=True)
-    rng, lines = np.random.default_rng(0), ["image,mos,split"]
-    for i in range(TRAIN + VAL):
-        sigma = float(rng.uniform(0.3, 4))
-        picture = cv2.GaussianBlur(rng.integers(0, 256, (70, 96, 3)).astype(np.uint8), (0, 0), sigma)
-        cv2.imwrite(str(tmp_path / "data" / "images" / f"{i}.png"), picture)
-        lines.append(f"{i}.png,{1 - sigma / 4},{'train' if i < TRAIN else 'val'}")
-    (tmp_path / "data" / "mos.csv").write_text("\n".join(lines))
+    write_opinions(tmp_path / "data", train=TRAIN, val=VAL, height=70, width=96)
     return tmp_path
 
 
@@ -60,56 +54,54 @@ def needs_pyiqa(name: str) -> Any:
     return pytest.param(name, marks=[pytest.mark.skipif(missing, reason="pyiqa is not installed"), ours])
 
 
-def learn(name: str, folder: Path, out: str, **options: Any) -> tuple[dict[str, Any], list[str]]:
-    said: list[str] = []
-    options = {"epochs": 2, "backbone": SMALL, "from_scratch": True, **options}
-    facts = training_of(name)(name, folder / "data", folder / out, say=said.append, **options)
-    return facts, said
+def learn(spec: str, folder: Path, out: str, epochs: int = 2, **options: Any) -> tuple[dict[str, Any], list[str]]:
+    lines: list[str] = []
+    recipe = training_of(spec.partition("(")[0])(build_model(spec), **options)
+    return recipe.train(folder / "data", folder / out, epochs=epochs, log=lines.append), lines
 
 
 @pytest.mark.parametrize("name", [needs_pyiqa(name) for name in NAMES])
 def test_it_goes_on_where_it_was_killed_and_its_scorer_is_the_one_that_was_validated(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crops = {"crops": 1} if name == "hyperiqa" else {}
-    if name == "dbcnn":  # HyperIQA's head takes 224 pixels and nothing else
-        monkeypatch.setattr("iqarena_models.training.pyiqa.SIDE", 64)
-    whole, said = learn(name, folder, "whole", **crops)
-    assert len(said) == (4 if name == "dbcnn" and "random" not in whole["starts_from"] else 3)
-    save = finetune.save_state
+    spec = f"{name}(backbone={SMALL}{', crops=1' if name == 'hyperiqa' else ''})"
+    options: dict[str, Any] = {"from_scratch": True}
+    if name in ("dbcnn", "liqe_style"):  # HyperIQA's head takes 224 pixels and nothing else
+        options["side"] = 64
+    undisturbed, lines = learn(spec, folder, "undisturbed", **options)
+    assert len(lines) == 2
+    store = State.store
 
-    def killed(*state: Any) -> None:
-        save(*state)
+    def killed(state: State, path: Path) -> None:
+        store(state, path)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "save_state", killed)
+        patch.setattr(State, "store", killed)
         with pytest.raises(KeyboardInterrupt):
-            learn(name, folder, "cut", **crops)
-    resumed, said = learn(name, folder, "cut", **crops)
-    assert "going on after epoch 1 of 2" in said
-    assert resumed["sha256"] == whole["sha256"]
+            learn(spec, folder, "cut", **options)
+    resumed, lines = learn(spec, folder, "cut", **options)
+    assert lines[0] == "going on after epoch 1 of 2"
+    assert resumed["sha256"] == undisturbed["sha256"]
     assert json.loads((folder / "cut" / f"{name}.json").read_text()) == resumed
     assert resumed["sha256"] in (folder / "cut" / f"{name}.md").read_text()
-    monkeypatch.setenv(weights.FOLDER, str(folder / "whole"))
-    model = build_model(whole["use"])
-    assert model.weights_sha256 == whole["sha256"]
-    scorer = Scorer(model)
-    found = [
-        float(scorer.score(read_picture(folder / "data" / "images" / f"{i}.png"))) for i in range(TRAIN, TRAIN + VAL)
-    ]
-    mos = [float(line.split(",")[1]) for line in (folder / "data" / "mos.csv").read_text().splitlines()[TRAIN + 1 :]]
-    assert np.corrcoef(found, mos)[0, 1] == pytest.approx(whole["validation_plcc"], abs=1e-3)
+    monkeypatch.setenv(weights.FOLDER, str(folder / "undisturbed"))
+    model = build_model(undisturbed["use"])
+    assert model.weights_sha256 == undisturbed["sha256"]
+    scorer, opinions = Scorer(model), read_opinions(folder / "data")
+    scores = [float(scorer.score(to_tensor(decode_file(opinions.files[i])))) for i in opinions.val]
+    plcc = np.corrcoef(scores, opinions.mos[opinions.val])[0, 1]
+    assert plcc == pytest.approx(undisturbed["validation_plcc"], abs=1e-3)
 
 
 def test_linearityiqa_learns_and_starts_again_from_what_it_learned(folder: Path) -> None:
-    options = {"rate": 3e-3, "variant": 0.5, "monotonicity": 0.1}
-    facts, _ = learn("linearityiqa", folder, "a", epochs=12, **options)
+    options = {"from_scratch": True, "lr": 3e-3, "variant": 0.5, "monotonicity": 0.1}
+    facts, _ = learn(f"linearityiqa(backbone={SMALL})", folder, "a", epochs=12, **options)
     assert facts["validation_srocc"] > 0.8
-    assert facts["variant"], facts["monotonicity"] == (0.5, 0.1)
-    (folder / "mine.pth").write_bytes((folder / "a" / "linearityiqa.pth").read_bytes())
-    again, _ = learn("linearityiqa", folder, "b", epochs=1, weights="mine.pth", from_scratch=False, rate=1e-9)
-    assert again["starts_from"] == "mine.pth"
+    assert (facts["variant"], facts["monotonicity"]) == (0.5, 0.1)
+    (folder / "own.pth").write_bytes((folder / "a" / "linearityiqa.pth").read_bytes())
+    again, _ = learn(f"linearityiqa(backbone={SMALL}, weights=own.pth)", folder, "b", epochs=1, lr=1e-9)
+    assert again["starts_from"] == "own.pth"
     assert again["validation_srocc"] > 0.8
 
 
@@ -120,7 +112,7 @@ def test_published_layouts_are_starts_too(folder: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(published, "weight_file", lambda name: weights.WeightFile(name))
     write_files("liqe", folder)
-    facts, _ = learn("liqe", folder, "out", epochs=1, backbone=None, weights="liqe_koniq.pt", from_scratch=False)
+    facts, _ = learn("liqe(weights=liqe_koniq.pt)", folder, "out", epochs=1)
     before, after = (torch.load(p)["params"] for p in (folder / "liqe_koniq.pt", folder / "out" / "liqe.pth"))
     assert before.keys() == after.keys()
     changed = {key for key in before if not torch.equal(before[key].float(), after[key])}

@@ -9,16 +9,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from opinions import write_opinions
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from iqarena.api import ImageError, ImageItem, SpecError, WeightsError
+from iqarena.api import ImageItem, SpecError, WeightsError
 from iqarena.cli import entry
 from iqarena.images.sets.pocket import PocketImages
 from iqarena.metrics.distortion import distortion
@@ -28,10 +29,9 @@ from iqarena_models import linearityiqa
 from iqarena_models.defenses import hardened
 from iqarena_models.defenses.adversarial import Adversarial, ssim
 from iqarena_models.defenses.gradient_norm import DEVIATION, GradientNorm, gradient_l1, score_and_steepness
-from iqarena_models.training import harden as training
-from iqarena_models.training.crops import crops
-from iqarena_models.training.harden import harden
+from iqarena_models.training.harden import train_hardened
 
+pytestmark = pytest.mark.usefixtures("tiny_ladders")
 STRONG = GradientNorm(weight=1.0)
 
 
@@ -53,21 +53,12 @@ def _the_same_numbers_every_time() -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic pictures whose opinion score falls with their noise."""
-    folder = tmp_path_factory.mktemp("opinions")
-    (folder / "images").mkdir()
-    rng, rows = np.random.default_rng(0), []
-    for i in range(40):
-        noise = float(rng.uniform(0, 60))
-        picture = np.clip(rng.normal(128, noise, (40, 48, 3)), 0, 255).astype(np.uint8)
-        Image.fromarray(picture).save(folder / "images" / f"{i:02}.png")
-        rows.append((f"{i:02}.png", 90 - noise, "train" if i < 32 else "val"))
-    pd.DataFrame(rows, columns=["image", "mos", "split"]).to_csv(folder / "mos.csv", index=False)
-    return folder
+    return write_opinions(tmp_path_factory.mktemp("hardening") / "opinions", train=32)
 
 
-def small(defense: hardened.Hardened, data: Path, out: Path, **options: object) -> dict:
-    return harden(defense, Curved(), data, out, **{"epochs": 2, "rate": 1e-2, "crop": 32} | options)  # pyright: ignore
+def small(defense: hardened.Hardened, data: Path, out: Path, epochs: int = 2, **options: Any) -> dict[str, Any]:
+    recipe = train_hardened(defense.defend(Curved()), lr=1e-2, crop=32)
+    return recipe.train(data, out, epochs=epochs, **options)
 
 
 def test_the_quotient_is_exact_for_a_linear_scorer() -> None:
@@ -140,7 +131,6 @@ def test_training_lowers_the_norm_and_loads_again(data: Path, tmp_path: Path, mo
     assert facts["after"]["gradient_l1"] < 0.8 * facts["before"]["gradient_l1"]
     assert facts == json.loads((tmp_path / "gradient_norm-toy_curved.json").read_text())
     assert facts["sha256"] in (tmp_path / "gradient_norm-toy_curved.md").read_text()
-    assert facts["command"].startswith("iqarena train 'toy_curved' --defense 'gradient_norm(weight=1)' --data opinions")
     monkeypatch.setenv("IQARENA_WEIGHTS_DIR", str(tmp_path))
     model = GradientNorm(weight=1.0, weights=facts["file"]).defend(Curved())
     assert model.weights_sha256 == facts["sha256"]
@@ -160,57 +150,31 @@ def test_the_same_seed_gives_the_same_weights(defense: hardened.Hardened, data: 
 
 
 def test_training_killed_for_good_goes_on_and_ends_the_same(data: Path, tmp_path: Path) -> None:
-    """The process takes its own life with SIGKILL in the second of three epochs."""
+    """The process takes its own life with SIGKILL after the first of three epochs."""
     script = f"""
-import os, signal, sys
+import os, signal
 from pathlib import Path
 import torch
 torch.use_deterministic_algorithms(True)
 torch.set_num_threads(1)
 from iqarena.testing.toys import Curved
 from iqarena_models.defenses.gradient_norm import GradientNorm
-from iqarena_models.training.harden import harden
-def say(line):
-    if line.startswith("epoch 2"):
+from iqarena_models.training.harden import train_hardened
+def log(line):
+    if line.startswith("epoch 1"):
         os.kill(os.getpid(), signal.SIGKILL)
-harden(GradientNorm(weight=1.0), Curved(), Path({str(data)!r}), Path({str(tmp_path / "cut")!r}), epochs=3, rate=1e-2,
-       crop=32, say=say)
+recipe = train_hardened(GradientNorm(weight=1.0).defend(Curved()), lr=1e-2, crop=32)
+recipe.train(Path({str(data)!r}), Path({str(tmp_path / "cut")!r}), epochs=3, log=log)
 """
     killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (tmp_path / "cut" / "gradient_norm-toy_curved.safetensors").exists()
     lines: list[str] = []
-    resumed = small(STRONG, data, tmp_path / "cut", epochs=3, say=lines.append)
+    resumed = small(STRONG, data, tmp_path / "cut", epochs=3, log=lines.append)
     assert "going on after epoch 1 of 3" in lines
     assert resumed["sha256"] == small(STRONG, data, tmp_path / "whole", epochs=3)["sha256"]
-    small(GradientNorm(weight=0.5), data, tmp_path / "cut", epochs=1, say=lines.append)
+    small(GradientNorm(weight=0.5), data, tmp_path / "cut", epochs=1, log=lines.append)
     assert sum(line.startswith("going on") for line in lines) == 1  # a checkpoint of another defense is left alone
-
-
-def test_early_stopping_keeps_the_best_epoch(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = iter([0.9, 0.5, 0.7, 0.6, 0.4, 0.8, 0.8])  # before, four epochs, after; a fifth would be the best
-    monkeypatch.setattr(training._Validation, "agreement", lambda *_: {"srocc": next(found), "plcc": 0.5})
-    stopped = small(STRONG, data, tmp_path / "a", epochs=9)
-    assert stopped["selected"] == "epoch 2 of 4, by validation SROCC"
-
-
-def test_crops_depend_on_picture_and_seed_only(data: Path) -> None:
-    paths = sorted((data / "images").iterdir())
-    one = torch.cat(list(crops(paths, [np.arange(3), np.arange(3, 10)], 24, (0, 1))))
-    other = torch.cat(list(crops(paths, [np.array([i]) for i in range(9, -1, -1)], 24, (0, 1))))
-    assert torch.equal(one, other.flip(0))
-    assert not torch.equal(one, torch.cat(list(crops(paths, [np.arange(10)], 24, (0, 2)))))
-    with pytest.raises(ImageError, match=r"at least 41x41 pixels to crop, found 48x40"):
-        list(crops(paths, [np.arange(3)], 41, (0,)))
-
-
-def test_a_missing_opinion_score_is_refused_with_the_files_name(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "images").symlink_to(data / "images")
-    table = pd.read_csv(data / "mos.csv")
-    table.loc[5, "mos"] = np.nan
-    table.to_csv(tmp_path / "mos.csv", index=False)
-    with pytest.raises(ImageError, match=r"mos\.csv: 1 pictures without an opinion score, the first is 05\.png"):
-        small(STRONG, tmp_path, tmp_path / "out")
 
 
 def test_weights_of_something_else_are_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +244,8 @@ def test_a_published_scorer_is_hardened_like_any(data: Path, tmp_path: Path, mon
     net = linearityiqa.LinearityNet("resnet18")
     torch.save({"model": net.state_dict(), "k": [10.0, 3.0], "b": [60.0, 1.0]}, tmp_path / "mine.pth")
     model = build_model("linearityiqa(trunk=resnet18, weights=mine.pth)")
-    facts = harden(GradientNorm(), model, data, tmp_path, epochs=1, limit=16, crop=32)
+    recipe = train_hardened(GradientNorm().defend(model), crop=32)
+    facts = recipe.train(data, tmp_path, epochs=1, limit=16)
     defended = build_model(f"gradient_norm(weights={facts['file']})|{model!r}")
     assert facts["base_sha256"] == model.weights_sha256 != defended.weights_sha256
     before, after = model.load().state_dict(), defended.load().state_dict()
@@ -296,7 +261,10 @@ def test_the_command_trains_and_says_what_came_of_it(
     with pytest.raises(SystemExit) as done:
         entry([*command, "--defense", "gradient_norm(weight=1e-3, h=1e-2)", "--device", "cpu"])
     assert not done.value.code
-    assert "gradient_norm-toy_curved.safetensors: mean gradient norm" in capsys.readouterr().out
+    assert "gradient_norm-toy_curved.safetensors: validation SROCC" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "gradient_norm-toy_curved.json").read_text())
+    command_again = "iqarena train 'gradient_norm(weight=1e-3, h=1e-2)|toy_curved' --data opinions --seed 0"
+    assert facts["command"] == f"{command_again} --epochs 1 --set crop=32"
     for wrong, message in {
         "jpeg": "no training for 'jpeg'",
         "gradient_norm(weight=-1)": "expected weight ≥ 0",
@@ -306,7 +274,7 @@ def test_the_command_trains_and_says_what_came_of_it(
             entry([*command, "--defense", wrong])
         assert message in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        entry(["train", "cnn", "--data", str(data), "--set", "crop=32"])
+        entry(["train", "linearityiqa", "--data", str(data), "--set", "crop=32"])
     assert "--set: this training has no number 'crop'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         entry([*command, "--defense", "gradient_norm", "--set", "crop=0"])
@@ -316,7 +284,7 @@ def test_the_command_trains_and_says_what_came_of_it(
 def test_the_sweep_measures_every_combination_once(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys.modules["iqarena.cli.sweep"], "POCKET", ("cnn",))
+    monkeypatch.setattr("iqarena.tools.sweep.POCKET", ("cnn",))
     monkeypatch.setattr(PocketImages, "items", lambda _: [ImageItem(id="china", cluster="china")])
     out = tmp_path / "sweep"
     command = ["sweep", "toy_curved", "--data", str(data), "--limit", "16", "--crop", "32", "--out", str(out)]

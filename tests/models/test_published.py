@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from opinions import write_opinions
 from scipy.signal import convolve2d
 from torch import nn
 
@@ -24,7 +25,7 @@ from iqarena_models.common_scale import CommonScale
 from iqarena_models.linearityiqa import LinearityNet, load_checkpoint, resized
 from iqarena_models.liqe_style import LiqeStyle
 from iqarena_models.scnn import LEVELS, Scnn
-from iqarena_models.training import linearityiqa as training
+from iqarena_models.training.linearityiqa import train_linearityiqa
 
 real = pytest.mark.skipif(
     "IQARENA_TEST_WEIGHTS" not in os.environ,
@@ -172,37 +173,19 @@ def test_linearityiqa_refuses_other_layouts(tmp_path: Path) -> None:
         load_checkpoint(path, "resnet34")
 
 
-def test_linearityiqa_trains_resumes_and_is_loaded_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_linearityiqa_starts_from_torchvisions_weights_and_is_loaded_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tiny_ladders: None
+) -> None:
     monkeypatch.setattr(linearityiqa, "SIZE", (24, 32))
-    data = folder / "data"
-    (data / "images").mkdir(parents=True)
-    rng, lines = np.random.default_rng(0), ["image,mos,split"]
-    for i in range(28):
-        sigma = float(rng.uniform(0.3, 4))
-        picture = cv2.GaussianBlur(rng.integers(0, 256, (70, 96, 3)).astype(np.uint8), (0, 0), sigma)
-        cv2.imwrite(str(data / "images" / f"{i}.png"), picture)
-        lines.append(f"{i}.png,{1 - sigma / 4},{'train' if i < 20 else 'val'}")
-    (data / "mos.csv").write_text("\n".join(lines))
-
-    def train(out: str, epochs: int) -> tuple[dict, list[str]]:
-        said: list[str] = []
-        made = training.train_linearityiqa(
-            "linearityiqa", data, folder / out, epochs=epochs, trunk="resnet18", from_scratch=True, say=said.append
-        )
-        return made, said
-
-    whole, said = train("whole", 2)
-    assert len(said) == 3
-    again, said = train("whole", 2)
-    assert said[0] == "going on after epoch 2 of 2"
-    assert again["validation_srocc"] == whole["validation_srocc"]
-    (folder / "linearityiqa.pth").write_bytes((folder / "whole" / "linearityiqa.pth").read_bytes())
+    data = write_opinions(folder / "data")
+    scorer = build_model("linearityiqa(trunk=resnet18)")
+    facts = train_linearityiqa(scorer, from_scratch=True).train(data, folder / "out", epochs=1)
+    (folder / "linearityiqa.pth").write_bytes((folder / "out" / "linearityiqa.pth").read_bytes())
     model = build_model("linearityiqa(trunk=resnet18, weights=linearityiqa.pth)")
-    assert model.weights_sha256 == whole["sha256"]
-    scores = model.load()(torch.rand(2, 3, 70, 96))
-    assert bool(scores.isfinite().all())
+    assert model.weights_sha256 == facts["sha256"]
+    assert bool(model.load()(torch.rand(2, 3, 70, 96)).isfinite().all())
     with pytest.raises(WeightsError, match=r"expected the weights resnet18-f37072fd\.pth, found none in"):
-        training.train_linearityiqa("linearityiqa", data, folder / "x", epochs=1, trunk="resnet18", say=print)
+        train_linearityiqa(scorer).train(data, folder / "x", epochs=1)
 
 
 def photos() -> dict[str, torch.Tensor]:

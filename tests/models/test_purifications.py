@@ -129,17 +129,17 @@ def test_a_flip_mirrors_and_a_crop_is_from_the_picture() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("jpeg(quality=0)", "quality from 1 to 100, found 0"),
-        ("bit_depth(bits=9)", "bits from 1 to 8, found 9"),
-        ("color_quantization(colors=1)", "2 to 256 colors, found 1"),
-        ("median(size=4)", "odd size, found 4; nearest: 5"),
-        ("gaussian(size=0)", "odd size, found 0; nearest: 1"),
+        ("jpeg(quality=0)", r"quality in \[1, 100\], found 0"),
+        ("bit_depth(bits=9)", r"bits in \[1, 8\], found 9"),
+        ("color_quantization(colors=1)", r"colors in \[2, 256\], found 1"),
+        ("median(size=4)", "odd size ≥ 1, found 4; nearest: 5"),
+        ("gaussian(size=0)", "odd size ≥ 1, found 0; nearest: 1"),
         ("unsharp(amount=-1)", "amount ≥ 0, found -1"),
-        ("unsharp(size=2)", "odd size, found 2"),
+        ("unsharp(size=2)", "odd size ≥ 1, found 2"),
         ("resize(factor=2)", r"factor in \(0, 1\], found 2"),
-        ("flip(p=2)", r"probability p in \[0, 1\], found 2"),
+        ("flip(p=2)", r"p in \[0, 1\], found 2"),
         ("flip(draws=0)", "draws ≥ 1, found 0"),
-        ("random_crop(keep=0)", r"share to keep in \(0, 1\], found 0"),
+        ("random_crop(keep=0)", r"keep in \(0, 1\], found 0"),
     ],
 )
 def test_values_that_make_no_sense_are_named(spec: str, message: str) -> None:

@@ -1,139 +1,276 @@
-"""A short version of the real training: seeded, resumable, clear about bad data, and loadable afterwards."""
+"""The one training loop: seeded, resumable to the bit, clear about bad data, honest about what is stored."""
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from opinions import write_opinions
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from iqarena.api import ImageError
-from iqarena.images.sets.pocket import PocketImages
+from iqarena.api import ImageError, IqarenaError
+from iqarena.images.decode import decode_file
+from iqarena.metrics.correlation import agreement
 from iqarena.registry.tables import build_model
-from iqarena_models.pocket import zoo
-from iqarena_models.training import loop
-from iqarena_models.training.batches import draw_batch
-from iqarena_models.training.data import VIEWS, _in_units, load_training_data
-from iqarena_models.training.losses import correlation_mse, norm_in_norm, rank_hinge
-from iqarena_models.training.pocket import train_pocket
-from iqarena_models.training.recipes import RECIPES
+from iqarena_models.training import checkpoint, data, loop
+from iqarena_models.training.checkpoint import State
+from iqarena_models.training.data import Images, prefetch, read_opinions
+from iqarena_models.training.losses import correlation_mse, norm_in_norm, on_opinions_and_ranks, rank_hinge
+from iqarena_models.training.measure import to_tensor
+from iqarena_models.training.recipe import Recipe, constant, linear_fall, one_cycle, tenth_in_thirds
+from iqarena_models.training.recipes import train_zoo, zoo
+from iqarena_models.training.views import Batch, Views, at_least, batches, degraded_pair, in_units, view
+from iqarena_models.zoo.bilinear import BilinearNet
+from iqarena_models.zoo.cnn import CnnNet
+from iqarena_models.zoo.hyper import HyperNet
+from iqarena_models.zoo.linearity import LinearityNet
+from iqarena_models.zoo.net import ScorerNet, mean_std
+from iqarena_models.zoo.vit import VitNet
 
-PICTURES = 32
+pytestmark = pytest.mark.usefixtures("tiny_ladders")
+
+
+class Toy(ScorerNet):
+    def __init__(self) -> None:
+        super().__init__(nn.Sequential(nn.Conv2d(3, 6, 5, 2), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout2d(0.1)))
+        self.head = nn.Linear(12, 1)
+
+    def ratings(self, x: Tensor) -> Tensor:
+        assert self.backbone is not None
+        return self.head(mean_std(self.backbone(x)))
+
+
+def recipe(**changes: Any) -> Recipe:
+    views = Views((24, (32, 32)), degraded=2)
+    numbers = {"views": views, "epochs": 2, "batch": 8, "lr": 3e-2, "ema": 0.9, **changes}
+    return zoo("toy", Toy, design="A toy.", **numbers)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic pictures whose opinion score falls with their blur."""
-    folder = tmp_path_factory.mktemp("opinions")
-    (folder / "images").mkdir()
-    rng, rows = np.random.default_rng(0), []
-    for i in range(PICTURES):
-        sigma = float(rng.uniform(0.3, 4))
-        picture = cv2.GaussianBlur(rng.integers(0, 256, (96, 128, 3)).astype(np.uint8), (0, 0), sigma)
-        cv2.imwrite(str(folder / "images" / f"{i:02}.png"), picture)
-        rows.append((f"{i:02}.png", round(1 - sigma / 4, 4), "train" if i < PICTURES - 8 else "val"))
-    pd.DataFrame(rows, columns=["image", "mos", "split"]).to_csv(folder / "mos.csv", index=False)
-    return folder
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_opinions(tmp_path_factory.mktemp("training") / "opinions")
 
 
-@pytest.fixture(autouse=True)
-def _two_ladders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure the card's ladders on two photographs instead of eleven."""
-    items = PocketImages.items
-    monkeypatch.setattr(PocketImages, "items", lambda images: [i for i in items(images) if "+" not in i.id][:2])
-
-
-def train(name: str, data: Path, out: Path, epochs: int = 1) -> dict:
-    return train_pocket(name, data, out, epochs=epochs, say=lambda line: None)
-
-
-def test_the_same_seed_gives_the_same_weights_and_the_zoo_loads_them(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    facts = train("cnn", data, tmp_path / "a" / "cnn")
-    again = train("cnn", data, tmp_path / "b" / "cnn")
+def test_the_same_seed_gives_the_same_weights_and_the_card_says_what_is_stored(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    facts = recipe(epochs=8).train(folder, tmp_path / "a" / "toy", command="iqarena train toy")
+    torch.manual_seed(6)
+    again = recipe(epochs=8).train(folder, tmp_path / "b" / "toy")
     assert facts["sha256"] == again["sha256"]
-    assert json.loads((tmp_path / "a" / "cnn" / "cnn.json").read_text()) == facts
-    assert facts["sha256"] in (tmp_path / "a" / "cnn" / "cnn.md").read_text()
-    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "a" / "cnn")
-    zoo._facts.cache_clear()
-    try:
-        score = build_model("cnn").load()(torch.rand(2, 3, 64, 80))
-    finally:
-        zoo._facts.cache_clear()
-    assert score.shape == (2,)
-    assert bool(((score > 0) & (score < 100)).all())
+    assert facts["sha256"] != recipe(epochs=8).train(folder, tmp_path / "b" / "toy", seed=1)["sha256"]
+    assert facts["validation_srocc"] > 0.8
+    out = tmp_path / "a" / "toy"
+    assert json.loads((out / "toy.json").read_text()) == facts
+    card = (out / "toy.md").read_text()
+    for text in (facts["sha256"], facts["data"], facts["recipe"], facts["licence"], "`iqarena train toy` with torch"):
+        assert text in card
+    tensors = load_file(out / "toy.safetensors")
+    assert all(value.dtype in (torch.float16, torch.int64) for value in tensors.values())
+    net = Toy().eval()
+    net.load_state_dict(tensors)
+    opinions = read_opinions(folder)
+    with torch.no_grad():
+        scores, ratings = (
+            np.array([float(f(to_tensor(decode_file(opinions.files[i])))) for i in rows])
+            for f, rows in ((net, opinions.val), (lambda x: net.ratings(x), opinions.train))
+        )
+    measured = agreement(scores, opinions.mos[opinions.val].astype(float))
+    assert facts["validation_srocc"] == pytest.approx(measured["srocc"], abs=1e-4)
+    assert facts["validation_plcc"] == pytest.approx(measured["plcc"], abs=1e-4)
+    slope, intercept = np.polyfit(ratings, opinions.mos[opinions.train], 1)
+    assert [float(net.scale), float(net.shift)] == pytest.approx([slope, intercept], rel=0.02)
 
 
-def test_a_killed_training_goes_on_and_ends_the_same(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = train("cnn", data, tmp_path / "whole" / "cnn", epochs=2)
-    save, saved = loop.save_state, []
+def kill_after_the_first_epoch(patch: pytest.MonkeyPatch) -> None:
+    store = State.store
 
-    def killed(*args: object) -> None:
-        save(*args)  # pyright: ignore[reportArgumentType]
-        saved.append(args)
+    def killed(state: State, path: Path) -> None:
+        store(state, path)
         raise KeyboardInterrupt
 
+    patch.setattr(State, "store", killed)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": None, "patience": 5}], ids=["average", "best"])
+def test_a_killed_training_goes_on_and_ends_the_same(
+    changes: dict[str, Any], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = recipe(epochs=3, **changes).train(folder, tmp_path / "undisturbed")
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_state", killed)
+        kill_after_the_first_epoch(patch)
         with pytest.raises(KeyboardInterrupt):
-            train("cnn", data, tmp_path / "cut" / "cnn", epochs=2)
-    assert len(saved) == 1
+            recipe(epochs=3, **changes).train(folder, tmp_path / "cut")
+    assert not (tmp_path / "cut" / "toy.safetensors").exists()
     lines: list[str] = []
-    resumed = train_pocket("cnn", data, tmp_path / "cut" / "cnn", epochs=2, say=lines.append)
+    resumed = recipe(epochs=3, **changes).train(folder, tmp_path / "cut", log=lines.append)
+    assert lines[0] == "going on after epoch 1 of 3"
+    assert resumed["sha256"] == undisturbed["sha256"]
+    recipe(epochs=3, **changes, lr=1e-3).train(folder, tmp_path / "cut", log=lines.append)
+    assert sum(line.startswith("going on") for line in lines) == 1, "a checkpoint of another recipe is left alone"
+
+
+def test_a_full_disk_loses_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = recipe().train(folder, tmp_path / "undisturbed")
+    save, saved = torch.save, []
+
+    def full(*arguments: Any) -> None:
+        saved.append(arguments)
+        if len(saved) == 2:
+            arguments[1].write(b"half a checkpoint")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(*arguments)
+
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    with pytest.raises(
+        IqarenaError, match=r"checkpoint\.pt: cannot be written: .*No space left .* start again"
+    ) as error:
+        recipe().train(folder, tmp_path / "cut")
+    assert "\n" not in str(error.value)
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["checkpoint.pt"]
+    lines: list[str] = []
+    assert recipe().train(folder, tmp_path / "cut", log=lines.append)["sha256"] == undisturbed["sha256"]
     assert lines[0] == "going on after epoch 1 of 2"
-    assert resumed["sha256"] == whole["sha256"]
 
 
-@pytest.mark.parametrize("name", [n for n in RECIPES if n != "cnn"])
-def test_every_recipe_takes_a_step_and_leaves_its_stem_alone(name: str, data: Path, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    recipe = replace(RECIPES[name], batch=8, ranked=2)
-    before = recipe.start()
-    pictures = load_training_data(data, tmp_path / "cache", limit=8, progress=False)
-    trained = loop.train(recipe, pictures, tmp_path / name, epochs=1, progress=False)
-    after = trained.net.state_dict()
-    assert all(bool(value.isfinite().all()) for value in after.values())
-    if before.stem is not None:
-        for key, value in before.state_dict().items():
-            if key.startswith("stem."):
-                torch.testing.assert_close(after[key], value.half().float())
+def test_a_loss_that_is_not_finite_ends_the_training(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(IqarenaError, match="epoch 1: expected a finite loss, found nan; lower the lr"):
+        recipe(loss=lambda net, batch: net.ratings(batch.images).sum() * torch.nan).train(folder, tmp_path)
 
 
-def test_views_are_the_picture_its_mirror_and_two_degradations(data: Path, tmp_path: Path) -> None:
-    found = load_training_data(data, tmp_path, limit=8, progress=False)
-    assert found.views.shape == (len(VIEWS), 16, 3, 256, 256)
-    np.testing.assert_array_equal(found.views[1], found.views[0][..., ::-1])
-    assert not np.array_equal(found.views[2], found.views[3])
-    assert found.mos.max() > 1  # mapped to 0–100
-    _, z, y = draw_batch(found, None, found.train, replace(RECIPES["cnn"], ranked=3), "cpu")
-    assert z.shape == (8 + 2 * 3, 3, RECIPES["cnn"].crop, RECIPES["cnn"].crop)
-    np.testing.assert_allclose(y.numpy(), found.mos[found.train])
+def test_the_best_epoch_is_kept_and_patience_ends_the_training(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = iter([0.5, 0.7, 0.6, 0.4, 0.8, 0.8])  # four epochs, full images, crops; a fifth would be the best
+    kept: list[dict[str, Tensor]] = []
+    monkeypatch.setattr(loop.Measure, "agreement", lambda *_: {"srocc": next(measured), "plcc": 0.5, "p": 0.5})
+    average = loop.State.keep
+    monkeypatch.setattr(loop.State, "keep", lambda state: (average(state), kept.append(state.kept)))
+    facts = recipe(epochs=9, patience=2, ema=None).train(folder, tmp_path)
+    assert facts["selected"] == "epoch 2 of 4, by validation SROCC"
+    assert len(kept) == 2
+    stored = load_file(tmp_path / "toy.safetensors")["head.weight"]
+    torch.testing.assert_close(stored, kept[1]["head.weight"].half())
 
 
-@pytest.mark.parametrize("apart", [True, False])
-def test_degraded_views_are_as_strong_as_is_said(data: Path, tmp_path: Path, apart: bool) -> None:
-    found = load_training_data(data, tmp_path, limit=8, apart=apart, progress=False)
-    weak, strong = found.strength.T
-    assert bool((weak < strong).all())
-    assert bool((strong - weak).min() < 0.4) != apart
-    errors = (found.views[2:].astype(float) - found.views[0]) ** 2
-    assert bool((errors[0].mean((1, 2, 3)) < errors[1].mean((1, 2, 3))).all())
+NETS = {"bilinear": BilinearNet, "cnn": CnnNet, "hyper": HyperNet, "linearity": LinearityNet, "vit": VitNet}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_recipe_of_the_zoo_takes_a_step(name: str, folder: Path, tmp_path: Path) -> None:
+    """From random weights, and for once without the full resolution."""
+    shipped = train_zoo(build_model(name))
+    changes: dict[str, Any] = {"build": NETS[name], "batch": 8, "views": Views((64,), degraded=1)}
+    facts = replace(shipped, **changes).train(folder, tmp_path, epochs=1, limit=8)
+    untrained, stored = NETS[name]().state_dict(), load_file(tmp_path / f"{name}.safetensors")
+    assert stored.keys() == untrained.keys()
+    assert all(bool(value.isfinite().all()) for value in stored.values())
+    assert facts["backbone"] == "none" or "PyPI" in facts["licence"]
+
+
+def test_images_kept_apart_are_neither_trained_on_nor_validated_on(folder: Path, tmp_path: Path) -> None:
+    opinions = read_opinions(folder, leave_out="3")
+    names = [path.name for path in opinions.files]
+    assert [names[i] for i in opinions.excluded] == [name for name in names if "3" in name]
+    assert all("3" not in names[i] for i in (*opinions.train, *opinions.val))
+    facts = recipe(batch=4).train(folder, tmp_path / "out", leave_out="3")
+    assert facts["excluded"]["images"] == 3
+    assert f"{facts['excluded']['full']['srocc']:.4f}" in (tmp_path / "out" / "toy.md").read_text()
+    with pytest.raises(ImageError, match="expected images whose name holds 'ss02', found none"):
+        read_opinions(folder, leave_out="ss02")
+    assert len(read_opinions(folder, limit=9).train) == 9
+
+
+def test_the_backbone_learns_slower_and_the_schedules_have_their_ends() -> None:
+    optimizer = loop._optimizer(recipe(backbone_lr=0.25), Toy())
+    peaks = {len(group["params"]): group["peak"] for group in optimizer.param_groups}
+    assert peaks == {4: 0.25 * 3e-2, 2: 3e-2}  # convolution and normalisation; the head
+    assert [constant(0.3), linear_fall(0), linear_fall(0.75)] == [1, 1, 0.25]
+    assert [one_cycle(t) for t in (0, 0.075, 0.15, 0.575, 1)] == pytest.approx([0.04, 0.52, 1, 0.5, 0])
+    assert [tenth_in_thirds(t) for t in (0, 0.34, 0.67, 0.99)] == pytest.approx([1, 0.1, 0.01, 0.01])
+
+
+def test_the_moving_average_is_its_sum() -> None:
+    net = nn.Linear(1, 1, bias=False)
+    state, values = State(net, torch.optim.SGD(net.parameters()), []), [1.0, 5.0, -2.0]
+    for value in values:
+        net.weight.data.fill_(value)
+        state.average(0.5)
+    assert float(state.kept["weight"]) == 0.25 * 1 + 0.25 * 5 + 0.5 * -2
+    with state.kept_weights():
+        assert torch.equal(net.weight, state.kept["weight"])
+    assert net.weight.item() == -2
+
+
+def test_views_depend_on_seed_epoch_and_image_only(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opinions = read_opinions(folder)
+    images = Images(opinions.files, tmp_path)
+
+    def drawn(size: int, seed: int = 0, epoch: int = 0) -> Tensor:
+        number, made = batches(Views((24,)), images, opinions, size, seed=seed, epoch=epoch)
+        batch = list(made)
+        assert len(batch) == number == 16 // size
+        return torch.cat([part.images for part in batch])
+
+    once = drawn(8)
+    assert once.shape == (16, 24, 24, 3)
+    monkeypatch.setattr(data.os, "cpu_count", lambda: 1)
+    assert torch.equal(once, drawn(2))
+    assert not torch.equal(once, drawn(8, seed=1))
+    assert not torch.equal(once, drawn(8, epoch=1))
+
+
+def test_views_are_parts_of_the_image_or_the_resized_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 56, 3)).astype(np.uint8)
+    windows = np.lib.stride_tricks.sliding_window_view(image, (24, 24), (0, 1)).transpose(0, 1, 3, 4, 2)
+    mirrored = 0
+    for seed in range(20):
+        crop = view(image, 24, True, np.random.default_rng(seed))
+        as_is, flipped = ((windows == part).all((2, 3, 4)).any() for part in (crop, crop[:, ::-1]))
+        assert as_is != flipped
+        mirrored += flipped
+    assert 0 < mirrored < 20
+    full = view(image, (20, 28), False, np.random.default_rng(0))
+    expected = torch.nn.functional.interpolate(to_tensor(image), (20, 28), mode="bilinear", antialias=True)
+    assert full.shape == (20, 28, 3)
+    torch.testing.assert_close(to_tensor(full), expected, atol=1.01 / 255, rtol=0)
+    assert at_least(image, 80).shape == (80, 112, 3)
+    assert view(image, 80, True, np.random.default_rng(0)).shape == (80, 80, 3)
+
+
+def test_a_batch_holds_images_then_weak_then_strong_degradations(folder: Path, tmp_path: Path) -> None:
+    opinions = read_opinions(folder)
+    views = Views((24, (32, 40)), mirror=False, degraded=3)
+    _, made = batches(views, Images(opinions.files, tmp_path), opinions, 8, seed=0, epoch=0)
+    for batch in made:
+        assert batch.images.shape in ((14, 24, 24, 3), (14, 32, 40, 3))
+        assert bool((batch.strength[:, 0] < batch.strength[:, 1]).all())
+        plain, weak, strong = batch.images[:3].float(), batch.images[8:11].float(), batch.images[11:].float()
+        errors = [(part - plain).square().mean((1, 2, 3)) for part in (weak, strong)]
+        apart = batch.strength.diff()[:, 0] > 0.1  # of tiny images, close strengths may do the same
+        assert bool((errors[0] < errors[1])[apart].all())
+        assert bool(apart.any())
+    on_device = batch.to("cpu", torch.channels_last)
+    torch.testing.assert_close(on_device.images[0], to_tensor(batch.images[0].numpy())[0])
 
 
 def test_equal_steps_of_strength_are_equal_ratios() -> None:
-    blur = [_in_units("blur", u, apart=False) for u in (0, 0.5, 1)]
-    assert blur == pytest.approx([0.4, (0.4 * 6) ** 0.5, 6])
-    quality = [100 - _in_units("jpeg", u, apart=False) for u in (0, 0.5, 1)]
-    assert quality == pytest.approx([70, (70 * 4) ** 0.5, 4])
+    assert [in_units("blur", u) for u in (0, 0.5, 1)] == pytest.approx([0.4, (0.4 * 6) ** 0.5, 6])
+    assert [100 - in_units("jpeg", u) for u in (0, 0.5, 1)] == pytest.approx([70, (70 * 4) ** 0.5, 4])
+    image = np.full((16, 16, 3), 128, np.uint8)
+    pairs = [degraded_pair(image, np.random.default_rng(seed))[2] for seed in range(30)]
+    assert min(strong - weak for weak, strong in pairs) < 0.1 < 0.6 < max(strong - weak for weak, strong in pairs)
 
 
 def test_losses_against_their_definitions() -> None:
@@ -149,39 +286,87 @@ def test_losses_against_their_definitions() -> None:
     assert float(rank_hinge(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 0.5)) == pytest.approx(0.75)
 
 
-def test_unusable_data_is_one_clear_line(data: Path, tmp_path: Path) -> None:
-    table = pd.read_csv(data / "mos.csv")
+def test_degraded_images_are_ranked_with_a_margin_that_grows_with_their_distance() -> None:
+    ratings = torch.tensor([[0.9, 0.0], [0.9, 0.2], [0.9, -0.1], [0.9, -1.0]])  # two images, one weak, one strong
+    mos, strength = torch.tensor([40.0, 60.0]), torch.tensor([[0.2, 0.6]])
+
+    class Net(Toy):
+        def ratings(self, x: Tensor) -> Tensor:
+            return ratings
+
+    net = Net()  # shift 50, scale 15
+    seen: list[Tensor] = []
+
+    def criterion(r: Tensor, y: Tensor) -> Tensor:
+        seen.extend([r, y])
+        return torch.tensor(7.0)
+
+    loss = on_opinions_and_ranks(criterion, slope=2.0, weight=0.5)
+    value = float(loss(net, Batch(torch.zeros(4, 3, 8, 8), mos, strength)))
+    assert value == pytest.approx(7 + 0.5 * (0.4 - 0.1) + 0.5 * 0)  # 0.1 apart instead of 0.4; 0.9 and not 0.8 at least
+    assert seen[0].shape == (2, 2)
+    torch.testing.assert_close(seen[1], torch.tensor([-10 / 15, 10 / 15]))
+    assert float(loss(net, Batch(torch.zeros(2, 3, 8, 8), mos, torch.zeros(0, 2)))) == 7
+
+
+def test_unusable_data_is_one_clear_line(folder: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(folder / "mos.csv")
 
     def broken(change: pd.DataFrame) -> Path:
-        folder = tmp_path / str(len(list(tmp_path.iterdir())))
-        folder.mkdir()
-        (folder / "images").symlink_to(data / "images")
-        change.to_csv(folder / "mos.csv", index=False)
-        return folder
+        other = tmp_path / str(len(list(tmp_path.iterdir())))
+        other.mkdir()
+        (other / "images").symlink_to(folder / "images")
+        change.to_csv(other / "mos.csv", index=False)
+        return other
 
     nan = table.assign(mos=table["mos"].where(table.index != 3))
     cases = {
         r"without an opinion score, the first is 03\.png": nan,
         r"missing split": table.drop(columns="split"),
-        r"1 pictures of mos\.csv are missing, the first is gone\.png": table.replace("05.png", "gone.png"),
-        r"expected at least 4 pictures of split 'val' .* found 0": table.assign(split="train"),
-        r"expected at least 8 pictures of split 'train' .* found 1": table.tail(9),
+        r"1 images of mos\.csv are missing, the first is gone\.png": table.replace("05.png", "gone.png"),
+        r"expected at least 4 images of split 'val' .* found 0": table.assign(split="train"),
+        r"expected at least 8 images of split 'train' .* found 1": table.tail(9),
         r"split 'train' and unequal scores": table.assign(mos=0.5),
-        rf"{PICTURES} pictures without an opinion score, the first is 00\.png": table.assign(mos="good"),
+        r"24 images without an opinion score, the first is 00\.png": table.assign(mos="good"),
     }
     for message, change in cases.items():
         with pytest.raises(ImageError, match=message) as caught:
-            load_training_data(broken(change), tmp_path / "cache", progress=False)
+            read_opinions(broken(change))
         assert "\n" not in str(caught.value)
     with pytest.raises(ImageError, match="found no such file"):
-        load_training_data(tmp_path / "nowhere", tmp_path / "cache", progress=False)
+        read_opinions(tmp_path / "nowhere")
 
 
-def test_stored_views_are_not_those_of_other_pictures(data: Path, tmp_path: Path) -> None:
-    shutil.copytree(data, tmp_path / "data")
-    before = load_training_data(tmp_path / "data", tmp_path / "cache", progress=False)
-    cv2.imwrite(str(tmp_path / "data" / "images" / "00.png"), np.zeros((96, 128, 3), np.uint8))
-    repainted = load_training_data(tmp_path / "data", tmp_path / "cache", progress=False)
-    assert before.digest == repainted.digest
-    assert before.views[0, 0].any()
-    assert not repainted.views[0, 0].any()
+def test_a_broken_image_is_named_before_training_starts(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "data")
+    path = tmp_path / "data" / "images" / "05.png"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ImageError, match=r"05\.png: expected an 8-bit .* found a damaged or truncated file") as caught:
+        recipe().train(tmp_path / "data", tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "cache").iterdir()), "no half of a cache stays"
+
+
+def test_stored_images_are_those_of_the_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(folder, tmp_path / "data")
+    files = sorted((tmp_path / "data" / "images").iterdir())
+    first = tmp_path / "data" / "images" / "00.png"
+    for repaint in (False, True):
+        if repaint:
+            cv2.imwrite(str(first), np.zeros((48, 40, 3), np.uint8))
+        images = Images(files, tmp_path / "cache")
+        for i, path in enumerate(files):
+            np.testing.assert_array_equal(images[i], decode_file(path))
+    lines: list[str] = []
+    np.testing.assert_array_equal(Images(files, first / "no folder", lines.append)[3], images[3])
+    assert len(lines) == 1
+    assert "decoded again in every epoch" in lines[0]
+    monkeypatch.setattr(data, "CACHE_BYTES", 1000)
+    np.testing.assert_array_equal(Images(files, tmp_path / "small")[3], images[3])
+    assert not list((tmp_path / "small").iterdir())
+
+
+def test_prefetching_keeps_the_order_and_raises_what_was_raised() -> None:
+    assert list(prefetch(range(50), lambda i: i * i)) == [i * i for i in range(50)]
+    with pytest.raises(ZeroDivisionError):
+        list(prefetch([1, 0, 2], lambda i: 1 // i))

@@ -2,7 +2,7 @@
 
     t ⊙ [x at an edge]
 
-One map for the three channels (arXiv 2401.05217). A picture without edges is left alone.
+One map for the three channels (arXiv 2401.05217). An image without edges is left alone.
 """
 
 from __future__ import annotations

@@ -8,22 +8,22 @@ Frequencies ``u``, ``v`` are in cycles a pixel: at most 0.5 along a side, and 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Interval, Unit
 from torch import Tensor
 
-from iqarena.api import Filter, SpecError, Streams
+from iqarena.api import Filter, Streams
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FourierLowpass(Filter):
+    """cutoff: highest frequency that is kept, in cycles a pixel"""
+
     name = "fourier_lowpass"
 
-    cutoff: float = 0.25
-
-    def __post_init__(self) -> None:
-        if not 0 < self.cutoff <= 0.75:
-            raise SpecError(f"{self.name}: expected cutoff in (0, 0.75] cycles a pixel, found {self.cutoff}")
+    cutoff: Annotated[float, Interval(gt=0, le=0.75), Unit("cycles a pixel")] = 0.25
 
     def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
         return lowpass(t, self.cutoff)

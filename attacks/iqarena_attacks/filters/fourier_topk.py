@@ -8,23 +8,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
-from iqarena.api import Filter, SpecError, Streams
+from iqarena.api import Filter, Streams
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FourierTopk(Filter):
+    """keep: share of the coefficients that is kept"""
+
     name = "fourier_topk"
     reconstructed = "the paper's gradient filter is not published in detail; this is our reading of it"
 
-    keep: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise SpecError(f"{self.name}: expected keep in (0, 1], found {self.keep}")
+    keep: Annotated[float, Interval(gt=0, le=1)] = 0.5
 
     def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
         spectrum = torch.fft.rfft2(t)

@@ -9,23 +9,23 @@ and none ever more, so that a budget is kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Gt, Unit
 from torch import Tensor
 
-from iqarena.api import Filter, SpecError, Streams
+from iqarena.api import Filter, Streams
 from iqarena.images.perception import jnd_map
 from iqarena_attacks.filters._maps import maps
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class JndSoft(Filter):
+    """threshold: just-noticeable difference from which on all is kept, in grey levels"""
+
     name = "jnd_soft"
 
-    threshold: float = 12.0
-
-    def __post_init__(self) -> None:
-        if self.threshold <= 0:
-            raise SpecError(f"{self.name}: expected threshold > 0 grey levels, found {self.threshold}")
+    threshold: Annotated[float, Gt(0), Unit("grey levels")] = 12.0
 
     def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
         return t * (maps(jnd_map, x) / self.threshold).clamp(max=1)

@@ -9,21 +9,21 @@ so that a perturbation of one strength everywhere is not changed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Interval
 from torch import Tensor
 
-from iqarena.api import Filter, SpecError, Streams
+from iqarena.api import Filter, Streams
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class MagnitudeTopk(Filter):
+    """keep: share of the pixels that is kept"""
+
     name = "magnitude_topk"
 
-    keep: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise SpecError(f"{self.name}: expected keep in (0, 1], found {self.keep}")
+    keep: Annotated[float, Interval(gt=0, le=1)] = 0.5
 
     def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
         strength = t.square().sum(1, keepdim=True)

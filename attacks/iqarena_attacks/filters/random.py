@@ -1,27 +1,26 @@
-"""``random`` — keep a random share of the pixels: the control for any mask of that density.
-
-Filters of one ``seed`` keep the same pixels of a picture: a gradient filter and a mask need two to be independent.
-"""
+"""``random`` — keep a random share of the pixels: the control for any mask of that density."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Interval
 from torch import Tensor
 
-from iqarena.api import Filter, SpecError, Streams
+from iqarena.api import Filter, Streams
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Random(Filter):
+    """keep: share of the pixels that is kept
+    seed: of the choice of pixels; a gradient filter and a mask of one seed keep the same
+    """
+
     name = "random"
 
-    keep: float = 0.5
+    keep: Annotated[float, Interval(gt=0, le=1)] = 0.5
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise SpecError(f"{self.name}: expected keep in (0, 1], found {self.keep}")
 
     @property
     def stochastic(self) -> bool:

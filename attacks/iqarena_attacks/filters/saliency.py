@@ -9,23 +9,23 @@ Saliency lies between 0 and 1, one map for the three channels. The default is th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Interval
 from torch import Tensor
 
-from iqarena.api import Filter, SpecError, Streams
+from iqarena.api import Filter, Streams
 from iqarena.images.perception import saliency_map
 from iqarena_attacks.filters._maps import maps
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Saliency(Filter):
+    """threshold: saliency that a kept pixel exceeds"""
+
     name = "saliency"
 
-    threshold: float = 0.225
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold < 1:
-            raise SpecError(f"{self.name}: expected threshold in [0, 1), found {self.threshold}")
+    threshold: Annotated[float, Interval(ge=0, lt=1)] = 0.225
 
     def __call__(self, t: Tensor, x: Tensor, streams: Streams) -> Tensor:
         return t * (maps(saliency_map, x) > self.threshold)

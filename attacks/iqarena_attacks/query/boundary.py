@@ -1,7 +1,7 @@
 """The score boundary of arXiv 2401.05217 and its schedule.
 
-With ``y`` the clean score, a picture is past the boundary ``b`` when ``f(x') > y + (100 − y)·b`` (raising) or
-``f(x') < y − y·b`` (lowering): when its gain, as a share of the room to the end of the scale, exceeds ``b``. The
+With ``y`` the clean score, an image is past the boundary ``b`` when ``f(x') > y + (100 − y)·b`` (raising) or
+``f(x') < y − y·b`` (lowering): when its gain, as a share of the headroom to the end of the scale, exceeds ``b``. The
 boundary goes on by the step it last made. It gives way, by half of its step, after ``FAILURES`` directions in vain,
 until the step is 1/400; and it jumps by half of the excess when a direction led far beyond it.
 """
@@ -30,7 +30,7 @@ class Boundary:
         return self.step > SMALLEST_STEP
 
     def reach(self, ratio: float) -> float:
-        """Take note of a picture at ``ratio > b``; returns the boundary that it must stay past."""
+        """Take note of an image at ``ratio > b``; returns the boundary that it must stay past."""
         if ratio > max(self.b + 2 * self.step, 0.005):
             self.b += (ratio - self.b) / 2
         return self.b

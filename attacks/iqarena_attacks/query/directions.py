@@ -1,8 +1,8 @@
-"""Initial directions of the score-boundary attack (arXiv 2401.05217): crops of high-frequency photographs.
+"""Initial directions of the score-boundary attack (arXiv 2401.05217): crops of high-frequency reference images.
 
 A direction is a random 224 crop times ``0.1·r``, ``r ~ U(−1, 1)``, kept where there is something to see: on and beside
 Canny edges, and where the saliency exceeds 0.225. Ours: the saliency is the spectral residual; every fourth direction
-is sparse noise instead, signs of that strength on a random 5–10 % of those pixels; larger pictures mirror the crop on.
+is sparse noise instead, signs of that strength on a random 5–10 % of those pixels; larger images mirror the crop on.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from iqarena.images.perception import edge_mask, grey, saliency_map
 from iqarena_attacks.query._frame import Case
 
 CROP, STRENGTH, SALIENT = 224, 0.1, 0.225
-MOST = 8  # photographs
+REFERENCES = 8
 
 
 class Directions:
-    """Random directions ``(3, H, W)`` for one picture."""
+    """Random directions ``(3, H, W)`` for one image."""
 
-    def __init__(self, case: Case, photographs: ImageSet) -> None:
-        picture = (case.x * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        seen = edge_mask(picture) | (saliency_map(picture) > SALIENT)
+    def __init__(self, case: Case, references: ImageSet) -> None:
+        image = (case.x * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        seen = edge_mask(image) | (saliency_map(image) > SALIENT)
         self._mask = torch.from_numpy(seen if seen.any() else np.ones_like(seen)).to(case.x)
         self._case, self._drawn = case, 0
-        self._photographs = high_frequency(photographs, besides=case.draw.images[0])
+        self._references = high_frequency(references, besides=case.draw.images[0])
 
     def draw(self) -> Tensor:
         self._drawn += 1
@@ -40,41 +40,39 @@ class Directions:
         if self._drawn % 4 == 0:
             kept = self._case.draw.uniform(self._mask[None])[0] < 0.05 + 0.05 * share
             return strength * self._mask * kept * self._case.draw.signs(self._case.x[None])[0]
-        photograph = self._photographs[int(which * len(self._photographs))]
-        return self._mask * strength * _crop(photograph, top, left, self._case.x.shape[-2:]).to(self._case.x)
+        reference = self._references[int(which * len(self._references))]
+        return self._mask * strength * _crop(reference, top, left, self._case.x.shape[-2:]).to(self._case.x)
 
 
-def high_frequency(photographs: ImageSet, besides: str) -> list[Tensor]:
-    """The ``MOST`` photographs, ``(3, H, W)`` in [0, 1], with the largest mean ``|Laplacian|``.
+def high_frequency(images: ImageSet, besides: str) -> list[Tensor]:
+    """The ``REFERENCES`` images, ``(3, H, W)`` in [0, 1], with the largest mean ``|Laplacian|``.
 
-    Not among them: what is made from the same photograph as the picture ``besides``, where that is of this set.
+    Not among them: what has the same reference image as the image ``besides``, where that is of this set.
     """
-    own = {item.cluster for item in photographs.items() if item.id == besides}
-    others = [picture for cluster, picture in _by_detail(photographs) if cluster not in own][:MOST]
+    own = {item.cluster for item in images.items() if item.id == besides}
+    others = [image for cluster, image in _by_detail(images) if cluster not in own][:REFERENCES]
     if not others:
-        raise ImageError(f"expected photographs besides the attacked one in {photographs!r}, found none; give more")
+        raise ImageError(f"expected images besides the attacked one in {images!r}, found none; give more")
     return others
 
 
 @cache
-def _by_detail(photographs: ImageSet) -> list[tuple[str, Tensor]]:
-    """The first picture of each of the first ``4 · MOST`` clusters, the most detailed first."""
-    first = {item.cluster: item for item in reversed(photographs.items())}
-    pictures = [(cluster, photographs.read(item)) for cluster, item in list(first.items())[-4 * MOST :]]
-    pictures.sort(key=lambda one: -float(np.abs(cv2.Laplacian(grey(one[1]), cv2.CV_32F)).mean()))
-    return [(cluster, torch.from_numpy(picture).permute(2, 0, 1).float() / 255) for cluster, picture in pictures]
+def _by_detail(images: ImageSet) -> list[tuple[str, Tensor]]:
+    """The first image of each of the first ``4 · REFERENCES`` clusters, the most detailed first."""
+    first = {item.cluster: item for item in reversed(images.items())}
+    pixels = [(cluster, images.read(item)) for cluster, item in list(first.items())[-4 * REFERENCES :]]
+    pixels.sort(key=lambda one: -float(np.abs(cv2.Laplacian(grey(one[1]), cv2.CV_32F)).mean()))
+    return [(cluster, torch.from_numpy(image).permute(2, 0, 1).float() / 255) for cluster, image in pixels]
 
 
-def _crop(photograph: Tensor, top: float, left: float, size: Sequence[int]) -> Tensor:
+def _crop(image: Tensor, top: float, left: float, size: Sequence[int]) -> Tensor:
     """A crop, mirrored on to ``size``: ``(3, H, W)``."""
     for axis, place, wanted in ((1, top, size[0]), (2, left, size[1])):
-        whole = photograph.shape[axis]
-        side = min(CROP, whole)
-        photograph = photograph.narrow(axis, int(place * (whole - side + 1)), side)
+        length = image.shape[axis]
+        side = min(CROP, length)
+        image = image.narrow(axis, int(place * (length - side + 1)), side)
         if wanted <= side:
-            photograph = photograph.narrow(axis, 0, wanted)
+            image = image.narrow(axis, 0, wanted)
         else:
-            photograph = photograph.index_select(
-                axis, torch.from_numpy(np.pad(np.arange(side), (0, wanted - side), "symmetric"))
-            )
-    return photograph
+            image = image.index_select(axis, torch.from_numpy(np.pad(np.arange(side), (0, wanted - side), "symmetric")))
+    return image

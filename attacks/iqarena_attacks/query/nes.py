@@ -3,24 +3,31 @@
     ĝ = 1/(σ n) Σ_{i ≤ n/2} ( f(z + σ u_i) − f(z − σ u_i) ) u_i,   u_i ~ N(0, I),   z ← Π( z + alpha · s · sign ĝ )
 
 Official values: n = 50, σ = 0.001, steps of 0.01. For scores: ``f`` is the score. Changed: σ = 4/255, because a query
-is a picture of 8 bits, in which σ = 0.001 leaves almost nothing; steps of 2/255; every new ``z`` is queried, so that
-the answer is the best picture seen. ``samples`` is n.
+is an image of 8 bits, in which σ = 0.001 leaves almost nothing; steps of 2/255; every new ``z`` is queried, so that
+the answer is the best image seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 
-from iqarena.api import SpecError
+from iqarena.api import EVEN
 from iqarena_attacks.query._frame import Case, Query, Search, ask, begin
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Nes(Query):
+    """samples: n, queries for a gradient
+    sigma: standard deviation of the noise, in [0, 1] units
+    alpha: length of a step in [0, 1] units
+    """
+
     name = "nes"
     bibtex = """@inproceedings{ilyas2018black,
   title = {Black-box Adversarial Attacks with Limited Queries and Information},
@@ -29,16 +36,9 @@ class Nes(Query):
 }"""
 
     eps: float = 8 / 255
-    samples: int = 50
-    sigma: float = 4 / 255
-    alpha: float = 2 / 255
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.samples < 2 or self.samples % 2:
-            raise SpecError(f"{self.name}: expected an even number of samples ≥ 2, found {self.samples}")
-        if self.sigma <= 0 or self.alpha <= 0:
-            raise SpecError(f"{self.name}: expected sigma and alpha > 0, found {self.sigma} and {self.alpha}")
+    samples: Annotated[int, Ge(2), EVEN] = 50
+    sigma: Annotated[float, Gt(0)] = 4 / 255
+    alpha: Annotated[float, Gt(0)] = 2 / 255
 
     def search(self, case: Case) -> Search:
         best = yield from begin(case)

@@ -9,13 +9,17 @@ are single pixels or DCT waves; dense signs are ours. For scores: the score itse
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from iqarena.api import SpecError
+from annotated_types import Gt
+
 from iqarena_attacks.query._frame import Case, Query, Search, ask, begin
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class RandomSearch(Query):
+    """alpha: length of a step in [0, 1] units"""
+
     name = "random_search"
     reconstructed = "steps of dense random signs are ours; SimBA's acceptance rule is the paper's"
     bibtex = """@inproceedings{guo2019simple,
@@ -24,12 +28,7 @@ class RandomSearch(Query):
   booktitle = {ICML}, year = {2019}, eprint = {1905.07121}
 }"""
 
-    alpha: float = 1 / 255
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.alpha <= 0:
-            raise SpecError(f"{self.name}: expected alpha > 0, found {self.alpha}")
+    alpha: Annotated[float, Gt(0)] = 1 / 255
 
     def search(self, case: Case) -> Search:
         best = yield from begin(case)

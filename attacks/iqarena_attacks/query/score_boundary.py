@@ -1,26 +1,27 @@
 """Score-boundary attack (arXiv 2401.05217, TCSVT 2024): step by step past boundaries of the score, from scores alone.
 
-    for 20 rounds:  z₀ = last picture;   draw directions d until  f(box(z₀ + d))  is past the boundary b;
+    for 20 rounds:  z₀ = last image;   draw directions d until  f(box(z₀ + d))  is past the boundary b;
                     SurFree from there towards z₀ along the boundary;   b ← b + (b − previous b)
 
-The box is ``|x' − x| ≤ 0.38·JND(x)/255``, per pixel, counted from the clean picture. Known values: 20 rounds, first
+The box is ``|x' − x| ≤ 0.38·JND(x)/255``, per pixel, counted from the clean image. Known values: 20 rounds, first
 boundary 0.01, at most 200 directions for a boundary and 6,000 in all, SurFree with 10 steps and 100 queries,
 about 8,000 queries. ``boundary.py`` has the schedule, ``directions.py`` the directions, ``surfree.py`` the refinement.
 
-Changed: pictures are rounded to 8 bit before they are asked for, so the box is in whole grey levels; a round must pass
+Changed: images are rounded to 8 bit before they are asked for, so the box is in whole grey levels; a round must pass
 the score that is reached already, wherever its boundary lies, so that no accepted round goes back.
-``jnd = none`` leaves the box to ``eps``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 
-from iqarena.api import ImageSet, SpecError
+from iqarena.api import ImageSet
 from iqarena.images.perception import jnd_map
 from iqarena.images.sets.pocket import PocketImages
 from iqarena_attacks.query._frame import Case, Query, Search, ask, begin
@@ -33,40 +34,39 @@ DRAWS, REFINEMENT = 6000, 100
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ScoreBoundary(Query):
+    """jnd: how far a pixel may go, as a multiple of its JND; none leaves the box to eps
+    rounds: boundaries
+    steps: directions of SurFree that lead nearer, for a boundary
+    photographs: reference images from which directions are drawn
+    """
+
     name = "score_boundary"
     reconstructed = (
-        "the saliency detector, the share of sparse noise, which photographs, and queries of 8 bits are ours"
+        "the saliency detector, the share of sparse noise, which reference images, and queries of 8 bits are ours"
     )
-    published = "DBCNN loses 0.6381 of SROCC on LIVE (160 test pictures, 224 crops, 8,000 queries)."
+    published = "DBCNN loses 0.6381 of SROCC on LIVE (160 test images, 224 crops, 8,000 queries)."
     bibtex = """@article{scoreboundary2024,
   title = {Exploring Vulnerabilities of No-Reference Image Quality Assessment Models: A Query-Based Black-Box Method},
   journal = {IEEE Transactions on Circuits and Systems for Video Technology}, year = {2024}, eprint = {2401.05217}
 }"""
 
     eps: float = 1.0
-    jnd: float | None = 0.38
-    rounds: int = 20
-    steps: int = 10
+    jnd: Annotated[float, Gt(0)] | None = 0.38
+    rounds: Annotated[int, Ge(1)] = 20
+    steps: Annotated[int, Ge(0)] = 10
     photographs: ImageSet = PocketImages()  # noqa: RUF009 (frozen)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.jnd is not None and self.jnd <= 0:
-            raise SpecError(f"{self.name}: expected jnd > 0 or none, found {self.jnd}")
-        if self.rounds < 1 or self.steps < 0:
-            raise SpecError(f"{self.name}: expected rounds ≥ 1 and steps ≥ 0, found {self.rounds} and {self.steps}")
-
     def reach(self, x: Tensor) -> Tensor:
-        room = super().reach(x)
+        eps = super().reach(x)
         if self.jnd is None:
-            return room
-        pictures = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        levels = np.stack([np.floor(self.jnd * jnd_map(np.ascontiguousarray(picture))) for picture in pictures])
-        return torch.minimum(room, torch.from_numpy(levels)[:, None].to(x) / 255)
+            return eps
+        images = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        levels = np.stack([np.floor(self.jnd * jnd_map(np.ascontiguousarray(image))) for image in images])
+        return torch.minimum(eps, torch.from_numpy(levels)[:, None].to(x) / 255)
 
     def search(self, case: Case) -> Search:
         boundary, directions, draws = Boundary(), Directions(case, self.photographs), 0
-        here = (yield from begin(case)) / case.room
+        here = (yield from begin(case)) / case.headroom
         for _ in range(self.rounds):
             start, failures, there = case.answer, 0, 0.0
             while there <= max(boundary.b, here):
@@ -77,12 +77,12 @@ class ScoreBoundary(Query):
                 if draws == DRAWS:
                     return
                 z = case.box(start + directions.draw())
-                there = (yield from ask(z)) / case.room
+                there = (yield from ask(z)) / case.headroom
                 draws, failures = draws + 1, failures + 1
             case.answer = z
             level = max(boundary.reach(there), here)
             gain = yield from nearer(
-                case, start, there * case.room, level * case.room, queries=REFINEMENT, steps=self.steps
+                case, start, there * case.headroom, level * case.headroom, queries=REFINEMENT, steps=self.steps
             )
-            here = gain / case.room
+            here = gain / case.headroom
             boundary.move_on()

@@ -4,17 +4,18 @@
     and stays so if s·f rises;   p is halved at 0.1, 0.5, 2, 5, 10, 20, 40, 60, 80 % of the queries
 
 Official: p = 0.05 on ImageNet. ``eps = 3/255`` is the budget of Ran et al.'s comparison on image quality. For scores:
-the margin loss becomes the score itself, and stripes that do not help are given up for the clean picture.
+the margin loss becomes the score itself, and stripes that do not help are given up for the clean image.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 
-from iqarena.api import SpecError
 from iqarena_attacks.query._frame import Case, Query, Search, ask, begin
 
 SCHEDULE = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the queries at which p is halved
@@ -22,6 +23,8 @@ SCHEDULE = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Square(Query):
+    """p: share of the pixels in the first square"""
+
     name = "square"
     bibtex = """@inproceedings{andriushchenko2020square,
   title = {Square Attack: a query-efficient black-box adversarial attack via random search},
@@ -30,12 +33,7 @@ class Square(Query):
 }"""
 
     eps: float = 3 / 255
-    p: float = 0.05
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.p <= 1:
-            raise SpecError(f"{self.name}: expected p in (0, 1], found {self.p}")
+    p: Annotated[float, Interval(gt=0, le=1)] = 0.05
 
     def search(self, case: Case) -> Search:
         best = yield from begin(case)
@@ -55,7 +53,7 @@ class Square(Query):
             z = case.answer.clone()
             z[window] = (case.x[window] + case.reach[window] * sign).clamp(0, 1)
             if torch.equal(z[window], case.answer[window]):
-                continue  # the square is there already: the same picture is not worth a query
+                continue  # the square is there already: the same image is not worth a query
             gain = yield from ask(z)
             if gain > best:
                 best, case.answer = gain, z

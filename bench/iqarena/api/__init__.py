@@ -10,13 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from iqarena.api.attack import CHECKPOINTS, Attack
+from iqarena.api.bounds import EVEN, ODD
 from iqarena.api.filter import Filter, FilterChain
 from iqarena.api.imageset import ImageItem, ImageSet
 from iqarena.api.model import Defended, Defense, Model
 from iqarena.api.plugin import Plugin
 from iqarena.api.purification import Purification, RandomPurification
-from iqarena.api.source import Source
-from iqarena.errors import AttackError, ImageError, IqarenaError, SpecError, StoreError, WeightsError
+from iqarena.api.source import EXACT, Estimate, Exact, Member, Source
+from iqarena.errors import (
+    AttackError,
+    ImageError,
+    IqarenaError,
+    ScorerError,
+    SpecError,
+    StoreError,
+    WeightsError,
+)
 from iqarena.files.hashing import file_sha256, known_sha256
 from iqarena.files.weights import WeightFile, obtain
 
@@ -24,9 +33,10 @@ if TYPE_CHECKING:
     from iqarena.api.streams import Streams
 
 __all__ = [
-    "CHECKPOINTS", "Attack", "AttackError", "Defended", "Defense", "Filter", "FilterChain", "ImageError", "ImageItem",
-    "ImageSet", "IqarenaError", "Model", "Plugin", "Purification", "RandomPurification", "Source", "SpecError",
-    "StoreError", "Streams", "WeightFile", "WeightsError", "file_sha256", "known_sha256", "obtain",
+    "CHECKPOINTS", "EVEN", "EXACT", "ODD", "Attack", "AttackError", "Defended", "Defense", "Estimate",
+    "Exact", "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet", "IqarenaError", "Member", "Model",
+    "Plugin", "Purification", "RandomPurification", "ScorerError", "Source", "SpecError", "StoreError", "Streams", "WeightFile",
+    "WeightsError", "file_sha256", "known_sha256", "obtain",
 ]  # fmt: skip
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from annotated_types import Interval, Unit
 
 from iqarena.api.plugin import Plugin
-from iqarena.api.spec import format_number
-from iqarena.errors import SpecError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from iqarena.api.source import Source
+    from iqarena.api.source import Estimate, Source
     from iqarena.api.streams import Streams
 
 CHECKPOINTS = (20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)  # queries after which an answer is kept
@@ -21,20 +21,20 @@ CHECKPOINTS = (20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)  # queries after w
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Attack(Plugin):
-    """Clean images and a direction → perturbed images inside ``eps``; the frame does everything else.
+    """Clean images → perturbed images inside the budget ``eps``; the frame does everything else.
 
-    ``access`` is what :meth:`perturb` may ask of its model: ``"gradient"`` of the source, ``"score"`` of the
-    target, both (``"gradient+score"``: a transfer attack's picture from which queries go on), or ``"none"``.
+    ``access`` is what :meth:`perturb` may ask of its source: ``"gradient"``, ``"score"`` of the target, both
+    (``"gradient+score"``: a transfer attack's image from which queries go on), or ``"none"``. ``floor``: a control
+    that knows nothing of any scorer, in every table for comparison.
+
+    eps:  how far a pixel may go, in [0, 1] units
     """
 
     access: ClassVar[Literal["gradient", "score", "gradient+score", "none"]] = "gradient"
+    floor: ClassVar[bool] = False
     published: ClassVar[str] = ""  # a number of its paper, shown beside ours and labelled as the paper's
 
-    eps: float = 8 / 255
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.eps <= 1:
-            raise SpecError(f"{self.name}: expected eps in [0, 1] (write 8/255), found {format_number(self.eps)}")
+    eps: Annotated[float, Interval(ge=0, le=1), Unit("(write 8/255)")] = 8 / 255
 
     @property
     def stochastic(self) -> bool:
@@ -44,7 +44,7 @@ class Attack(Plugin):
     @property
     def cost(self) -> int:
         """Gradient evaluations per image and source model; conformance proves it."""
-        return 1
+        return 1 if "gradient" in self.access else 0
 
     @property
     def min_members(self) -> int:
@@ -57,16 +57,14 @@ class Attack(Plugin):
         return 0
 
     @property
-    def shared_gradient(self) -> tuple[Any, ...] | None:
-        """Arguments of ``Source.smoothed_gradient`` (``sigma, samples, …``) when that is all the attack asks for, so
-        that attacks share it."""
+    def shared_gradient(self) -> Estimate | None:
+        """The estimate at the clean images, when that is all the attack asks for, so that attacks share it."""
         return None
 
     @abstractmethod
-    def perturb(self, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Tensor:
-        """The kernel: only the paper's mathematics.
+    def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
+        """The kernel: only the paper's mathematics. It ascends: the sign of the objective is the source's.
 
-        ``x`` clean images ``(N, 3, H, W)``; ``direction`` ``(N, 1, 1, 1)`` of +1 (raise) or −1 (lower);
-        ``model`` the counted view of the source (or target); ``streams`` one random stream per image.
-        Returns ``x + δ`` of the same shape; it need not be clipped to ``[0, 1]`` or rounded.
+        ``x`` clean images ``(N, 3, H, W)``; ``source`` the counted view of the scorers it goes by; ``streams`` one
+        random stream per image. Returns ``x + δ`` of the same shape; it need not be clipped to ``[0, 1]`` or rounded.
         """

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from iqarena.api.bounds import check_bounds
 from iqarena.api.spec import format_number
 
 
@@ -15,13 +16,17 @@ from iqarena.api.spec import format_number
 class Plugin(ABC):  # noqa: B024 (its kinds have abstract methods)
     """A named, versioned, immutable set of parameters; ``repr`` is its canonical spec string.
 
-    ``version`` must be raised when the same spec starts to give other numbers.
+    ``version`` must be raised when the same spec starts to give other numbers. Bounds of parameters are data (see
+    :mod:`iqarena.api.bounds`), checked here.
     """
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
     bibtex: ClassVar[str] = ""
     reconstructed: ClassVar[str] = ""  # what is our reconstruction rather than the paper's, in one sentence
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
     def __repr__(self) -> str:
         return self._spec(dataclasses.fields(self))

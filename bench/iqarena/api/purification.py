@@ -1,13 +1,14 @@
-"""The contract of a purification: a defense that changes the picture before it is scored."""
+"""The contract of a purification: a defense that changes the image before it is scored."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Ge
 
 from iqarena.api.model import Defended, Defense, Model
-from iqarena.errors import SpecError
 
 if TYPE_CHECKING:
     import torch
@@ -18,38 +19,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Purification(Defense):
-    """A defense that changes the picture before it is scored."""
+    """A defense that changes the image before it is scored."""
 
     def defend(self, model: Model) -> Defended:
         return _Purified(defense=self, model=model)
 
     @abstractmethod
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
-        """The changed pictures, same shape, in [0, 1]; pictures ``x`` ``(N, 3, H, W)`` are independent.
+        """The changed images, same shape, in [0, 1]; images ``x`` ``(N, 3, H, W)`` are independent.
 
         With ``differentiable`` it must be made of operations that have a gradient; else any library will do.
-        ``streams`` is one random stream per picture, for a :class:`RandomPurification`.
+        ``streams`` is one random stream per image, for a :class:`RandomPurification`.
         """
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class RandomPurification(Purification):
-    """A purification that draws, from streams that are seeded with the picture's own pixels and ``seed``.
+    """A purification that draws, from streams that are seeded with the image's own pixels and ``seed``.
 
-    So the score of a picture is one number, wherever and whenever it is asked for, while whoever changes a pixel meets
+    So the score of an image is one number, wherever and whenever it is asked for, while whoever changes a pixel meets
     another draw. The gradient of that score says nothing about the next draw: a white-box attack is given the mean of
     the gradients of ``draws`` draws (expectation over transformations: Athalye et al., Synthesizing Robust Adversarial
-    Examples, ICML 2018, arXiv 1707.07397). ``draws`` changes no score; several such defenses multiply theirs.
+    Examples, ICML 2018, arXiv 1707.07397). Several such defenses multiply their draws.
+
+    seed: of the draws
+    draws: of which a white-box attack is given the mean gradient; changes no score
     """
 
     stochastic = True
 
     seed: int = 0
-    draws: int = 8
-
-    def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise SpecError(f"{self.name}: expected draws ≥ 1, found {self.draws}")
+    draws: Annotated[int, Ge(1)] = 8
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
+import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
@@ -14,11 +13,12 @@ from iqarena.cli.fetch import fetch
 from iqarena.cli.fetch_data import data
 from iqarena.cli.fetch_models import models
 from iqarena.cli.look import cite, describe, doctor, list_
+from iqarena.cli.options import Session, add_global_options
 from iqarena.cli.run import compare, plan, report, run, speed
+from iqarena.cli.score import attack, score
 from iqarena.cli.sweep import sweep
 from iqarena.cli.train import train
 from iqarena.errors import IqarenaError, nearest
-from iqarena.files.weights import FOLDER, OFFLINE
 
 DONE, USER_MISTAKE, UNFINISHED = 0, 2, 3
 
@@ -34,48 +34,38 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Python file with plugins.")
-@click.option("--weights-dir", type=click.Path(path_type=Path), help="Folder of model files, looked at first.")
-@click.option("--offline", is_flag=True, help="Open no socket; say what is missing and where it can be had.")
-def main(plugins: tuple[Path, ...], weights_dir: Path | None, offline: bool) -> None:
+def main() -> None:
     """Compare adversarial attacks on no-reference image quality models.
+
+    The options below work before a command and after it.
 
     Exit codes: 0 all good, 2 a mistake in what was asked (one line says which), 3 stopped, or finished with failed
     rows.
     """
-    if weights_dir:
-        if not weights_dir.is_dir():
-            raise IqarenaError(f"--weights-dir: expected a folder, found no {weights_dir}")
-        os.environ[FOLDER] = str(weights_dir)
-    if offline:
-        os.environ[OFFLINE] = "1"
-    if plugins:
-        from iqarena.registry.tables import add_file
-
-        for path in plugins:
-            add_file(path)
 
 
-for command in (run, plan, report, compare, train, sweep, fetch, list_, describe, cite, doctor, speed):
+for command in (run, plan, report, compare, score, attack, train, sweep, fetch, list_, describe, cite, doctor, speed):
     main.add_command(command)
 fetch.add_command(data)
 fetch.add_command(models)
+add_global_options(main)
 
 
 def entry(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; what a user can mend is one line on stderr, never a traceback."""
+    """Run the command line; what a user can mend is one line on stderr, after the traceback where it was asked for."""
+    told = Session()
     try:
-        sys.exit(main(args=arguments, prog_name="iqarena", standalone_mode=False) or DONE)
+        sys.exit(main(args=arguments, prog_name="iqarena", standalone_mode=False, obj=told) or DONE)
     except IqarenaError as error:
-        _fail(str(error))
+        _fail(str(error), told)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(USER_MISTAKE)
     except click.UsageError as error:
-        _fail(_usage(error))
+        _fail(_usage(error), told)
     except OSError as error:  # a disk that is full, a place that may not be written
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}; what is stored stays, mend that and run again")
+        _fail(f"{where}{error.strerror or error}; what is stored stays, mend that and run again", told)
     except (KeyboardInterrupt, click.Abort):
         click.echo("iqarena: stopped; what is stored stays, the same command goes on from there", err=True)
         sys.exit(UNFINISHED)
@@ -90,6 +80,8 @@ def _usage(error: click.UsageError) -> str:
     return f"{message}; see: {error.ctx.command_path if error.ctx else 'iqarena'} --help"
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, told: Session) -> None:
+    if told.debug:
+        traceback.print_exc()
     click.echo(f"iqarena: {' '.join(message.split())}", err=True)
     sys.exit(USER_MISTAKE)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from iqarena.cli.options import session
 from iqarena.errors import IqarenaError, nearest
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _verified(images: Database) -> int:
     from iqarena.tools.verify import verify
 
     whole = True
-    with tqdm(desc=images.name, unit="picture", delay=1) as bar:
+    with tqdm(desc=images.name, unit="image", delay=1, disable=session().quiet) as bar:
         for good, line in verify(images, bar.update):
             bar.clear()
             click.echo(f"{'ok  ' if good else 'FAIL'}  {line}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
+from iqarena.cli.options import answer, json_option, session
 from iqarena.errors import IqarenaError, nearest
 
 _KINDS = ("attacks", "filters", "models", "defenses", "imagesets", "suites")
@@ -11,6 +14,7 @@ _KINDS = ("attacks", "filters", "models", "defenses", "imagesets", "suites")
 
 @click.command("list")
 @click.argument("kind", required=False)
+@json_option
 def list_(kind: str | None) -> None:
     """List attacks, filters, models, defenses, imagesets or suites; without KIND, all of them.
 
@@ -23,10 +27,15 @@ def list_(kind: str | None) -> None:
     if kind is not None and kind not in _KINDS:
         raise IqarenaError(f"unknown kind {kind!r}{nearest(kind, _KINDS)}")
     if kind == "models":
-        click.echo(tabulate(model_table(), headers="keys", tablefmt="simple", disable_numparse=True))
+        answer(lambda: tabulate(model_table(), headers="keys", tablefmt="simple", disable_numparse=True), model_table)
         return
-    for one in [kind] if kind else _KINDS:
-        click.echo(tabulate(summaries(one), headers=[one, "", "from"], tablefmt="simple") + "\n")
+    tables = {one: summaries(one) for one in ([kind] if kind else _KINDS)}
+    answer(
+        lambda: "\n".join(
+            tabulate(t, headers=[one, "", "from"], tablefmt="simple") + "\n" for one, t in tables.items()
+        ),
+        lambda: {one: [dict(zip(("name", "what", "from"), row)) for row in rows] for one, rows in tables.items()},
+    )
 
 
 @click.command()
@@ -49,12 +58,16 @@ def cite(names: tuple[str, ...]) -> None:
 
 
 @click.command()
+@json_option
 def doctor() -> int:
-    """Check this installation: packages, device, weights against their hashes, pictures, a gradient."""
+    """Check this installation: packages, device, weights against their hashes, images, a gradient."""
     from iqarena.tools.doctor import examine
 
-    healthy = True
+    checks: list[tuple[bool, str]] = []
     for ok, line in examine():
-        click.echo(f"{'ok  ' if ok else 'FAIL'}  {line}")
-        healthy &= ok
-    return 0 if healthy else 3
+        checks.append((ok, line))
+        if not session().json:  # some checks take seconds
+            click.echo(f"{'ok  ' if ok else 'FAIL'}  {line}")
+    if session().json:
+        click.echo(json.dumps([{"ok": ok, "check": line} for ok, line in checks], indent=1, ensure_ascii=False))
+    return 0 if all(ok for ok, _ in checks) else 3

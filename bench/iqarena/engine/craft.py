@@ -19,26 +19,26 @@ from iqarena.engine.source import Source
 
 @dataclass(frozen=True)
 class Crafted:
-    """Adversarial pictures of one attack: uint8 ``(N, 3, H, W)``, and the float ones before rounding."""
+    """Adversarial images of one attack: uint8 ``(N, 3, H, W)``, and the float ones before rounding."""
 
     adversarial: Tensor
     control: Tensor
     unrounded: Tensor
-    finite: Tensor  # (N,) bool: False where the attack gave NaN or infinity (the picture is then left clean)
+    finite: Tensor  # (N,) bool: False where the attack gave NaN or infinity (the image is then left clean)
     changed: Tensor  # (N,) bool: whether rounding changed anything
 
 
-def craft(attack: Attack, pictures: Tensor, x: Tensor, direction: Tensor, model: Source, streams: Streams) -> Crafted:
-    """Run ``attack`` on uint8 ``pictures`` ``(N, 3, H, W)``, which ``x`` holds as float in [0, 1].
+def craft(attack: Attack, images: Tensor, x: Tensor, source: Source, streams: Streams) -> Crafted:
+    """Run ``attack`` on uint8 ``images`` ``(N, 3, H, W)``, which ``x`` holds as float in [0, 1].
 
-    ``direction`` is ``(N,)`` of ±1. Raises :class:`AttackError` when the attack breaks its contract.
+    ``source`` knows which way each score is to go. Raises :class:`AttackError` when the attack breaks its contract.
     """
     before = x._version
     try:
-        out = attack.perturb(x, direction.view(-1, 1, 1, 1).to(x), model, streams)
+        out = attack.perturb(x, source, streams)
     finally:
         if touched := x._version != before:
-            x.copy_(pictures.to(x) / 255)  # the next attack is given the same tensor
+            x.copy_(images.to(x) / 255)  # the next attack is given the same tensor
     if touched:
         raise AttackError(f"{attack.name}: changed its input in place; work on a copy")
     if not isinstance(out, Tensor) or out.shape != x.shape:
@@ -48,10 +48,10 @@ def craft(attack: Attack, pictures: Tensor, x: Tensor, direction: Tensor, model:
     finite = delta.flatten(1).abs().amax(1).isfinite()
     delta = torch.where(finite.view(-1, 1, 1, 1), delta, torch.zeros_like(delta))
     unrounded = project(x, delta, attack.eps)
-    adversarial = round8(pictures, unrounded, attack.eps)
+    adversarial = round8(images, unrounded, attack.eps)
     return Crafted(
         adversarial=adversarial,
-        control=round8(pictures, project(x, -delta, attack.eps), attack.eps),
+        control=round8(images, project(x, -delta, attack.eps), attack.eps),
         unrounded=unrounded,
         finite=finite.cpu(),
         changed=(unrounded - adversarial.to(x) / 255).abs().flatten(1).amax(1) > 1e-6,

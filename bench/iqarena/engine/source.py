@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from iqarena.api import AttackError
+from iqarena.api import EXACT, AttackError, Estimate
 from iqarena.api.streams import Streams
 from iqarena.engine.score_oracle import Target
 from iqarena.engine.scorer import Scorer
 
+Access = Literal["gradient", "score", "gradient+score", "none"]
+T = TypeVar("T")
+
 
 class Source:
-    """Score and gradient of the mean of ``scorers`` on a batch of clean ``images``, counted per image.
+    """The mean of ``scorers`` for a batch of clean ``images``, to be raised or lowered as ``sign`` ``(N,)`` says.
 
-    ``forwards`` and ``backwards`` count what the attack asked for: one of each per member and gradient. What ``memo``
-    already holds for these clean images is not evaluated again but is counted, so that an attack's cost is the same
-    alone and among others. An attack may evaluate several copies of the images in one call, or some of the images
-    only: what it evaluates is shared out over the images. A query attack has a ``target`` beside, or instead of, the
-    source; its counts are there.
+    :class:`iqarena.api.Source` describes what an attack may ask. ``forwards`` and ``backwards`` count it: one of each
+    per member and gradient. What ``memo`` already holds for these clean images is not evaluated again but is counted,
+    so that an attack's cost is the same alone and among others. A query attack has a ``target`` beside, or instead of,
+    the source; its counts are there.
     """
 
     def __init__(
@@ -31,173 +34,133 @@ class Source:
         images: Tensor,
         streams: Streams,
         *,
-        access: Literal["gradient", "score", "gradient+score", "none"] = "gradient",
+        sign: Tensor | None = None,
+        access: Access = "gradient",
         memo: dict[Any, Any] | None = None,
         target: Target | None = None,
     ) -> None:
+        self.sign = (images.new_ones(len(images)) if sign is None else sign.to(images)).view(-1, 1, 1, 1)
         self._scorers = tuple(scorers)
         self._images = images
         self._streams = streams
-        self._access: Literal["gradient", "score", "gradient+score", "none"] = access
+        self._access: Access = access
         self._memo: dict[Any, Any] = {} if memo is None else memo
         self._target = target
-        self._forwards = self._backwards = 0
-        self.zero_gradient: Tensor | None = None  # share of exactly zero entries in the first gradient, per image
+        self._counts = _Counts(len(images))
+        self._places = torch.arange(len(images))  # of the images among those that are counted
 
     @property
     def forwards(self) -> int:
         """Forward passes per image, of all members together."""
-        return -(-self._forwards // len(self._images))
+        return -(-self._counts.forwards // self._counts.images)
 
     @property
     def backwards(self) -> int:
         """Backward passes per image, of all members together."""
-        return -(-self._backwards // len(self._images))
+        return -(-self._counts.backwards // self._counts.images)
+
+    @property
+    def zero_gradient(self) -> Tensor | None:
+        """Share of exactly zero entries in the first gradient of each image, ``(N,)``; None before the first."""
+        return self._counts.zero_gradient
 
     @property
     def target(self) -> Target:
-        """The target, for an attack that may ask for its scores."""
         if self._target is None or "score" not in self._access:
             raise AttackError(f"this attack declares access = {self._access!r} but asked for the target")
         return self._target
 
     def score(self, x: Tensor) -> Tensor:
-        """Mean score of the members, ``(N,)`` on 0–100."""
-        if "gradient" not in self._access:
-            raise AttackError(f"this attack declares access = {self._access!r} but asked for a score of the source")
-        self._forwards += len(self._scorers) * len(x)
-        return torch.stack([s.score(x) for s in self._scorers]).mean(0).to(x)
+        self._check_access("a score of the source")
+        self._counts.forwards += len(self._scorers) * len(x)
+        return torch.stack([scorer.score(x) for scorer in self._scorers]).mean(0)
 
-    def gradient(self, x: Tensor, of: Tensor | None = None) -> Tensor:
-        """Mean gradient of the members, ``(N, 3, H, W)``; ``of`` says which of the images these are, if not all."""
-        return self.value_and_gradient(x, of)[1]
+    def gradient(self, x: Tensor, by: Estimate = EXACT) -> Tensor:
+        return self.value_and_gradient(x, by)[1]
 
-    def value_and_gradient(self, x: Tensor, of: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean score ``(N,)`` and mean gradient, for the price of the gradient."""
-        values, gradients = self.members(x, of)
+    def value_and_gradient(self, x: Tensor, by: Estimate = EXACT) -> tuple[Tensor, Tensor]:
+        values, gradients = self.members(x, by)
         return values.mean(0), _mean(gradients)
 
-    def members(self, x: Tensor, of: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Scores ``(K, N)`` and gradients ``(K, N, 3, H, W)`` of the K members one by one."""
-        return self.smoothed_members(at=x, of=of)
-
-    def smoothed_gradient(
-        self, sigma: float | Tensor = 0.0, samples: int = 1, antithetic: bool = False, shared_noise: bool = True
-    ) -> Tensor:
-        """``1/K Σ_k 1/N Σ_i ∇f_k(x + σ u_i)`` at the clean images; see :meth:`smoothed_members`."""
-        return _mean(self.smoothed_members(sigma, samples, antithetic, shared_noise)[1])
-
-    def smoothed_members(
-        self,
-        sigma: float | Tensor = 0.0,
-        samples: int = 1,
-        antithetic: bool = False,
-        shared_noise: bool = True,
-        *,
-        at: Tensor | None = None,
-        of: Tensor | None = None,
-        step: int = 0,
-    ) -> tuple[Tensor, Tensor]:
-        """``1/N Σ_i f_k(z + σ u_i)`` ``(K, N)`` and the same of ``∇f_k`` ``(K, N, 3, H, W)``, ``u_i ~ N(0, I)``.
-
-        ``z`` is ``at`` (the clean images by default), ``sigma`` a number or one for each image ``(N, 1, 1, 1)``; with
-        ``sigma`` 0 all samples are the same, and one is taken. The noise depends on image, seed, repeat and ``step``
-        only, and is the same for all members unless ``shared_noise`` is off; ``antithetic`` noise is
-        ``u_1, −u_1, u_2, −u_2, …``. At the clean images each member's average stays in the memo: attacks that differ
-        in what they do with the gradient, and ensembles that share members, pay for it once.
-        """
-        self._check_access()
-        z = self._images if at is None else at
-        if isinstance(sigma, float | int) and sigma == 0:
-            samples, antithetic, shared_noise = 1, False, True
-        self._forwards += samples * len(self._scorers) * len(z)
-        self._backwards += samples * len(self._scorers) * len(z)
-        memo = self._memo if z is self._images and step == 0 else {}
-        sigmas = tuple(sigma.flatten().tolist()) if isinstance(sigma, Tensor) else sigma
-        evaluated = []
-        for scorer in self._scorers:
-            key = (scorer.model, sigmas, samples, antithetic, shared_noise)
-            if key not in memo:
-                whose = "" if shared_noise else f" {scorer.model!r}"
-                memo[key] = self._smooth(
-                    scorer, z, sigma, samples, _Noise(self._streams, antithetic, step, whose, memo)
-                )
-            evaluated.append(memo[key])
+    def members(self, x: Tensor, by: Estimate = EXACT) -> tuple[Tensor, Tensor]:
+        self._check_access("a gradient")
+        if len(x) != len(self.sign):
+            raise AttackError(f"expected a point for each of {len(self.sign)} images, found {len(x)}; see Source.of")
+        memo = self._memo if x is self._images else {}
+        missing = [_Member(scorer) for scorer in self._scorers if (scorer.model, by) not in memo]
+        for member, estimate in zip(missing, by(missing, x, self._streams), strict=True):
+            memo[member.scorer.model, by] = (*estimate, member.evaluated)
+        values, gradients, evaluated = zip(*(memo[scorer.model, by] for scorer in self._scorers), strict=True)
+        self._counts.forwards += sum(evaluated)
+        self._counts.backwards += sum(evaluated)
         # stacked, hence new: what the memo holds is not given away
-        values, gradients = (torch.stack(some) for some in zip(*evaluated, strict=True))
-        if self.zero_gradient is None or self.zero_gradient.isnan().any():
-            self._note((_mean(gradients) == 0).double().mean((1, 2, 3)).cpu(), of)
-        return values, gradients
+        gradients = torch.stack(gradients).mul_(self.sign).to(x.device)
+        self._counts.note(self._places, lambda: (_mean(gradients) == 0).double().mean((1, 2, 3)).cpu())
+        return torch.stack(values) * self.sign.view(-1).to(values[0]), gradients
 
-    def _note(self, zero: Tensor, of: Tensor | None) -> None:
-        """Keep the share of zero entries in the first gradient of each image."""
-        if self.zero_gradient is None:
-            self.zero_gradient = torch.full((len(self._images),), torch.nan, dtype=torch.float64)
-        found = torch.full_like(self.zero_gradient, torch.nan)
-        found[slice(None) if of is None else of.cpu()] = zero
-        self.zero_gradient = self.zero_gradient.where(~self.zero_gradient.isnan(), found)
+    def alone(self) -> list[Source]:
+        return [self._with(_scorers=(scorer,)) for scorer in self._scorers]
 
-    def ranges(self, pictures: Callable[[], Tensor]) -> Tensor:
-        """Highest minus lowest score ``(K,)`` of each member over other ``pictures()``; once a run, not counted."""
-        self._check_access()
+    def of(self, images: Sequence[int] | Tensor) -> Source:
+        places = torch.as_tensor(images, device="cpu")
+        parts = {"sign": self.sign[places], "_images": self._images[places], "_places": self._places[places]}
+        return self._with(**parts)
 
-        def extent(scorer: Scorer) -> float:
-            scores = scorer.score(pictures())
-            return float(scores.max() - scores.min())
+    def once(self, key: Hashable, make: Callable[[Source], T]) -> T:
+        self._check_access("a gradient")
 
-        return torch.tensor([s.once(("range", pictures), lambda s=s: extent(s)) for s in self._scorers])
+        def work() -> tuple[T, _Counts]:
+            view = self._with(_counts=_Counts(len(self.sign)), _places=torch.arange(len(self.sign)))
+            return make(view), view._counts
 
-    def per_run(self, make: Callable[[Source, Any], Tensor], keys: Sequence[Hashable]) -> Tensor:
-        """``make(source, key)`` for the key of each image, stacked ``(N, …)``: worked out once a run with these
-        members, and counted for every image as if it had been worked out for it alone."""
-        made, models = [], tuple(scorer.model for scorer in self._scorers)
-        for i, key in enumerate(keys):
-            result, view = self._scorers[0].once((make, key, models), lambda key=key: self._make(make, key))
-            self._forwards += view._forwards
-            self._backwards += view._backwards
-            if view.zero_gradient is not None:
-                self._note(view.zero_gradient, torch.tensor([i]))
-            made.append(result)
-        return torch.stack(made)
+        models = tuple(scorer.model for scorer in self._scorers)
+        result, counts = self._scorers[0].once((key, models), work)
+        self._counts.forwards += counts.backwards * len(self.sign)
+        self._counts.backwards += counts.backwards * len(self.sign)
+        if (zero := counts.zero_gradient) is not None:
+            self._counts.note(self._places, lambda: zero)
+        return result
 
-    def _make(self, make: Callable[[Source, Any], Tensor], key: Any) -> tuple[Tensor, Source]:
-        view = Source(self._scorers, torch.empty(1), self._streams, access=self._access)
-        return make(view, key), view
+    def _with(self, **changes: Any) -> Source:
+        """The same view but for these changes; it shares the counts, unless they are among them."""
+        view = copy.copy(self)
+        view.__dict__.update(changes)
+        return view
 
-    def _smooth(
-        self, scorer: Scorer, z: Tensor, sigma: float | Tensor, samples: int, noise: Callable[[int, Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        if isinstance(sigma, float | int) and sigma == 0:
-            return scorer.value_and_gradient(z)
-        value, gradient = torch.zeros(len(z), dtype=torch.float64, device=z.device), torch.zeros_like(z)
-        for some in torch.arange(samples).split(max(1, scorer.chunk // len(z))):  # copies that fill a micro-batch
-            copies = torch.cat([z + sigma * noise(i, z) for i in some.tolist()])
-            for v, g in zip(*(part.split(len(z)) for part in scorer.value_and_gradient(copies)), strict=True):
-                value += v
-                gradient += g
-        return value / samples, gradient / samples
-
-    def _check_access(self) -> None:
+    def _check_access(self, what: str) -> None:
         if "gradient" not in self._access:
-            raise AttackError(f"this attack declares access = {self._access!r} but asked for a gradient")
+            raise AttackError(f"this attack declares access = {self._access!r} but asked for {what}")
 
 
-@dataclass(frozen=True)
-class _Noise:
-    """The ``i``-th noise of the images, drawn once for all members that share it."""
+class _Member:
+    """One scorer, for an estimate: its spec, its gradients, and how many it evaluated."""
 
-    streams: Streams
-    antithetic: bool
-    step: int
-    whose: str
-    memo: dict[Any, Any]
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer, self.spec, self.evaluated = scorer, repr(scorer.model), 0
 
-    def __call__(self, i: int, like: Tensor) -> Tensor:
-        draw, mirrored = divmod(i, 2) if self.antithetic else (i, 0)
-        purpose = f"smoothing {draw}{f' step {self.step}' if self.step else ''}{self.whose}"
-        if purpose not in self.memo:
-            self.memo[purpose] = self.streams.shared(purpose).normal(like)
-        return -self.memo[purpose] if mirrored else self.memo[purpose]
+    def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.evaluated += len(x)
+        return self.scorer.value_and_gradient(x)
+
+
+@dataclass
+class _Counts:
+    """What was asked for, over all images together."""
+
+    images: int
+    forwards: int = 0
+    backwards: int = 0
+    zero_gradient: Tensor | None = None
+
+    def note(self, places: Tensor, zero: Callable[[], Tensor]) -> None:
+        """Keep the shares of zero entries ``zero()`` for those images that have none yet."""
+        if self.zero_gradient is not None and not self.zero_gradient.isnan().any():
+            return
+        if self.zero_gradient is None:
+            self.zero_gradient = torch.full((self.images,), torch.nan, dtype=torch.float64)
+        found = torch.full_like(self.zero_gradient, torch.nan)
+        found[places] = zero()
+        self.zero_gradient = self.zero_gradient.where(~self.zero_gradient.isnan(), found)
 
 
 def _mean(members: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ MAX_PIXELS = 64_000_000  # a larger picture would not fit beside its gradients a
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _PNG_DEPTH = 24  # offset of the bit depth in the header, which always comes first
 _EXPECTED = "expected an 8-bit grey or RGB picture (PNG, JPEG, BMP, WebP, TIFF)"
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 
 
 def decode_file(path: Path) -> np.ndarray:
@@ -55,6 +56,16 @@ def decode(data: bytes, name: str) -> np.ndarray:
     raise ImageError(f"{name}: {_EXPECTED}, found {surprise}")
 
 
+def from_pil(image: Image.Image, name: str) -> np.ndarray:
+    """An image that pillow has opened, by the same rules; 16 bits that pillow made 8 of are not noticed."""
+    if image.mode not in _MODES:
+        raise ImageError(f"{name}: {_EXPECTED}, found mode {image.mode}; reduce it to 8 bits and convert it to RGB")
+    try:
+        return _to_rgb(ImageOps.exif_transpose(image), name)
+    except OSError as error:  # opened lazily: the pixels are read now
+        raise ImageError(f"{name}: {_EXPECTED}, found a damaged or truncated file ({error}); copy it again") from None
+
+
 def centre(picture: np.ndarray, crop: int | None, name: str) -> np.ndarray:
     """The middle ``crop`` × ``crop`` pixels of a picture, or all of it; a smaller one is an :class:`ImageError`."""
     if crop is None:
@@ -81,7 +92,7 @@ def _surprise(image: Image.Image, data: bytes) -> str:
     bits = _bits(image, data)
     if bits > 8:
         return f"{bits} bits per channel; convert it on purpose, for example: magick in.png -depth 8 out.png"
-    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+    if image.mode not in _MODES:
         return f"colour mode {image.mode}; convert it to RGB"
     return ""
 

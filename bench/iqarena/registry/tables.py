@@ -106,8 +106,8 @@ def _defended(chain: Chain) -> Model:
     return model
 
 
-def training_of(name: str) -> Callable[..., dict[str, Any]]:
-    """The function that trains scorer ``name``, or with defense ``name``; see ``iqarena_models.training``."""
+def training_of(name: str) -> Callable[..., Any]:
+    """The recipe of scorer ``name``, or of defense ``name``, for a model; see ``iqarena_models.training.recipe``."""
     table = _table("training")
     if name not in table:
         raise SpecError(f"no training for {name!r}{nearest(name, table)}")

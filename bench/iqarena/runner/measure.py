@@ -15,6 +15,7 @@ from torch import Tensor
 from iqarena.api import Attack, AttackError, ImageItem, IqarenaError, Model
 from iqarena.api.streams import Streams
 from iqarena.engine.craft import Crafted, craft
+from iqarena.engine.direction import directions
 from iqarena.engine.score_oracle import Target
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
@@ -99,15 +100,16 @@ def _make(
     clean = _source_scores(guides, batch, batch.pixels, batch.sha256)
     if not np.isfinite(clean).all():
         raise AttackError(f"{source.spec} gave a score that is not finite")
-    direction = _directions(bench.plan.suite.direction, clean)
+    direction = directions(bench.plan.suite.direction, clean)
     streams = Streams([item.id for item in batch.items], repr(attack), bench.plan.suite.seed, repeat)
     asked = None
     if attack.queries:
         asked = Target(guides[0], batch.pixels, torch.from_numpy(clean), eps=attack.eps, budget=attack.queries)
-    view = Source(members, batch.x, streams, access=attack.access, memo=batch.gradients, target=asked)
+    sign, memo = torch.from_numpy(direction), batch.gradients
+    view = Source(members, batch.x, streams, sign=sign, access=attack.access, memo=memo, target=asked)
     started = time.perf_counter()
     diagnosed, filters = watched(attack) if bench.plan.suite.diagnostics else (attack, {})
-    crafted = craft(diagnosed, batch.pixels, batch.x, torch.from_numpy(direction), view, streams)
+    crafted = craft(diagnosed, batch.pixels, batch.x, view, streams)
     seconds = (time.perf_counter() - started) / len(batch.items)
     pictures = to_pictures(crafted.adversarial)
     shas = hashes(pictures)
@@ -116,8 +118,7 @@ def _make(
         bench.gallery.save(attack, source, batch.items, batch.pictures, pictures)
     towards, diagnostics = None, [{}] * len(pictures)
     if bench.plan.suite.diagnostics:
-        sign = torch.from_numpy(direction).to(batch.x).view(-1, 1, 1, 1)
-        towards = sign * (crafted.adversarial.to(batch.x) / 255 - batch.x)
+        towards = view.sign * (crafted.adversarial.to(batch.x) / 255 - batch.x)
         diagnostics = own_diagnostics(towards, filters)
     columns = [
         {
@@ -157,13 +158,6 @@ def _target_scores(scorer: Scorer, batch: Batch, made: Made) -> dict[str, np.nda
 
 def _source_scores(members: Sequence[Scorer], batch: Batch, pixels: Tensor, shas: list[str]) -> np.ndarray:
     return np.mean([batch.score(scorer, pixels, shas) for scorer in members], axis=0)
-
-
-def _directions(policy: str, source_clean: np.ndarray) -> np.ndarray:
-    """``mid``: lower a score above 50, raise any other (both author groups' rule, decided on the source)."""
-    if policy == "mid":
-        return np.where(source_clean > 50, -1.0, 1.0)
-    return np.full_like(source_clean, 1.0 if policy == "raise" else -1.0)
 
 
 def named(

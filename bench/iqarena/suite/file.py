@@ -39,11 +39,29 @@ def suites() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def load_suite(name: str, overrides: Mapping[str, Any] | None = None, images: str | None = None) -> Suite:
-    """Read a built-in suite or a ``.toml`` file; ``overrides`` beat the file, unknown keys are errors.
+def load_suite(
+    suite: str | Mapping[str, Any], overrides: Mapping[str, Any] | None = None, images: str | None = None
+) -> Suite:
+    """A built-in suite by its name, a ``.toml`` file, or the keys of one; ``overrides`` beat them.
 
-    ``images`` is ``--images``: see :func:`iqarena.suite.images_option.instead`.
+    ``images`` is ``--images``: see :func:`iqarena.suite.images_option.instead`. Unknown keys are errors.
     """
+    where, keys = ("given as keys", {"name": "run", **suite}) if isinstance(suite, Mapping) else _read(suite)
+    keys |= overrides or {}
+    if images:
+        keys["images"] = instead(keys.get("images"), images)
+    valid = Suite.__dataclass_fields__
+    for key in keys:
+        if key not in valid:
+            raise IqarenaError(f"suite {where}: unknown key {key!r}{nearest(str(key), valid)}")
+    for key in ("images", "targets", "grid" if "grid" in keys else "attacks"):
+        if not keys.get(key):
+            raise IqarenaError(f"suite {where}: expected the key {key!r}, found none; see bench/README.md")
+    return _checked(Suite(**keys), where)
+
+
+def _read(name: str) -> tuple[str, dict[str, Any]]:
+    """File name and keys of a built-in suite or a ``.toml`` file."""
     known = suites()
     path = known.get(name, Path(name))
     if not path.is_file():
@@ -56,17 +74,7 @@ def load_suite(name: str, overrides: Mapping[str, Any] | None = None, images: st
         raise IqarenaError(f"{path}: expected a TOML file: {error}") from None
     except OSError as error:
         raise IqarenaError(f"{path}: cannot be read: {error.strerror}") from None
-    keys = {"name": path.stem, **keys, **(overrides or {})}
-    if images:
-        keys["images"] = instead(keys.get("images"), images)
-    valid = Suite.__dataclass_fields__
-    for key in keys:
-        if key not in valid:
-            raise IqarenaError(f"suite {path.name}: unknown key {key!r}{nearest(key, valid)}")
-    for key in ("images", "targets", "grid" if "grid" in keys else "attacks"):
-        if not keys.get(key):
-            raise IqarenaError(f"suite {path.name}: expected the key {key!r}, found none; see bench/README.md")
-    return _checked(Suite(**keys), path.name)
+    return path.name, {"name": path.stem, **keys}
 
 
 def _checked(suite: Suite, where: str) -> Suite:

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, cast, get_type_hints
 
-from iqarena.api import Attack, ImageSet, Model
+from iqarena.api import Attack, Estimate, ImageSet, Model
 from iqarena.errors import SpecError, nearest
 from iqarena.registry.tables import build, build_attack, build_model, plugin_class
 from iqarena.suite.file import Suite
@@ -66,7 +66,7 @@ class Plan:
         totals: dict[str, int] = {}
         for model in dict.fromkeys(m for s in self.sources for m in s.models):
             holding = [s for s in self.sources if model in s.models]
-            seen: set[tuple[Any, ...]] = set()
+            seen: set[Estimate] = set()
             total = 0
             for attack in self.attacks:
                 shared = attack.shared_gradient

@@ -29,7 +29,7 @@ def check_filter(filter: Filter) -> Iterator[Check]:
 
 
 def _apply(
-    filter: Filter, rows: Sequence[int] = ROWS, *, size: tuple[int, int] = SIZE, ids: str = "picture", scale: float = 1,
+    filter: Filter, rows: Sequence[int] = ROWS, *, size: tuple[int, int] = SIZE, ids: str = "image", scale: float = 1,
     seed: int = 0, repeat: int = 0,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """A random ``t`` and what the filter makes of it."""
@@ -64,10 +64,10 @@ def _filter_repeats(filter: Filter) -> None:
 
 
 def _filter_ignores_neighbours(filter: Filter) -> None:
-    whole = _apply(filter)[1]
+    together = _apply(filter)[1]
     for size in (1, 3):
         split = torch.cat([_apply(filter, rows)[1] for rows in parts(size)])
-        assert torch.equal(whole, split), f"batches of {size} give other values than one batch of {len(ROWS)}"
+        assert torch.equal(together, split), f"batches of {size} give other values than one batch of {len(ROWS)}"
 
 
 def _filter_draws_per_image(filter: Filter) -> None:

@@ -6,14 +6,20 @@ import ast
 import dataclasses
 import inspect
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from tabulate import tabulate
+
 from iqarena.api import Model, Plugin
+from iqarena.api.bounds import bounds_of
 from iqarena.api.spec import format_number
 from iqarena.errors import IqarenaError, SpecError, nearest
 from iqarena.registry.tables import KINDS, build_model, names, origin, plugin_class
 from iqarena.suite.file import suites
+
+_PARAMETER = re.compile(r"(\w+): (.+)")
 
 
 def summaries(kind: str) -> list[tuple[str, str, str]]:
@@ -56,7 +62,8 @@ def _describe(kind: str, name: str) -> str:
     plugin = default(kind, name)
     parts = [f"{kind} {name}", inspect.getdoc(inspect.getmodule(type(plugin))) or ""]
     if dataclasses.fields(plugin):
-        parts.append(f"parameters (defaults): {Plugin.__repr__(plugin)}")  # whole, also where specs are kept short
+        parts.append(f"parameters (defaults): {Plugin.__repr__(plugin)}")  # all, also where specs are kept short
+        parts.append(tabulate(_parameters(plugin), tablefmt="plain"))
     if plugin.reconstructed:
         parts.append("reconstructed: " + plugin.reconstructed)
     if isinstance(plugin, Model) and plugin.facts:
@@ -66,9 +73,29 @@ def _describe(kind: str, name: str) -> str:
     return "\n\n".join(parts)
 
 
+def _parameters(plugin: Plugin) -> list[tuple[str, str, str]]:
+    """Name, bounds and meaning of each parameter."""
+    bounds, meanings = bounds_of(type(plugin)), meanings_of(type(plugin))
+    return [
+        (f"  {f.name}", bounds[f.name].text() if f.name in bounds else "", meanings.get(f.name, ""))
+        for f in dataclasses.fields(plugin)
+    ]
+
+
+def meanings_of(cls: type) -> dict[str, str]:
+    """What the docstrings of a class and its bases say of parameters, in lines such as ``steps: how many``."""
+    lines = [
+        line
+        for base in reversed(cls.__mro__)
+        for line in inspect.cleandoc(vars(base).get("__doc__") or "").splitlines()
+    ]
+    return {match[1]: match[2] for line in lines if (match := _PARAMETER.match(line))}
+
+
 def summary(kind: str, name: str) -> str:
     """First line of the class's docstring, or of the module's, read from the source file without importing it.
 
+    A docstring that begins with parameters is passed over.
     A class that its module makes when it is asked for (a record of a catalogue) is asked for.
     """
     module, _, class_name = origin(kind, name).partition(":")
@@ -79,7 +106,8 @@ def summary(kind: str, name: str) -> str:
     named = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == class_name]
     if not named and any(isinstance(n, ast.FunctionDef) and n.name == "__getattr__" for n in tree.body):
         return plugin_class(kind, name).__doc__ or ""
-    text = (ast.get_docstring(named[0]) if named else None) or ast.get_docstring(tree) or ""
+    text = (ast.get_docstring(named[0]) if named else None) or ""
+    text = (ast.get_docstring(tree) or "") if not text or _PARAMETER.match(text) else text
     return text.split("\n", 1)[0].strip().removeprefix(f"``{name}`` — ")
 
 

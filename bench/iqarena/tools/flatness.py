@@ -69,8 +69,9 @@ def _change(
     x, changes = pixels.float() / 255, []
     for direction in DIRECTIONS:
         streams = Streams([item.id], repr(attack))
-        source = Source([scorer], x, streams, access=attack.access, memo=memo)
-        made = craft(attack, pixels, x, torch.tensor([direction]), source, streams)
+        sign = torch.tensor([direction])
+        source = Source([scorer], x, streams, sign=sign, access=attack.access, memo=memo)
+        made = craft(attack, pixels, x, source, streams)
         moved = made.adversarial.to(x) / 255 if rounded else made.unrounded
         changes.append(abs(float(scorer.score(moved)) - score))
     return float(np.mean(changes))

@@ -90,4 +90,4 @@ def _against_torchattacks(scorer: Scorer, x: Tensor) -> list[tuple[str, float, f
 
 def _craft(attack: Attack, scorer: Scorer, x: Tensor) -> Tensor:
     streams = Streams(["speed"], repr(attack))
-    return attack.perturb(x, x.new_ones(1, 1, 1, 1), Source([scorer], x, streams), streams)
+    return attack.perturb(x, Source([scorer], x, streams), streams)

@@ -1,1 +1,1 @@
-"""Defenses: one short file each. Purifications change the picture; training defenses harden the weights."""
+"""Defenses: one short file each. Purifications change the image; training defenses harden the weights."""

@@ -2,13 +2,13 @@
 
 A. Chistyakova, A. Antsiferova, M. Khrebtov, S. Lavrushkin, K. Arkhipenko, D. Vatolin, D. Turdakov, "Increasing the
 Robustness of Image Quality Assessment Models Through Adversarial Training", Technologies 12(11):220, 2024. Each batch
-is trained on as it is and once more attacked, with the opinion score lowered by what the attack did to the picture::
+is trained on as it is and once more attacked, with the opinion score lowered by what the attack did to the image::
 
     x'   = clip(x + eps · sign ∇ₓ|f(x) − mos|, 0, 1)
     mos' = clip(mos − (1 − SSIM(x, x')) · 100, 0, 100)
     L    = ½ · mean|f(x) − mos| + ½ · mean|f(x') − mos'|
 
-Official values: FGSM with eps 4/255 from the picture itself, SSIM as the measure, clean and attacked pictures in equal
+Official values: FGSM with eps 4/255 from the image itself, SSIM as the measure, clean and attacked images in equal
 shares. Changed for scores of any scorer: the paper trains LinearityIQA with its own norm-in-norm loss, which is of a
 whole batch; here the loss is the absolute error on 0–100, as in :mod:`iqarena_models.defenses.gradient_norm`, and a
 finished scorer is trained on. SSIM is of the lumas, as everywhere here.
@@ -17,18 +17,23 @@ finished scorer is trained on. SSIM is of the lumas, as everywhere here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Interval, Unit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iqarena.api import SpecError
 from iqarena_models.defenses.hardened import Hardened, signs
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Adversarial(Hardened):
-    """Trained on with attacked pictures, opinion scores lowered by 1 − SSIM (Chistyakova et al., 2024)."""
+    """Trained on with attacked images, opinion scores lowered by 1 − SSIM (Chistyakova et al., 2024).
+
+    eps: of the attack in training, in [0, 1] units
+    weights: file in the folder of weights; none is the one that is shipped
+    """
 
     name = "adversarial"
     bibtex = """@article{chistyakova2024increasing,
@@ -43,12 +48,8 @@ class Adversarial(Hardened):
 }"""
     reconstructed = "absolute error instead of the norm-in-norm loss; trains a finished scorer on"
 
-    eps: float = 4 / 255
+    eps: Annotated[float, Interval(ge=0, le=1), Unit("(write 4/255)")] = 4 / 255
     weights: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.eps <= 1:
-            raise SpecError(f"{self.name}: expected eps in [0, 1] (write 4/255), found {self.eps}")
 
     def loss(self, module: nn.Module, x: Tensor, mos: Tensor) -> Tensor:
         scores = module(x)
@@ -59,7 +60,7 @@ class Adversarial(Hardened):
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
-    """SSIM ``(N,)`` of the lumas of pictures in [0, 1]; constants as in :mod:`iqarena.metrics.distortion`."""
+    """SSIM ``(N,)`` of the lumas of images in [0, 1]; constants as in :mod:`iqarena.metrics.distortion`."""
     window = torch.exp(-(torch.arange(-5.0, 6.0, device=x.device) ** 2) / (2 * 1.5**2))
     window = window / window.sum()
 

@@ -5,16 +5,18 @@ arXiv 1704.01155::
 
     T(x) = round((2^bits − 1) x) / (2^bits − 1)
 
-There it detects attacks by comparing predictions; here the score of the squeezed picture is the score. 4 bits are 16
+There it detects attacks by comparing predictions; here the score of the squeezed image is the score. 4 bits are 16
 levels a channel. Rounding has no gradient: a white-box attack is given a straight-through one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from iqarena.api import Purification, SpecError
+from annotated_types import Interval
+
+from iqarena.api import Purification
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class BitDepth(Purification):
-    """Each channel rounded to ``2^bits`` levels; 8 leave an 8-bit picture as it is."""
+    """Each channel rounded to ``2^bits`` levels; 8 leave an 8-bit image as it is.
+
+    bits: of a channel
+    """
 
     name = "bit_depth"
     differentiable = False
@@ -35,11 +40,7 @@ class BitDepth(Purification):
   year = {2018}
 }"""
 
-    bits: int = 4
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.bits <= 8:
-            raise SpecError(f"bit_depth: expected bits from 1 to 8, found {self.bits}")
+    bits: Annotated[int, Interval(ge=1, le=8)] = 4
 
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
         levels = 2**self.bits - 1

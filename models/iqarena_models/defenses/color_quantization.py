@@ -1,4 +1,4 @@
-"""The picture in few colours: every pixel takes a colour of a palette made for this picture.
+"""The image in few colours: every pixel takes a colour of a palette made for this image.
 
 Gervautz, Purgathofer, *A Simple Method for Color Quantization: Octree Quantization*, New Trends in Computer Graphics,
 1988::
@@ -13,9 +13,11 @@ useful gradient: a white-box attack is given a straight-through one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from iqarena.api import Purification, SpecError
+from annotated_types import Interval
+
+from iqarena.api import Purification
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,27 +28,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ColorQuantization(Purification):
-    """A palette of ``colors`` colours made for the picture, 2 to 256."""
+    """A palette of ``colors`` colours made for the image, 2 to 256.
+
+    colors: in the palette
+    """
 
     name = "color_quantization"
     differentiable = False
     reconstructed = "16 read as the colours of a palette; 16 levels a channel are bit_depth(bits=4)"
 
-    colors: int = 16
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.colors <= 256:
-            raise SpecError(f"color_quantization: expected 2 to 256 colors, found {self.colors}")
+    colors: Annotated[int, Interval(ge=2, le=256)] = 16
 
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
-        from iqarena_models.defenses._pictures import each_picture
+        from iqarena_models.defenses._images import each_image
 
-        return each_picture(x, self._quantized)
+        return each_image(x, self._quantized)
 
-    def _quantized(self, picture: np.ndarray) -> np.ndarray:
+    def _quantized(self, image: np.ndarray) -> np.ndarray:
         import numpy as np
         from PIL import Image
 
-        image = Image.fromarray(picture)
-        few = image.quantize(self.colors, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        return np.asarray(few.convert("RGB"))
+        options = {"method": Image.Quantize.FASTOCTREE, "dither": Image.Dither.NONE}
+        return np.asarray(Image.fromarray(image).quantize(self.colors, **options).convert("RGB"))

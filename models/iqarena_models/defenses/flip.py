@@ -1,20 +1,22 @@
-"""The picture mirrored left to right, or not, as a coin falls.
+"""The image mirrored left to right, or not, as a coin falls.
 
 A random input transformation in the sense of Xie, Wang, Zhang, Ren, Yuille, *Mitigating Adversarial Effects Through
 Randomization*, ICLR 2018, arXiv 1711.01991 (who resize and pad)::
 
     T(x) = mirror(x) with probability p, else x
 
-The coin is seeded with the picture's own pixels (see ``RandomPurification``). With ``p = 1`` nothing is random but the
-name, and every picture is mirrored.
+The coin is seeded with the image's own pixels (see ``RandomPurification``). With ``p = 1`` nothing is random but the
+name, and every image is mirrored.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from iqarena.api import RandomPurification, SpecError
+from annotated_types import Interval
+
+from iqarena.api import RandomPurification
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,16 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Flip(RandomPurification):
-    """Mirrored left to right with probability ``p``."""
+    """Mirrored left to right with probability ``p``.
+
+    p: probability
+    """
 
     name = "flip"
 
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.p <= 1:
-            raise SpecError(f"flip: expected a probability p in [0, 1], found {self.p:g}")
+    p: Annotated[float, Interval(ge=0, le=1)] = 0.5
 
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
         coin = streams.uniform(x[:, :1, :1, :1])

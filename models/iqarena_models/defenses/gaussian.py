@@ -11,9 +11,11 @@ border is repeated.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from iqarena.api import Purification, SpecError
+from annotated_types import Ge
+
+from iqarena.api import ODD, Purification
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,18 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Gaussian(Purification):
-    """Gaussian blur on an odd number of pixels; 1 changes nothing."""
+    """Gaussian blur on an odd number of pixels; 1 changes nothing.
+
+    size: side of the window in pixels
+    """
 
     name = "gaussian"
     reconstructed = "the standard deviation that belongs to a size (OpenCV's rule) and the border (repeated)"
 
-    size: int = 3
-
-    def __post_init__(self) -> None:
-        if self.size < 1 or self.size % 2 == 0:
-            raise SpecError(
-                f"gaussian: expected an odd size, found {self.size}; nearest: {abs(self.size) // 2 * 2 + 1}"
-            )
+    size: Annotated[int, Ge(1), ODD] = 3
 
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
         return blurred(x, self.size)

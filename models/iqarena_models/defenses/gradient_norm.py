@@ -9,8 +9,8 @@ with Gradient Norm Regularization", CVPR 2024, arXiv 2403.11397. To first order,
 The quotient is a finite difference of ``f`` along ``s``, which is ``‖∇f(x)‖₁`` for small ``h``; the weights' gradient
 flows through both evaluations of ``f``. ``x + h·s`` is not clipped to the box, there as here.
 
-Official values: weight 1e-3 (for HyperIQA), h 1e-2, scores on 0–100, pictures normalised by ImageNet's mean and
-standard deviation. Changed for pictures in [0, 1]: dividing by a deviation stretches distances, by 1 / 0.226 on average
+Official values: weight 1e-3 (for HyperIQA), h 1e-2, scores on 0–100, images normalised by ImageNet's mean and
+standard deviation. Changed for images in [0, 1]: dividing by a deviation stretches distances, by 1 / 0.226 on average
 of the three channels, so the step is ``0.226 · h`` in [0, 1] and the quotient is still taken over ``h``: both
 parameters mean what they mean in the paper. The paper trains HyperIQA from its ImageNet trunk for 16 epochs; here a
 finished scorer is trained on (:mod:`iqarena_models.training.harden`), with its batch normalisation frozen.
@@ -22,19 +22,25 @@ epoch with 1e-3 on BIQ2021 (crops of 192²) took ``linearity`` from a validation
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from iqarena.api import SpecError
 from iqarena_models.defenses.hardened import Hardened, signs
 
-DEVIATION = (0.229 + 0.224 + 0.225) / 3  # ImageNet's, of pictures in [0, 1]
+DEVIATION = (0.229 + 0.224 + 0.225) / 3  # ImageNet's, of images in [0, 1]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class GradientNorm(Hardened):
-    """Trained on with the gradient's ℓ1 norm held down (Liu et al., CVPR 2024)."""
+    """Trained on with the gradient's ℓ1 norm held down (Liu et al., CVPR 2024).
+
+    weight: of the regularisation, for scores on 0–100
+    h: step of the finite difference, in images normalised as ImageNet's
+    weights: file in the folder of weights; none is the one that is shipped
+    """
 
     name = "gradient_norm"
     bibtex = """@inproceedings{liu2024defense,
@@ -45,13 +51,9 @@ class GradientNorm(Hardened):
 }"""
     reconstructed = "weight 1e-5 instead of 1e-3; trains a finished scorer on, for fewer epochs, not its ImageNet trunk"
 
-    weight: float = 1e-5
-    h: float = 1e-2
+    weight: Annotated[float, Ge(0)] = 1e-5
+    h: Annotated[float, Gt(0)] = 1e-2
     weights: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.weight < 0 or self.h <= 0:
-            raise SpecError(f"{self.name}: expected weight ≥ 0 and h > 0, found weight={self.weight}, h={self.h}")
 
     def loss(self, module: nn.Module, x: Tensor, mos: Tensor) -> Tensor:
         scores, steepness = score_and_steepness(module, x, self.h * DEVIATION)

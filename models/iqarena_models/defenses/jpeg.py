@@ -1,4 +1,4 @@
-"""JPEG compression and decompression of the picture before it is scored.
+"""JPEG compression and decompression of the image before it is scored.
 
 Dziugaite, Ghahramani, Roy, *A study of the effect of JPG compression on adversarial images*, ISBA 2016,
 arXiv 1608.00853; as a preprocessing layer Guo, Rana, Cissé, van der Maaten, *Countering Adversarial Images using Input
@@ -13,9 +13,11 @@ quality models. Quantisation has no useful gradient: a white-box attack is given
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from iqarena.api import Purification, SpecError
+from annotated_types import Interval
+
+from iqarena.api import Purification
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Jpeg(Purification):
-    """JPEG compression at a quality of 1 (worst) to 100."""
+    """JPEG compression at a quality of 1 (worst) to 100.
+
+    quality: of the codec, 100 the best
+    """
 
     name = "jpeg"
     differentiable = False
@@ -37,20 +42,16 @@ class Jpeg(Purification):
   year = {2018}
 }"""
 
-    quality: int = 50
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.quality <= 100:
-            raise SpecError(f"jpeg: expected quality from 1 to 100, found {self.quality}")
+    quality: Annotated[int, Interval(ge=1, le=100)] = 50
 
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
-        from iqarena_models.defenses._pictures import each_picture
+        from iqarena_models.defenses._images import each_image
 
-        return each_picture(x, self._compressed)
+        return each_image(x, self._compressed)
 
-    def _compressed(self, picture: np.ndarray) -> np.ndarray:
+    def _compressed(self, image: np.ndarray) -> np.ndarray:
         import cv2
         import numpy as np
 
-        coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1]
+        coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1]
         return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))[..., ::-1]

@@ -5,16 +5,18 @@ arXiv 1704.01155::
 
     T(x)_p = median of x over the size × size pixels around p, per channel
 
-There with even sizes too and as a detector; here odd sizes, and the score of the filtered picture is the score. The
+There with even sizes too and as a detector; here odd sizes, and the score of the filtered image is the score. The
 border is repeated. The gradient goes to the pixel that is the median: it is exact wherever there are no ties.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from iqarena.api import Purification, SpecError
+from annotated_types import Ge
+
+from iqarena.api import ODD, Purification
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Median(Purification):
-    """Median of an odd number of pixels a side; 1 changes nothing."""
+    """Median of an odd number of pixels a side; 1 changes nothing.
+
+    size: side of the window in pixels
+    """
 
     name = "median"
     bibtex = """@inproceedings{xu2018feature,
@@ -34,11 +39,7 @@ class Median(Purification):
   year = {2018}
 }"""
 
-    size: int = 3
-
-    def __post_init__(self) -> None:
-        if self.size < 1 or self.size % 2 == 0:
-            raise SpecError(f"median: expected an odd size, found {self.size}; nearest: {abs(self.size) // 2 * 2 + 1}")
+    size: Annotated[int, Ge(1), ODD] = 3
 
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
         from torch.nn.functional import pad

@@ -1,20 +1,22 @@
-"""A crop from a random place, enlarged to the size of the picture.
+"""A crop from a random place, enlarged to the size of the image.
 
 Guo, Rana, Cissé, van der Maaten, *Countering Adversarial Images using Input Transformations*, ICLR 2018,
 arXiv 1711.00117 (image cropping-rescaling)::
 
     T(x) = enlarge(x[top : top + keep·H, left : left + keep·W])        top, left uniform
 
-There the predictions of 30 crops are averaged; here one crop is scored, drawn with the picture's own pixels as the seed
+There the predictions of 30 crops are averaged; here one crop is scored, drawn with the image's own pixels as the seed
 (see ``RandomPurification``). Enlarged bilinearly.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from iqarena.api import RandomPurification, SpecError
+from annotated_types import Interval
+
+from iqarena.api import RandomPurification
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,17 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class RandomCrop(RandomPurification):
-    """A random crop of the share ``keep`` of either side, enlarged; 1 changes nothing."""
+    """A random crop of the share ``keep`` of either side, enlarged; 1 changes nothing.
+
+    keep: share of either side that is kept
+    """
 
     name = "random_crop"
     reconstructed = "one crop is scored where the paper averages 30; the share that is kept"
 
-    keep: float = 0.9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.keep <= 1:
-            raise SpecError(f"random_crop: expected a share to keep in (0, 1], found {self.keep:g}")
+    keep: Annotated[float, Interval(gt=0, le=1)] = 0.9
 
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
         import torch

@@ -1,7 +1,7 @@
-"""The picture made smaller and enlarged again: what is finer than the small one is gone.
+"""The image made smaller and enlarged again: what is finer than the small one is gone.
 
 Guo, Rana, Cissé, van der Maaten, *Countering Adversarial Images using Input Transformations*, ICLR 2018,
-arXiv 1711.00117, study rescaling among simple transformations of the picture::
+arXiv 1711.00117, study rescaling among simple transformations of the image::
 
     T(x) = enlarge(reduce(x, factor))
 
@@ -12,9 +12,11 @@ the interpolation is ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from iqarena.api import Purification, SpecError
+from annotated_types import Interval
+
+from iqarena.api import Purification
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,16 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Resize(Purification):
-    """Both sides times ``factor``, and back; 1 changes nothing."""
+    """Both sides times ``factor``, and back; 1 changes nothing.
+
+    factor: of either side
+    """
 
     name = "resize"
     reconstructed = "the interpolation (bilinear, antialiased on the way down)"
 
-    factor: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 < self.factor <= 1:
-            raise SpecError(f"resize: expected a factor in (0, 1], found {self.factor:g}")
+    factor: Annotated[float, Interval(gt=0, le=1)] = 0.5
 
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
         from torch.nn.functional import interpolate

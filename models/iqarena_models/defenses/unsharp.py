@@ -11,9 +11,11 @@ with the Gaussian of ``gaussian(size)``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from iqarena.api import Purification, SpecError
+from annotated_types import Ge
+
+from iqarena.api import ODD, Purification
 from iqarena_models.defenses.gaussian import blurred
 
 if TYPE_CHECKING:
@@ -24,19 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Unsharp(Purification):
-    """The difference to a Gaussian blur added ``amount`` times; 0 changes nothing."""
+    """The difference to a Gaussian blur added ``amount`` times; 0 changes nothing.
+
+    amount: how many times the difference is added
+    size: side of the Gaussian in pixels
+    """
 
     name = "unsharp"
     reconstructed = "the defaults, and the Gaussian of OpenCV's rule"
 
-    amount: float = 1.0
-    size: int = 3
-
-    def __post_init__(self) -> None:
-        if self.amount < 0:
-            raise SpecError(f"unsharp: expected an amount ≥ 0, found {self.amount:g}")
-        if self.size < 1 or self.size % 2 == 0:
-            raise SpecError(f"unsharp: expected an odd size, found {self.size}; nearest: {abs(self.size) // 2 * 2 + 1}")
+    amount: Annotated[float, Ge(0)] = 1.0
+    size: Annotated[int, Ge(1), ODD] = 3
 
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
         return (x + self.amount * (x - blurred(x, self.size))).clamp(0, 1)

@@ -1,65 +1,122 @@
-"""What hardening leaves behind: the changed tensors (safetensors, fp16), facts (JSON) and the card (Markdown)."""
+"""What training stores: weights, facts (JSON) and the model card (Markdown)."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from iqarena.api import Model
-from iqarena_models.defenses.hardened import Hardened, file_name, origin
+from iqarena.api import IqarenaError
+from iqarena_models.training.checkpoint import write_whole
+from iqarena_models.training.data import Opinions
+from iqarena_models.training.recipe import Recipe
 
 
-def publish_hardened(
-    defense: Hardened, model: Model, tensors: dict[str, Tensor], out: Path, facts: dict[str, Any]
-) -> dict[str, Any]:
-    """Write ``<defense>-<scorer>.safetensors``, ``.json`` and ``.md`` into ``out``; returns the facts."""
-    path = out / file_name(defense, model)
-    said = {"iqarena": json.dumps(origin(defense, model))}  # one entry: safetensors stores several in any order
-    data = save({key: value.contiguous() for key, value in tensors.items()}, metadata=said)
-    path.write_bytes(data)
+def identity(recipe: Recipe, opinions: Opinions) -> str:
+    """Names a training: a checkpoint of another one is left alone."""
+    about = [recipe.name, str(recipe), recipe.starts_from, dict(recipe.metadata), dict(recipe.facts), str(opinions)]
+    return hashlib.sha256(repr(about).encode()).hexdigest()
+
+
+def round_to_half(recipe: Recipe, net: nn.Module) -> None:
+    """Round what will be stored as fp16, so that what is measured is what is stored."""
+    if recipe.suffix == ".safetensors":
+        net.load_state_dict(_halves(recipe, net), strict=False)
+
+
+def _halves(recipe: Recipe, net: nn.Module) -> dict[str, Tensor]:
+    tensors = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in recipe.tensors(net).items()
+    }
+    for key, value in tensors.items():
+        if not value.isfinite().all():
+            raise IqarenaError(f"{recipe.name}: expected tensors within fp16's ±65504, found more in {key}")
+    return tensors
+
+
+def write(recipe: Recipe, net: nn.Module, opinions: Opinions, measured: dict[str, Any], out: Path) -> dict:
+    """Write ``<name>`` with its suffix, ``<name>.json`` and ``<name>.md`` into ``out``; returns the facts."""
+    path, buffer = out / f"{recipe.name}{recipe.suffix}", io.BytesIO()
+    if recipe.suffix == ".safetensors":
+        buffer.write(save(_halves(recipe, net), metadata=dict(recipe.metadata) or None))
+    else:
+        torch.save(recipe.tensors(net), buffer)
+    data = buffer.getvalue()
     facts = {
+        "name": recipe.name,
         "file": path.name,
-        **origin(defense, model),
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
-        "changed_parameters": sum(value.numel() for value in tensors.values()),
-        **facts,
+        **recipe.facts,
+        "design": recipe.design,
+        "starts_from": recipe.starts_from,
+        "data": str(opinions),
+        "recipe": str(recipe),
+        **measured,
+        "licence": recipe.licence,
         "packages": {package: version(package) for package in ("torch", "timm", "numpy")},
     }
-    path.with_suffix(".json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(_card(facts), encoding="utf-8")
+    card = _card(facts | {"own": list(recipe.facts)})
+    for target, content in {
+        path: data,
+        path.with_suffix(".json"): (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode(),
+        path.with_suffix(".md"): card.encode(),
+    }.items():
+        write_whole(target, lambda stream, content=content: stream.write(content))
     return facts
 
 
 def _card(facts: dict[str, Any]) -> str:
-    before, after, n = facts["before"], facts["after"], facts["gradient_pictures"]
+    rows = {
+        "weights": f"`{facts['file']}`, {facts['bytes'] / 1e6:.1f} MB, {facts['parameters']:,} parameters",
+        "sha256": f"`{facts['sha256']}`",
+        "starts from": facts["starts_from"],
+        "trained on": facts["data"],
+        "recipe": facts["recipe"],
+        **{key.replace("_", " "): facts[key] for key in facts["own"]},
+        "seed, precision": f"{facts['seed']}, {facts['precision']}",
+        "epochs, time": f"{facts['epochs']}, {facts['training_seconds'] / 60:.1f} minutes on {facts['device']}",
+        "selected": facts["selected"],
+        "validation": f"{facts['validation_size']} images",
+        "full images": _values({name: facts[f"validation_{name}"] for name in ("srocc", "p", "plcc")}),
+        "central 224² crops": _values(facts["validation_crops"]),
+    }
+    if apart := facts.get("excluded"):
+        rows[f"kept apart, {apart['images']} images"] = f"{_values(apart['full'])}; crops: {_values(apart['crops'])}"
+    if before := facts.get("before"):
+        rows |= {f"{name}, before and after": f"{before[name]:.4g} → {facts['after'][name]:.4g}" for name in before}
     packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
-    return f"""# Card: `{facts["scorer"]}` hardened by `{facts["defense"]}`
+    rows |= {"made by": f"`{facts['command']}` with {packages}", "licence": facts["licence"]}
+    ladders = "\n".join(
+        f"| {kind} | {100 * m['fall_at_every_step']:.0f} % | {100 * m['steps_that_fall']:.0f} % |"
+        f" {', '.join(f'{s:.1f}' for s in m['mean_scores'])} |"
+        for kind, m in facts["monotone"].items()
+    )
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items() if value not in ("", None))
+    return f"""# Card: `{facts["name"]}`
 
-| | before | after |
-|---|---|---|
-| mean ‖∇f‖₁, first {n} validation pictures | {before["gradient_l1"]:.1f} | {after["gradient_l1"]:.1f} |
-| SROCC, clean validation pictures | {before["srocc"]:.4f} | {after["srocc"]:.4f} |
-| PLCC, clean validation pictures | {before["plcc"]:.4f} | {after["plcc"]:.4f} |
-
-The norm is in points of score per unit of [0, 1]; "after" is of the weights as they are stored.
+{facts["design"]}
 
 | | |
 |---|---|
-| weights | `{facts["file"]}`, {facts["bytes"] / 1e6:.1f} MB, fp16: the {facts["changed_parameters"]:,} \
-parameters that training changed |
-| sha256 | `{facts["sha256"]}` |
-| laid over | `{facts["scorer"]}`, sha256 `{facts["base_sha256"] or "none"}` |
-| trained on | {facts["data"]} |
-| recipe | {facts["recipe"]} |
-| selected | {facts["selected"]} |
-| seed, precision | {facts["seed"]}, {facts["precision"]} on {facts["device"]} |
-| time | {facts["training_seconds"] / 60:.1f} minutes |
-| made by | `{facts["command"]}` with {packages} |
+{table}
+
+Falling scores on ladders of growing degradation (the untouched image and five strengths,
+{facts["monotone"]["blur"]["pictures"]} embedded photographs):
+
+| ladder | images that fall at every step | steps that fall | mean score, weakest first |
+|---|---|---|---|
+{ladders}
 """
+
+
+def _values(agreement: dict[str, float]) -> str:
+    return f"SROCC {agreement['srocc']:.4f} (p {agreement['p']:.1g}), PLCC {agreement['plcc']:.4f}"

@@ -1,164 +1,173 @@
-"""Training pictures in the form the pocket scorers learn from.
-
-A data folder holds ``images/`` and ``mos.csv`` with the columns ``image, mos, split`` (``train`` or ``val``).
-Pictures are brought to 512×512 (short side, centre crop), degraded at that size, then halved to 256×256, which is
-what the pocket scorers look at. Four views of each are kept as uint8 on disk: the picture, its mirror image, and a
-weak and a strong degradation of one kind, for the ranking term (Liu et al., RankIQA, ICCV 2017).
-"""
+"""Training data: a folder with ``images/`` and ``mos.csv``, columns ``image, mos, split`` (``train`` or ``val``)."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import cv2
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from iqarena.api import ImageError
-from iqarena.images.degrade import degrade
+from iqarena.images.decode import decode_file
 
-SIDE = 256
-LEAST = {"train": 8, "val": 4}  # pictures, for the statistics to be defined
-VIEWS = ("plain", "mirror", "weak", "strong")
-_RANGES = {"blur": (0.4, 6.0), "noise": (3.0, 60.0), "jpeg": (30.0, 96.0)}
+MIN_IMAGES = {"train": 8, "val": 4}  # for the statistics to be defined
+CACHE_BYTES = 8_000_000_000  # larger sets are decoded again in every epoch
+AHEAD = 4  # jobs that are ready before they are needed
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """``views`` uint8 ``(4, n, 3, 256, 256)`` (memory-mapped), ``mos`` 0–100 ``(n,)``, index arrays of the split.
+class Opinions:
+    """Files, opinion scores on 0–100 ``(n,)`` float32, and the row numbers of each part."""
 
-    ``strength`` ``(n, 2)`` says how strong the weak and the strong degradation are, 0 to 1 over their kind's range.
-    """
-
-    views: np.ndarray
+    name: str
+    files: list[Path]
     mos: np.ndarray
-    strength: np.ndarray
     train: np.ndarray
     val: np.ndarray
-    digest: str  # of the table: names, scores and split
-    key: str  # of the stored views: the table and the pictures' sizes
+    excluded: np.ndarray  # in no split: reported apart
+    digest: str  # of the table: names, scores and splits
+
+    def __str__(self) -> str:
+        apart = f", {len(self.excluded)} kept apart" if len(self.excluded) else ""
+        return (
+            f"{self.name}: {len(self.train)} training and {len(self.val)} validation images"
+            f" with mean opinion scores{apart} (digest {self.digest})"
+        )
 
 
-def load_training_data(
-    folder: Path, cache: Path, *, limit: int | None = None, apart: bool = True, progress: bool = True
-) -> TrainingData:
-    """Read ``folder`` (see module docstring), keeping the views under ``cache``; ``limit`` takes the first pictures
-    of each split, ``apart`` leaves 0.4 or more between the two degradations of a picture. Opinion scores are mapped
-    linearly from their range's natural ends (0–1, or 0–100) to 0–100."""
-    table, digest = read_table(folder, limit)
-    sizes = [(folder / "images" / name).stat().st_size for name in table["image"]]
-    key = hashlib.sha256(f"{digest} {sizes}".encode()).hexdigest()[:16] + ("" if apart else "-even")
-    path = cache / f"views-{key}.npy"
-    shape = (len(VIEWS), len(table), 3, SIDE, SIDE)
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part.npy")  # another training may be making the same
-        out = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+def read_opinions(folder: Path, *, limit: int | None = None, leave_out: str | None = None) -> Opinions:
+    """Read and check ``folder``; raises ``ImageError`` for unusable data.
 
-        def fill(i: int) -> None:
-            out[:, i] = _views(folder / "images" / table["image"][i], i, apart)
-
-        with ThreadPoolExecutor(2) as pool:
-            jobs = pool.map(fill, range(len(table)))
-            for _ in tqdm(jobs, total=len(table), desc="reading pictures", disable=not progress):
-                pass
-        out.flush()
-        part.rename(path)
+    ``limit`` takes the first images of each split, ``leave_out`` keeps the images apart whose name holds that text.
+    Opinion scores are mapped linearly from their range's natural ends (0–1, or 0–100) to 0–100.
+    """
+    table = _table(folder / "mos.csv")
+    if leave_out:
+        apart = table["image"].str.contains(leave_out, regex=False)
+        if not apart.any():
+            raise ImageError(f"{folder / 'mos.csv'}: expected images whose name holds {leave_out!r}, found none")
+        table["split"] = table["split"].where(~apart, "excluded")
+    if limit is not None:
+        table = table.groupby("split", sort=False).head(limit).reset_index(drop=True)
+    _check(table, folder)
     mos = table["mos"].to_numpy(np.float32)
-    split = table["split"].to_numpy()
-    return TrainingData(
-        np.load(path, mmap_mode="r"),
-        to_hundred(mos),
-        np.array([_degradation(i, apart)[1:] for i in range(len(table))], np.float32),
-        np.flatnonzero(split == "train"),
-        np.flatnonzero(split == "val"),
-        digest,
-        key,
+    rows = {split: np.flatnonzero(table["split"] == split) for split in ("train", "val", "excluded")}
+    return Opinions(
+        folder.name,
+        [folder / "images" / name for name in table["image"]],
+        mos * (100 if mos.max() <= 1 else 1),
+        rows["train"],
+        rows["val"],
+        rows["excluded"],
+        hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16],
     )
 
 
-def read_table(folder: Path, limit: int | None = None) -> tuple[pd.DataFrame, str]:
-    """Columns ``image, mos, split`` of ``folder/mos.csv``, checked, and their digest; ``limit`` as above."""
-    table = _checked_table(folder)
-    if limit is not None:
-        table = table.groupby("split", sort=False).head(limit).reset_index(drop=True)
-    return table, hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()[:16]
-
-
-def to_hundred(mos: np.ndarray) -> np.ndarray:
-    """Opinion scores mapped from their range's natural ends (0–1, or 0–100) to 0–100."""
-    return mos * (100 if mos.max() <= 1 else 1)
-
-
-def _checked_table(folder: Path) -> pd.DataFrame:
-    path = folder / "mos.csv"
+def _table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ImageError(f"expected {path} with columns image, mos, split; found no such file")
     try:
         table = pd.read_csv(path, dtype={"image": str})
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: expected a csv with columns image, mos, split; cannot be read: {error}") from None
-    missing = {"image", "mos", "split"} - set(table.columns)
-    if missing:
+    if missing := {"image", "mos", "split"} - set(table.columns):
         raise ImageError(f"{path}: expected columns image, mos, split; missing {', '.join(sorted(missing))}")
     table["mos"] = pd.to_numeric(table["mos"], errors="coerce")
     unscored = table.loc[~np.isfinite(table["mos"]), "image"]
     if len(unscored):
-        raise ImageError(f"{path}: {len(unscored)} pictures without an opinion score, the first is {unscored.iloc[0]}")
-    absent = [name for name in table["image"] if not (folder / "images" / name).is_file()]
-    if absent:
-        raise ImageError(f"{folder}/images: {len(absent)} pictures of mos.csv are missing, the first is {absent[0]}")
-    for split, least in LEAST.items():
-        scores = table.loc[table["split"] == split, "mos"]
-        if len(scores) < least or scores.nunique() < 2:
-            raise ImageError(
-                f"{path}: expected at least {least} pictures of split {split!r} and unequal scores, found {len(scores)}"
-            )
+        raise ImageError(f"{path}: {len(unscored)} images without an opinion score, the first is {unscored.iloc[0]}")
     return table
 
 
-def _views(path: Path, seed: int, apart: bool) -> np.ndarray:
-    """uint8 ``(4, 3, 256, 256)``: see :data:`VIEWS`; kind and strengths are drawn from ``seed``."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ImageError(f"{path}: expected a picture, found something that cannot be decoded")
-    picture = _square(np.ascontiguousarray(picture[..., ::-1]))
-    kind, *strengths = _degradation(seed, apart)
-    degraded = (degrade(picture, kind, _in_units(kind, u, apart), seed) for u in strengths)
-    versions = [picture, picture[:, ::-1], *degraded]
-    return np.stack([cv2.resize(v, (SIDE, SIDE), interpolation=cv2.INTER_AREA).transpose(2, 0, 1) for v in versions])
+def _check(table: pd.DataFrame, folder: Path) -> None:
+    absent = [name for name in table["image"] if not (folder / "images" / name).is_file()]
+    if absent:
+        raise ImageError(f"{folder}/images: {len(absent)} images of mos.csv are missing, the first is {absent[0]}")
+    for split, least in MIN_IMAGES.items():
+        scores = table.loc[table["split"] == split, "mos"]
+        if len(scores) < least or scores.nunique() < 2:
+            raise ImageError(
+                f"{folder / 'mos.csv'}: expected at least {least} images of split {split!r} and unequal scores,"
+                f" found {len(scores)}"
+            )
 
 
-def _degradation(seed: int, apart: bool) -> tuple[str, float, float]:
-    """Kind, and a weak and a strong strength from 0 to 1."""
-    rng = np.random.default_rng(seed)
-    kind = str(rng.choice(list(_RANGES)))
-    weak, strong = sorted(rng.uniform(0, 1, 2))
-    return (kind, 0.6 * weak, 0.4 + 0.6 * strong) if apart else (kind, weak, strong)
+class Images:
+    """Decoded images, uint8 ``(H, W, 3)``, by row number.
+
+    They are decoded once into one file under ``cache`` and memory-mapped from it, so that an epoch does not wait for
+    decoding; sets of more than ``CACHE_BYTES``, and those that the disk has no space for, are decoded when needed.
+    Raises ``ImageError`` that names a broken file.
+    """
+
+    def __init__(self, files: Sequence[Path], cache: Path, log: Callable[[str], None] = lambda line: None) -> None:
+        self.files = files
+        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        stem = cache / f"decoded-{hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}"
+        self._pixels, self._shapes = stem.with_suffix(".bin"), stem.with_suffix(".npy")
+        if not self._shapes.exists():
+            self._fill(log)
+        if self._shapes.exists():
+            self.shapes = np.load(self._shapes)
+            self._ends = np.cumsum(self.shapes.prod(1) * 3)
+            self._stored = np.memmap(self._pixels, np.uint8, "r")
+        else:
+            self._stored = None
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        if self._stored is None:
+            return decode_file(self.files[row])
+        height, width = self.shapes[row]
+        end = self._ends[row]
+        return self._stored[end - height * width * 3 : end].reshape(height, width, 3)
+
+    def _fill(self, log: Callable[[str], None]) -> None:
+        """Write the cache as a whole or not at all."""
+        part = self._pixels.with_suffix(f".{os.getpid()}.part")  # another training may be writing the same
+        shapes: list[tuple[int, ...]] = []
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as stream:
+                jobs = prefetch(self.files, decode_file)
+                for image in tqdm(jobs, "decoding images", len(self.files), leave=False, disable=None):
+                    shapes.append(image.shape[:2])
+                    if stream.write(image.tobytes()) and stream.tell() > CACHE_BYTES:
+                        return
+            part.replace(self._pixels)
+            with part.open("wb") as stream:
+                np.save(stream, np.array(shapes, np.int64))
+            part.replace(self._shapes)
+        except OSError as error:
+            log(f"images are decoded again in every epoch, {part.parent} cannot hold them: {error.strerror or error}")
+        finally:
+            with suppress(OSError):
+                part.unlink()
 
 
-def _in_units(kind: str, u: float, apart: bool) -> float:
-    """What :func:`degrade` takes, for 0 to 1: in equal steps of it, or (not ``apart``) in equal ratios of blur's and
-    noise's deviation and of JPEG's quality, which look more alike: from 10 to 5 is as far as from 50 to 25."""
-    low, high = _RANGES[kind]
-    if apart:
-        return low + (high - low) * u
-    if kind == "jpeg":
-        return 100 - (100 - low) * ((100 - high) / (100 - low)) ** u
-    return low * (high / low) ** u
-
-
-def _square(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    scale = 2 * SIDE / min(height, width)
-    if scale != 1:
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method)
-        height, width = picture.shape[:2]
-    top, left = (height - 2 * SIDE) // 2, (width - 2 * SIDE) // 2
-    return picture[top : top + 2 * SIDE, left : left + 2 * SIDE]
+def prefetch(jobs: Iterable[Job], make: Callable[[Job], Result]) -> Iterator[Result]:
+    """``make`` of each job in order, worked out in threads a few jobs before it is needed."""
+    waiting: deque[Future[Result]] = deque()
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(make, job))
+                if len(waiting) > max(AHEAD, 2 * workers):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for job in waiting:
+                job.cancel()

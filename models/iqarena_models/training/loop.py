@@ -1,175 +1,140 @@
-"""The one training loop of the pocket scorers: seeded, resumable, with progress.
-
-AdamW under a one-cycle schedule; the weights kept are an exponential moving average (decay 0.99 per step). Each
-batch holds ``batch`` pictures with opinion scores, and for ``ranked`` of them a weak and a strong degradation that
-must be rated in that order (RankIQA). Nothing is selected on the validation split: it is measured after each epoch
-for the log and reported for the last.
-"""
+"""The one training loop: seeded, resumable, the same for embedded, published and hardened scorers."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from iqarena.metrics.correlation import agreement
-from iqarena_models.pocket.net import PocketNet
-from iqarena_models.training.batches import draw_batch, half_size, stem_features, to_features
-from iqarena_models.training.data import TrainingData
-from iqarena_models.training.losses import rank_hinge
-from iqarena_models.training.recipes import Recipe
+from iqarena.api import IqarenaError
+from iqarena_models.training import card
+from iqarena_models.training.checkpoint import State
+from iqarena_models.training.data import Images, Opinions, read_opinions
+from iqarena_models.training.measure import Measure
+from iqarena_models.training.recipe import Recipe
+from iqarena_models.training.views import batches
 
-RANK_WEIGHT, STRONG_MARGIN, WEAK_MARGIN = 0.5, 0.3, 0.05
 CHECKPOINT = "checkpoint.pt"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The averaged network in evaluation mode, its weights rounded to fp16 as they are stored; the correlations of
-    its scores with the validation pictures' opinion scores; one log entry per epoch (loss, srocc, plcc, seconds)."""
-
-    net: PocketNet
-    srocc: float
-    plcc: float
-    log: list[dict[str, float]]
+LOGGED = 128  # validation images that are scored after an epoch, where nothing is selected on them
+CALIBRATED = 512  # training images that the line from ratings to opinion scores is fitted to
 
 
 def train(
     recipe: Recipe,
-    data: TrainingData,
+    data: Path,
     out: Path,
     *,
     seed: int = 0,
     epochs: int | None = None,
+    limit: int | None = None,
+    leave_out: str | None = None,
     device: str = "cpu",
-    progress: bool = True,
-    say: Callable[[str], None] = lambda line: None,
-) -> Trained:
-    """Train from ``recipe`` on ``data``; a checkpoint in ``out`` after every epoch lets a killed run go on."""
+    command: str = "",
+    log: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Train on the folder ``data``; weights, facts and card go into ``out``; returns the facts.
+
+    ``limit`` takes the first images of each split; images whose name holds ``leave_out`` are kept apart and reported
+    on. A checkpoint in ``out`` after every epoch lets a killed training go on. Raises ``ImageError`` for unusable data
+    and ``IqarenaError`` for a loss that is not finite.
+    """
     total = recipe.epochs if epochs is None else epochs
-    out.mkdir(parents=True, exist_ok=True)
+    opinions = read_opinions(data, limit=limit, leave_out=leave_out)
     torch.manual_seed(seed)
-    net = recipe.start().to(device)
-    (net if net.stem is None else net.tail).to(memory_format=torch.channels_last)  # pyright: ignore
-    features = stem_features(net, data, out.parent / "cache", progress)
-    mean, std = data.mos[data.train].mean(), data.mos[data.train].std()
-    net.shift.fill_(float(mean))
-    net.scale.fill_(float(std))
-    batch = min(recipe.batch, len(data.train))
-    steps = len(data.train) // batch
-    optimizer = torch.optim.AdamW(_groups(net, recipe), weight_decay=0.02)
-    peaks = [float(g["lr"]) for g in optimizer.param_groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=max(2, total * steps), pct_start=0.15)
-    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
-    state = {"net": net, "average": average, "optimizer": optimizer, "schedule": schedule}
-    log = resume_state(out / CHECKPOINT, state, seed, total, data.digest)
-    if log:
-        say(f"going on after epoch {len(log)} of {total}")
-    for epoch in range(len(log), total):
-        started = time.perf_counter()
-        torch.manual_seed(seed * 100_003 + epoch)
-        order = np.random.default_rng([seed, epoch]).permutation(data.train)[: steps * batch]
-        net.train()
-        _freeze(net)
-        losses = []
-        for rows in tqdm(np.split(order, steps), desc=f"epoch {epoch + 1}/{total}", leave=False, disable=not progress):
-            half, z, y = draw_batch(data, features, rows, recipe, device)
-            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.autocast):
-                ratings = recipe.ratings(net, half, z)
-            loss, r = recipe.loss(ratings.float(), (y - float(mean)) / float(std))
-            weak, strong = r[len(y) :].chunk(2)
-            to_weak, to_strong = WEAK_MARGIN, STRONG_MARGIN
-            if recipe.slope:
-                first, second = torch.from_numpy(data.strength[rows[: len(weak)]]).to(device).T * recipe.slope
-                to_weak, to_strong = first, second - first
-            ranking = rank_hinge(r[: len(weak)], weak, to_weak) + rank_hinge(weak, strong, to_strong)
-            total_loss = loss + RANK_WEIGHT * ranking
-            optimizer.zero_grad()
-            total_loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), 2.0)
-            optimizer.step()
-            schedule.step()
-            average.update_parameters(net)
-            losses.append(float(total_loss.detach()))
-        kept: PocketNet = average.module  # pyright: ignore[reportAssignmentType]
-        fit = _calibrate(kept, data, features, device)
-        srocc, plcc = _validate(kept, data, features, device)
-        seconds = time.perf_counter() - started
-        log.append({"loss": float(np.mean(losses)), "srocc": srocc, "plcc": plcc, "seconds": seconds})
-        say(f"epoch {epoch + 1}/{total}  loss {log[-1]['loss']:.4f}  validation SROCC {srocc:.4f}  PLCC {plcc:.4f}"
-            f"  {seconds:.0f} s  fit {fit:.2f}")  # fmt: skip
-        save_state(out / CHECKPOINT, state, log, seed, total, data.digest)
-    (out / "log.json").write_text(json.dumps(log, indent=1))
-    final: PocketNet = average.module.half().float()  # pyright: ignore[reportAssignmentType]
-    return Trained(final.eval().cpu(), *_validate(final, data, features, device), log)
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    net = recipe.build().to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
+    out.mkdir(parents=True, exist_ok=True)
+    images = Images(opinions.files, out.parent / "cache", log)
+    measure = Measure(recipe, net, images, opinions, device)
+    if recipe.calibrate:  # until it is fitted: a rating of 0 ± 1 is a mean opinion ± one deviation
+        mos = opinions.mos[opinions.train]
+        recipe.calibrate(net, float(mos.std()), float(mos.mean()))
+    before = measure.probes()
+    state = State(net, _optimizer(recipe, net), [seed, total, card.identity(recipe, opinions)])
+    state.resume(out / CHECKPOINT)
+    if state.log:
+        log(f"going on after epoch {len(state.log)} of {total}")
+    rows = opinions.val if recipe.patience else opinions.val[:: -(-len(opinions.val) // LOGGED)]
+    while len(state.log) < total and not (recipe.patience and len(state.log) - state.best >= recipe.patience):
+        started, epoch = time.perf_counter(), len(state.log)
+        loss = _epoch(recipe, state, images, opinions, seed, total, device)
+        with state.kept_weights() if recipe.ema else nullcontext():
+            values = measure.agreement(rows)
+        state.log.append({"loss": loss, **values, "seconds": time.perf_counter() - started})
+        if recipe.patience and state.best == len(state.log):
+            state.keep()
+        state.store(out / CHECKPOINT)
+        log(
+            f"epoch {epoch + 1}/{total}  loss {loss:.4f}  validation SROCC {values['srocc']:.4f} (p {values['p']:.1g},"
+            f" {len(rows)} images)  PLCC {values['plcc']:.4f}  {state.log[-1]['seconds']:.0f} s"
+        )
+    if state.kept:
+        net.load_state_dict(state.kept)
+    if recipe.calibrate:
+        recipe.calibrate(net, *measure.line(opinions.train[:: -(-len(opinions.train) // CALIBRATED)]))
+    card.round_to_half(recipe, net)
+    facts = measure.facts(before) | {
+        "selected": f"epoch {state.best} of {len(state.log)}, by validation SROCC"
+        if recipe.patience
+        else "the last epoch",
+        "seed": seed,
+        "device": device,
+        "precision": "bfloat16 autocast" if recipe.autocast else "float32",
+        "epochs": len(state.log),
+        "training_seconds": round(sum(entry["seconds"] for entry in state.log)),
+        "command": command,
+    }
+    return card.write(recipe, net.cpu(), opinions, facts, out)
 
 
-def _freeze(net: PocketNet) -> None:
-    if net.stem is not None:
-        net.stem.eval()
+def _epoch(
+    recipe: Recipe, state: State, images: Images, opinions: Opinions, seed: int, total: int, device: str
+) -> float:
+    """One pass over the training images; returns the mean loss."""
+    epoch, net, parameters = len(state.log), state.net, _trainable(state.net)
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    torch.manual_seed(seed * 100_003 + epoch)
+    net.train(not recipe.evaluation)
+    steps, prepared = batches(recipe.views, images, opinions, recipe.batch, seed=seed, epoch=epoch)
+    losses = []
+    for step, batch in enumerate(tqdm(prepared, f"epoch {epoch + 1}/{total}", steps, leave=False, disable=None)):
+        for group in state.optimizer.param_groups:
+            group["lr"] = group["peak"] * recipe.schedule((epoch * steps + step) / (total * steps))
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.autocast):
+            loss = recipe.loss(net, batch.to(device, layout))
+        losses.append(float(loss.detach()))
+        if not np.isfinite(losses[-1]):
+            raise IqarenaError(f"epoch {epoch + 1}: expected a finite loss, found {losses[-1]}; lower the lr")
+        state.optimizer.zero_grad()
+        loss.backward(inputs=parameters)
+        if recipe.clip:
+            nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        state.optimizer.step()
+        if recipe.ema:
+            state.average(recipe.ema)
+    return float(np.mean(losses))
 
 
-def _groups(net: PocketNet, recipe: Recipe) -> list[dict[str, object]]:
-    tail = {id(p) for p in net.tail.parameters()} if net.stem is not None else set()  # pyright: ignore
-    trained = [p for p in net.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if id(p) in tail], "lr": recipe.rate * recipe.tail_rate},
-        {"params": [p for p in trained if id(p) not in tail], "lr": recipe.rate},
+def _trainable(net: nn.Module) -> list[nn.Parameter]:
+    return [p for p in net.parameters() if p.requires_grad]
+
+
+def _optimizer(recipe: Recipe, net: nn.Module) -> torch.optim.Optimizer:
+    groups: dict[float, list[Tensor]] = {}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            factor = recipe.backbone_lr if name.startswith(recipe.backbone) else 1.0
+            groups.setdefault(factor, []).append(parameter)
+    if not groups:
+        raise IqarenaError(f"{recipe.name}: expected parameters to train, found none; take another scorer")
+    options = [
+        {"params": group, "lr": recipe.lr * factor, "peak": recipe.lr * factor} for factor, group in groups.items()
     ]
-    return [g for g in groups if g["params"]]
-
-
-@torch.inference_mode()
-def _rate(net: PocketNet, data: TrainingData, features: np.ndarray | None, rows: np.ndarray, device: str) -> np.ndarray:
-    net.eval()
-    parts = []
-    for some in np.array_split(rows, max(1, len(rows) // 32)):
-        half = half_size(data.views[0, some], device)
-        z = half if features is None else to_features(features[0, some], device)
-        parts.append(net.rate(half, z).cpu().numpy())
-    return np.concatenate(parts).astype(np.float64)
-
-
-def _calibrate(net: PocketNet, data: TrainingData, features: np.ndarray | None, device: str) -> float:
-    """Fit the straight line from ratings to opinion scores on 512 training pictures; returns its slope."""
-    rows = data.train[:512]
-    slope, intercept = np.polyfit(_rate(net, data, features, rows, device), data.mos[rows], 1)
-    net.scale.fill_(float(slope))
-    net.shift.fill_(float(intercept))
-    return float(slope)
-
-
-def _validate(net: PocketNet, data: TrainingData, features: np.ndarray | None, device: str) -> tuple[float, float]:
-    ratings = torch.from_numpy(_rate(net, data, features, data.val, device)).to(device)
-    scores, mos = net.score(ratings).cpu().numpy(), data.mos[data.val]
-    found = agreement(mos.astype(np.float64), scores.astype(np.float64))
-    return found["srocc"], found["plcc"]
-
-
-def save_state(path: Path, state: dict, log: list, seed: int, total: int, digest: str) -> None:
-    """Keep everything that has a ``state_dict``, the log and what run it is of; whole or not at all."""
-    part = path.with_suffix(".part")
-    saved = {name: thing.state_dict() for name, thing in state.items()}
-    with part.open("wb") as stream:  # given a path, torch says nothing of a full disk
-        torch.save({**saved, "log": log, "run": [seed, total, digest]}, stream)
-    part.replace(path)
-
-
-def resume_state(path: Path, state: dict, seed: int, total: int, digest: str) -> list[dict[str, float]]:
-    """Load a checkpoint of the same seed, length and data, if there is one; returns its log."""
-    if not path.exists():
-        return []
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    if saved["run"] != [seed, total, digest]:
-        return []
-    for name, thing in state.items():
-        thing.load_state_dict(saved[name])
-    return saved["log"]
+    return recipe.optimizer(options, weight_decay=recipe.weight_decay)

@@ -2,8 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from iqarena_models.training.views import Batch
+
+Loss = Callable[[Any, Batch], Tensor]  # network, batch → scalar
+
+
+def on_opinions(ratings: Callable[[Any, Tensor], Tensor], criterion: Callable[[Tensor, Tensor], Tensor]) -> Loss:
+    """``criterion`` of ratings and opinion scores on 0–100."""
+    return lambda net, batch: criterion(ratings(net, batch.images), batch.mos)
+
+
+def on_opinions_and_ranks(
+    criterion: Callable[[Tensor, Tensor], Tensor], *, slope: float = 1.5, weight: float = 0.5
+) -> Loss:
+    """``criterion`` of a :class:`~iqarena_models.zoo.net.ScorerNet`'s ratings ``(N, R)`` and of opinion scores in units
+    of its line, plus ``weight`` times RankIQA's hinge on the final ratings of degraded images, ``slope`` apart for each
+    unit of strength between them."""
+
+    def loss(net: Any, batch: Batch) -> Tensor:
+        ratings, n = net.ratings(batch.images).float(), len(batch.mos)
+        value = criterion(ratings[:n], (batch.mos - net.shift) / net.scale)
+        if not len(batch.strength):
+            return value
+        plain, (weak, strong) = ratings[: len(batch.strength), -1], ratings[n:, -1].chunk(2)
+        first, second = slope * batch.strength.T
+        return value + weight * (rank_hinge(plain, weak, first) + rank_hinge(weak, strong, second - first))
+
+    return loss
+
+
+def correlation(ratings: Tensor, y: Tensor) -> Tensor:
+    """:func:`correlation_mse` of the final ratings."""
+    return correlation_mse(ratings[:, -1], y)
+
+
+def linearity(ratings: Tensor, y: Tensor) -> Tensor:
+    """LinearityIQA's sum of :func:`norm_in_norm` over two taps and both together, and a tie on the ratings' size."""
+    first, second, final = (norm_in_norm(r, y) for r in ratings.T)
+    return 0.1 * first + 0.1 * second + final + 0.02 * ratings.square().mean()
 
 
 def norm_in_norm(r: Tensor, y: Tensor, *, p: float = 1, q: float = 2, variant: float = 0) -> Tensor:
@@ -38,6 +80,11 @@ def fidelity(r: Tensor, y: Tensor) -> Tensor:
     p = ((y[i] - y[j]).sign() + 1) / 2
     found = torch.special.ndtr((r[i] - r[j]) / 2**0.5).clamp(1e-6, 1 - 1e-6)  # the root has no slope at its ends
     return (1 - p.sqrt() * found.sqrt() - (1 - p).sqrt() * (1 - found).sqrt()).mean()
+
+
+def ranked_levels(r: Tensor, y: Tensor) -> Tensor:
+    """Fidelity loss of scores on 1–5, and a tenth of their squared error against opinion scores on 0–100."""
+    return fidelity(r, y) + 0.1 * (r - (1 + y / 25)).square().mean()
 
 
 def correlation_mse(r: Tensor, y: Tensor) -> Tensor:

