@@ -71,8 +71,7 @@ def _planned(rows: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """The rows that the plan has; a query attack starts from its target, whatever the sources are."""
     attacks = [attack.spec for attack in manifest.attacks]
     source = rows["source"].isin(manifest.sources) | (rows["relation"] == "query")
-    repeat = rows["repeat"] < manifest.settings.get("repeats", 1)
-    return rows[rows["attack"].isin(attacks) & rows["target"].isin(manifest.targets) & source & repeat]
+    return rows[rows["attack"].isin(attacks) & rows["target"].isin(manifest.targets) & source]
 
 
 def _unplanned(rows: pd.DataFrame, manifest: Manifest) -> list[str]:

@@ -39,7 +39,7 @@ def build_manifest(plan: Plan, options: Options, command: str) -> Manifest:
         precision=options.precision,
         image_set=repr(plan.images),
         images=tuple(ImageFacts(item.id, item.cluster) for item in shard_items(plan)),
-        reference=repr(plan.grid.reference) if plan.grid else None,
+        reference=repr(plan.reference) if plan.reference else None,
         sources=tuple(source.spec for source in plan.sources),
         targets=tuple(map(repr, plan.targets)),
         baselines=plan.baselines,
