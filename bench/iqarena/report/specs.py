@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from iqarena.api.spec import Call, parse
+from iqarena.store.union import members_of
 
 
 def behind(target: str) -> tuple[str, str]:
@@ -13,8 +14,7 @@ def behind(target: str) -> tuple[str, str]:
 
 def source_size(source: str) -> int:
     """How many models a source has."""
-    calls = parse(source).calls
-    return len(calls[0].args) if len(calls) == 1 and calls[0].name == "ensemble" else 1
+    return len(members_of(source))
 
 
 def short_source(source: str) -> str:
