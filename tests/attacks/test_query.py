@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from iqarena.api import AttackError, ImageError, Model, SpecError
 from iqarena.api.streams import Streams
 from iqarena.engine.craft import Crafted, craft
-from iqarena.engine.score_oracle import Target
+from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.images.perception import edge_mask, jnd_map, saliency_map
@@ -46,7 +46,7 @@ class Run:
         self.direction = torch.where(self.clean > 50, -1.0, 1.0)
         self.streams = Streams([f"picture {row}" for row in rows], repr(self.attack), seed)
         self.shown: list[Tensor] = []
-        self.target = Target(
+        self.target = ScoreOracle(
             self, self.pixels, self.clean, eps=self.attack.eps, budget=self.attack.queries  # pyright: ignore[reportArgumentType]
         )  # fmt: skip
         self.source = Source(

@@ -165,6 +165,13 @@ def test_a_mistake_is_one_line(call: Callable[[], Any], kind: type, words: str) 
     assert "\n" not in str(error.value)
 
 
+def test_scorers_on_two_devices_are_refused_before_anything_is_evaluated() -> None:
+    elsewhere = iqarena.scorer("toy_curved", device="cpu")
+    elsewhere.engine.device = torch.device("cuda")
+    with pytest.raises(SpecError, match="expected all scorers on one device, found cpu and cuda; write device="):
+        iqarena.attack("fgsm", [elsewhere, "toy_linear"], device="cpu")
+
+
 def test_a_failed_call_leaves_the_cost_of_the_last_one() -> None:
     attack = iqarena.attack("fgsm", "toy_linear", device="cpu")
     attack(X[:1])

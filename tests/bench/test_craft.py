@@ -46,7 +46,8 @@ def test_a_perturbation_outside_the_budget_is_clipped(eps: float, room: int) -> 
     crafted = run(lambda x: x + 10.0, eps)
     expected = (PIXELS.short() + room).clamp(max=255)
     assert torch.equal(crafted.adversarial.short(), expected)
-    assert torch.equal(crafted.control.short(), (PIXELS.short() - room).clamp(min=0))
+    used = expected - PIXELS.short()
+    assert torch.equal(crafted.control.short(), (PIXELS.short() - used).clamp(min=0)), "what the box left of it"
     assert crafted.unrounded.max() <= 1
     assert (crafted.unrounded - X).abs().max() <= eps + 1e-6
     assert crafted.finite.all()
@@ -90,11 +91,13 @@ def test_undefined_pixels_leave_their_picture_clean_and_are_reported() -> None:
     assert crafted.unrounded.isfinite().all()
 
 
-def test_the_control_is_the_negative_perturbation() -> None:
+def test_the_control_is_the_negative_perturbation_of_the_8_bit_image() -> None:
     signs = Streams([str(i) for i in range(len(X))], "signs").signs(X)
     one, other = run(lambda x: x + 8 / 255 * signs), run(lambda x: x - 8 / 255 * signs)
-    assert torch.equal(one.adversarial, other.control)
-    assert torch.equal(one.control, other.adversarial)
+    free = (PIXELS >= 8) & (PIXELS <= 247)
+    assert torch.equal(one.adversarial[free], other.control[free])
+    assert torch.equal(one.control[free], other.adversarial[free])
+    assert torch.equal(levels(one.control), (-levels(one.adversarial)).clamp(-PIXELS.short(), 255 - PIXELS.short()))
 
 
 @pytest.mark.parametrize(

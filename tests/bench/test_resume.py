@@ -112,9 +112,9 @@ def test_pictures_may_come_and_go(suite: Path, photos: Path, tmp_path: Path, iqa
     (photos / "p0.png").rename(tmp_path / "kept.png")
     paint(photos / "new.png", seed=7)
     assert iqarena("run", suite, "--out", store.folder).code == 0
-    assert set(store.rows()["image"]) == {"new.png", "p1.png", "p2.png", "p3.png", "p4.png"}
-    assert store.manifest().rows == RowCounts(ok=5 * ROWS, error=0)
-    assert [image.id for image in store.manifest().images] == ["new.png", "p1.png", "p2.png", "p3.png", "p4.png"]
+    assert set(store.rows()["image"]) == {"new.png", "p0.png", "p1.png", "p2.png", "p3.png", "p4.png"}
+    assert store.manifest().rows == RowCounts(ok=6 * ROWS, error=0), "what was measured stays"
+    assert sorted(image.id for image in store.manifest().images) == ["new.png", *(f"p{i}.png" for i in range(5))]
 
 
 def test_a_picture_that_was_broken_is_tried_again(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
@@ -189,15 +189,19 @@ def test_new_weights_are_run_again(plan: Plan, tmp_path: Path, monkeypatch: pyte
     assert changed.equals(before["target"] == "toy_step")
 
 
-def test_another_suite_in_the_same_folder_is_refused(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+def test_a_run_of_another_setting_in_the_same_folder_is_refused(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
     out = tmp_path / "run"
     assert iqarena("run", suite, "--out", out).code == 0
+    (tmp_path / "others").mkdir()
+    paint(tmp_path / "others" / "p0.png", 0)
     before = files(out)
     for words, more in {
         "seed: 0 there, 1 asked for": ["--seed", 1],
-        "limit: null there, 2 asked for": ["--limit", 2],
-        'attacks: ["identity", ': ["--set", 'attacks=["fgsm"]'],
+        'direction: "mid" there, "raise" asked for': ["--set", "direction=raise"],
+        "diagnostics: false there, true asked for": ["--set", "diagnostics=true"],
+        "ssim: null there, 0.9 asked for": ["--set", "ssim=0.9"],
         'precision: "fp32" there, "bf16" asked for': ["--precision", "bf16"],
+        'image set: "folder(path=': ["--images", tmp_path / "others"],
     }.items():
         answer = iqarena("run", suite, "--out", out, *more)
         assert answer.code == 2
@@ -205,6 +209,15 @@ def test_another_suite_in_the_same_folder_is_refused(suite: Path, tmp_path: Path
         for part in (f"iqarena: {out} holds another run (", words, "--out", "--overwrite always"):
             assert part in answer.err
         assert files(out) == before
+
+
+def test_a_run_of_an_earlier_schema_is_reported_on_but_not_added_to(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+    store = Store(tmp_path / "run")
+    assert iqarena("run", suite, "--out", store.folder).code == 0
+    store.write_manifest(replace(store.manifest(), schema=1))
+    answer = iqarena("run", suite, "--out", store.folder)
+    assert (answer.code, "schema of keys: 1 there, 2 asked for" in answer.err) == (2, True)
+    assert iqarena("report", store.folder).code == 0
 
 
 def test_overwrite_always_starts_afresh_and_never_refuses(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
@@ -218,13 +231,15 @@ def test_overwrite_always_starts_afresh_and_never_refuses(suite: Path, tmp_path:
     assert Store(out).manifest().settings["limit"] == 2
 
 
-def test_the_suite_may_be_moved_but_not_changed(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+def test_the_suite_may_be_moved_and_what_it_no_longer_has_stays(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
     out = tmp_path / "run"
     assert iqarena("run", suite, "--out", out).code == 0
     moved = tmp_path / "elsewhere" / suite.name
     moved.parent.mkdir()
     os.rename(suite, moved)
     assert iqarena("run", moved, "--out", out).code == 0
+    before = files(out)
     moved.write_text(moved.read_text().replace('"identity", ', ""))
-    assert iqarena("run", moved, "--out", out).code == 2
+    assert iqarena("run", moved, "--out", out).code == 0
+    assert files(out) == before, "all of it is there"
     assert resolve(load_suite(str(moved))).attacks[0].name == "noise"

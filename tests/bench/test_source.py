@@ -10,7 +10,7 @@ from torch import Tensor
 
 from iqarena.api import EXACT, AttackError
 from iqarena.api.streams import Streams
-from iqarena.engine.score_oracle import Target
+from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.testing import Curved, CurvedNet, Linear, pictures
@@ -193,7 +193,7 @@ def test_access_is_checked() -> None:
     for access in ("score", "none"):
         with pytest.raises(AttackError, match=f"access = '{access}' but asked for a score of the source"):
             source(access=access).score(X)
-    asked = Target(SCORERS[0], PIXELS, SCORERS[0].score(X), eps=1.0, budget=9)
+    asked = ScoreOracle(SCORERS[0], PIXELS, SCORERS[0].score(X), eps=1.0, budget=9)
     for access in ("gradient", "none"):
         with pytest.raises(AttackError, match=f"access = '{access}' but asked for the target"):
             _ = source(access=access, target=asked).target

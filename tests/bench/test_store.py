@@ -55,7 +55,7 @@ def test_every_column_has_its_type_also_where_a_row_failed(store: Store) -> None
 def test_a_run_with_no_rows_has_all_columns(store: Store) -> None:
     rows = store.rows()
     assert (len(rows), list(rows.columns)) == (0, list(COLUMNS))
-    assert store.done() == set()
+    assert store.stored("a.png") == []
 
 
 def test_a_row_replaces_the_one_of_the_same_names_and_no_other(store: Store) -> None:
@@ -65,13 +65,23 @@ def test_a_row_replaces_the_one_of_the_same_names_and_no_other(store: Store) -> 
     found = store.rows()
     assert not found.duplicated(NAMES).any()
     assert sorted(found["key"]) == ["kept", "more", "new", "other"]
-    assert store.done() == {"kept", "more", "new", "other"}
     assert len(list(store.rows_folder.iterdir())) == 2
 
 
-def test_what_failed_is_not_done(store: Store) -> None:
-    store.write("a.png", [failed(key="bad"), row(key="good", target="u")])
-    assert store.done() == {"good"}
+def test_a_row_replaces_the_one_of_the_same_key_under_another_name(store: Store) -> None:
+    store.write("a.png", [row(key="k", attack="fgsm(eps=8/255)"), row(key="l", target="u")])
+    store.write("a.png", [row(key="k", attack="fgsm(eps=8/255, decay=0)", mos=3.0)])
+    assert store.rows()[["key", "attack", "mos"]].fillna(0.0).to_numpy().tolist() == [
+        ["l", "fgsm(eps=8/255)", 0.0], ["k", "fgsm(eps=8/255, decay=0)", 3.0]
+    ]  # fmt: skip
+
+
+def test_a_changed_picture_takes_all_its_old_rows_away_and_an_unreadable_one_none(store: Store) -> None:
+    store.write("a.png", [row(key="k", image_sha256="old"), row(key="l", target="u", image_sha256="old")])
+    store.write("a.png", [failed(key="m", target="v", image_sha256="")])
+    assert sorted(store.rows()["key"]) == ["k", "l", "m"]
+    store.write("a.png", [row(key="n", image_sha256="new")])
+    assert sorted(store.rows()["key"]) == ["m", "n"]
 
 
 def test_pictures_with_names_alike_have_files_of_their_own(store: Store) -> None:
@@ -118,7 +128,7 @@ def test_a_damaged_row_file_is_named(store: Store) -> None:
     store.write("a.png", [row()])
     path = next(store.rows_folder.iterdir())
     path.write_bytes(path.read_bytes()[:-20])
-    for read in (store.rows, store.done, lambda: store.write("a.png", [row()])):
+    for read in (store.rows, lambda: store.stored("a.png"), lambda: store.write("a.png", [row()])):
         with pytest.raises(StoreError, match=rf"{path.name}: not a readable row file .* remove it and run again"):
             read()
 

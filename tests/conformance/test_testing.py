@@ -178,7 +178,7 @@ def test_an_attack_on_scores_is_held_to_its_queries() -> None:
     assert {"attack_keeps_its_queries", "attack_repeats", "attack_moves_its_source"} <= refused
     assert failed(check_attack(attack(twin, queries=4, **facts))) == {"attack_keeps_its_queries"}
     assert "attack_keeps_its_queries" in failed(check_attack(attack(search, **facts)))
-    assert failed(check_attack(attack(search, queries=3, **facts | {"cost": 1}))) == {"attack_costs_what_it_declares"}
+    assert failed(check_attack(attack(search, queries=3, access="score", cost=1))) == {"attack_costs_what_it_declares"}
     assert "attack_needs_its_access" in failed(check_attack(attack(blind, queries=2, **facts)))
 
 

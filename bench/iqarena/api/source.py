@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from iqarena.api.streams import Streams
-    from iqarena.engine.score_oracle import Target
 
 T = TypeVar("T")
 
@@ -53,6 +52,28 @@ class Exact:
 EXACT = Exact()
 
 
+class Oracle(Protocol):
+    """The target as a query attack sees it: scores ``f`` of 8-bit images inside the budget, counted per image."""
+
+    @property
+    def clean(self) -> Tensor:
+        """Scores of the clean images, ``(N,)`` float64: the first query."""
+        ...
+
+    @property
+    def left(self) -> Tensor:
+        """Queries that each image has left, ``(N,)``."""
+        ...
+
+    def score(self, x: Tensor, whose: Sequence[int]) -> Tensor:
+        """Scores ``(M,)`` float64 of candidates ``(M, 3, H, W)``; ``whose[j]`` is the image that candidate j is for."""
+        ...
+
+    def answer(self, i: int, x: Tensor) -> None:
+        """From now on the attack would hand in ``x`` ``(3, H, W)`` for image ``i``; costs nothing."""
+        ...
+
+
 class Source(Protocol):
     """The mean of K scorers, for a batch of N clean images; what is asked of it is counted per image."""
 
@@ -62,7 +83,7 @@ class Source(Protocol):
         ...
 
     @property
-    def target(self) -> Target:
+    def target(self) -> Oracle:
         """The target, for an attack on scores."""
         ...
 

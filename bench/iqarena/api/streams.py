@@ -14,7 +14,10 @@ from torch import Tensor
 
 
 class Streams:
-    """One random generator per image, seeded from ``hash(image, purpose, seed, repeat)``."""
+    """One random generator per image, seeded from ``hash(image, purpose, seed, repeat)``.
+
+    An attack's purpose is its label, so that neither a new parameter with a default nor a new version draws anew.
+    """
 
     def __init__(self, images: Sequence[str], purpose: str, seed: int = 0, repeat: int = 0) -> None:
         self._identity = (tuple(images), seed, repeat)

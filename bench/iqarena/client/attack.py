@@ -17,7 +17,7 @@ from iqarena.client.inputs import Images, ImagesLike, to_array, to_pixels
 from iqarena.client.scorer import Scorer, finite, scorer
 from iqarena.engine.craft import craft
 from iqarena.engine.direction import Policy, directions
-from iqarena.engine.score_oracle import Target
+from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.source import Source
 from iqarena.errors import AttackError, ImageError, SpecError, nearest
 from iqarena.registry.tables import build_attack
@@ -132,14 +132,14 @@ class BoundAttack:
         x = pixels.float() / 255
         clean = torch.stack([finite(one, x) for one in scorers]).mean(0) if scorers else torch.zeros(len(x))
         sign = torch.from_numpy(directions(self.direction, clean.double().numpy()))
-        streams = Streams(ids, repr(self.attack), self.seed)
+        streams = Streams(ids, self.attack.label, self.seed)
         oracle = None
         if self.target:
-            oracle = Target(self.target.engine, pixels, clean, eps=self.attack.eps, budget=self.attack.queries)
+            oracle = ScoreOracle(self.target.engine, pixels, clean, eps=self.attack.eps, budget=self.attack.queries)
         members = [one.engine for one in self.sources]
-        source = Source(members, x, streams, access=self.attack.access, target=oracle)
+        source = Source(members, x, streams, sign=sign, access=self.attack.access, target=oracle)
         started = time.perf_counter()
-        crafted = craft(self.attack, pixels, x, sign, source, streams)
+        crafted = craft(self.attack, pixels, x, source, streams)
         adversarial = crafted.adversarial.cpu()
         seconds = time.perf_counter() - started
         if not bool(crafted.finite.all()):
@@ -165,6 +165,12 @@ def _check(attack: api.Attack, sources: Sequence[Scorer], target: Scorer | None,
         raise SpecError(f"{attack.label} asks its target alone; leave out sources")
     if direction == "mid" and not sources and not target:
         raise SpecError(f"{attack.label}: direction 'mid' goes by the score of a source; give sources, or 'raise'")
+    devices = {str(one.engine.device) for one in (*sources, *([target] if target else []))}
+    if len(devices) > 1:
+        raise SpecError(
+            f"expected all scorers on one device, found {' and '.join(sorted(devices))};"
+            " write device=… for iqarena.scorer and iqarena.attack"
+        )
     names = [source.engine.model for source in sources]
     for model in names:
         if by_gradient and not model.differentiable:

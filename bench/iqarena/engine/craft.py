@@ -1,7 +1,7 @@
 """The sealed call around every attack: nothing an attack returns is trusted.
 
-It checks shape and finiteness, projects to the budget and the box, rounds to 8 bit and projects again, and does
-the same to the sign-flip control ``x - δ`` (``methods``: the directed effect). What is scored is what was rounded.
+It checks shape and finiteness, projects to the budget and the box, rounds to 8 bit and projects again, and makes the
+sign-flip control ``x - δ`` (the directed effect) of the result. What is scored is what was rounded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from iqarena.api import Attack, AttackError
 from iqarena.api.streams import Streams
-from iqarena.engine.budget import project, round8
+from iqarena.engine.budget import mirrored, project, round8
 from iqarena.engine.source import Source
 
 
@@ -51,7 +51,7 @@ def craft(attack: Attack, images: Tensor, x: Tensor, source: Source, streams: St
     adversarial = round8(images, unrounded, attack.eps)
     return Crafted(
         adversarial=adversarial,
-        control=round8(images, project(x, -delta, attack.eps), attack.eps),
+        control=mirrored(images, adversarial),
         unrounded=unrounded,
         finite=finite.cpu(),
         changed=(unrounded - adversarial.to(x) / 255).abs().flatten(1).amax(1) > 1e-6,

@@ -16,7 +16,7 @@ from iqarena.engine.budget import round8
 from iqarena.engine.scorer import Scorer
 
 
-class Target:
+class ScoreOracle:
     """Scores of candidates for some uint8 ``pictures`` ``(N, 3, H, W)``.
 
     ``clean`` ``(N,)`` float64 are their scores. These decided the direction of the attack and are its first query.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from iqarena.api import EXACT, AttackError, Estimate
 from iqarena.api.streams import Streams
-from iqarena.engine.score_oracle import Target
+from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 
 Access = Literal["gradient", "score", "gradient+score", "none"]
@@ -37,7 +37,7 @@ class Source:
         sign: Tensor | None = None,
         access: Access = "gradient",
         memo: dict[Any, Any] | None = None,
-        target: Target | None = None,
+        target: ScoreOracle | None = None,
     ) -> None:
         self.sign = (images.new_ones(len(images)) if sign is None else sign.to(images)).view(-1, 1, 1, 1)
         self._scorers = tuple(scorers)
@@ -65,7 +65,7 @@ class Source:
         return self._counts.zero_gradient
 
     @property
-    def target(self) -> Target:
+    def target(self) -> ScoreOracle:
         if self._target is None or "score" not in self._access:
             raise AttackError(f"this attack declares access = {self._access!r} but asked for the target")
         return self._target

@@ -16,14 +16,19 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file, then sync and rename it; raises :class:`StoreError`, leaving nothing."""
+def write_atomically(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
+    """Let ``write`` fill a temporary file, then sync and rename it; raises :class:`StoreError`, leaving nothing.
+
+    The folder is made. Without ``sync`` a power failure may leave any content: for files that are checked when read.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with plain_errors(f"cannot write {path}"):
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             write(part)
-            with part.open("rb") as handle:
-                os.fsync(handle.fileno())
+            if sync:
+                with part.open("rb") as handle:
+                    os.fsync(handle.fileno())
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)

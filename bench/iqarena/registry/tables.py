@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from iqarena.api import Attack, Defense, Filter, FilterChain, ImageSet, Model, Plugin
+from iqarena.api.plugin import code_sha256
 from iqarena.api.spec import Call, Chain, Number, parse
 from iqarena.errors import IqarenaError, SpecError, nearest
 
@@ -60,6 +61,9 @@ def plugin_class(kind: str, name: str) -> type[Plugin]:
         raise IqarenaError(f"{kind} {name!r} from {source} cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, KINDS[kind]) and found.name == name):
         raise IqarenaError(f"{kind} {name!r} from {source}: expected a {KINDS[kind].__name__} with name = {name!r}")
+    if source not in _BUILT_IN and name not in _from_files[kind]:
+        found.distribution = source
+    code_sha256(found)  # read now: the file may be edited while this process lives
     return found
 
 
@@ -142,6 +146,7 @@ def add_file(path: Path) -> None:
                 if known != entry:
                     raise IqarenaError(f"{kind} {thing.name!r} is defined by both {known[1]} and {path}; rename one")
                 _from_files[kind][thing.name] = entry
+                code_sha256(thing)
                 found += 1
     if not found:
         wanted = " or ".join(base.__name__ for base in KINDS.values())
@@ -169,7 +174,7 @@ def _declared(kind: str) -> Iterator[tuple[str, str, str]]:
         for name, reference in importlib.import_module(package).PLUGINS.get(kind, {}).items():
             yield name, reference, package
     for point in entry_points(group=f"iqarena.{kind}s"):
-        yield point.name, point.value, point.dist.name if point.dist else point.value
+        yield point.name, point.value, f"{point.dist.name} {point.dist.version}" if point.dist else point.value
 
 
 def _construct(kind: str, call: Call) -> Plugin:

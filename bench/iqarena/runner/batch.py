@@ -6,7 +6,7 @@ import hashlib
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor
 from iqarena.api import ImageItem, Model
 from iqarena.engine.scorer import Scorer
 from iqarena.metrics.distortion import Reference, distortion
+from iqarena.store.adversarials import pixels_sha256
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Batch:
     @cached_property
     def pixels(self) -> Tensor:
         """uint8 ``(N, 3, H, W)``."""
-        return torch.from_numpy(np.stack(self.pictures)).permute(0, 3, 1, 2).contiguous().to(self.device)
+        return to_pixels(self.pictures).to(self.device)
 
     @cached_property
     def x(self) -> Tensor:
@@ -49,12 +50,17 @@ class Batch:
 
     @cached_property
     def sha256(self) -> list[str]:
-        return [hashlib.sha256(str(p.shape).encode() + p.tobytes()).hexdigest() for p in self.pictures]
+        return [clean_sha256(picture) for picture in self.pictures]
 
     def singles(self) -> list[Batch]:
         """The pictures as batches of one."""
         each = zip(self.items, self.pictures, self.references, strict=True)
         return [Batch([item], [picture], [reference], self.device) for item, picture, reference in each]
+
+    def remember(self, model: Model, i: int, scores: Mapping[str, float], seconds: float) -> None:
+        """Scores of the ``i``-th picture that are stored, by hash, and the time such a score took."""
+        self._scores.update({(model, i, sha): score for sha, score in scores.items()})
+        self._seconds[model].append(seconds)
 
     def score(self, scorer: Scorer, pixels: Tensor, sha256: Sequence[str]) -> np.ndarray:
         """Scores ``(N,)`` of uint8 pictures ``(N, 3, H, W)`` with these hashes."""
@@ -70,7 +76,7 @@ class Batch:
 
     def score_seconds(self, model: Model) -> float:
         """What a score of ``model`` has taken so far, per picture: the median of the calls that scored anything."""
-        return statistics.median(self._seconds[model])
+        return statistics.median(self._seconds[model] or [float("nan")])
 
     def distance(self, i: int, sha256: str, adversarial: np.ndarray) -> dict[str, float]:
         """Distortion of the ``i``-th picture, whose adversarial one has this hash."""
@@ -84,10 +90,15 @@ def to_pictures(pixels: Tensor) -> list[np.ndarray]:
     return list(np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy()))
 
 
-def mirrored(clean: Tensor, adversarial: Tensor) -> Tensor:
-    """``x - δ`` for uint8 ``x`` and ``x + δ`` ``(N, 3, H, W)``, clipped to the box."""
-    return (2 * clean.short() - adversarial.short()).clamp(0, 255).to(torch.uint8)
+def to_pixels(pictures: Sequence[np.ndarray]) -> Tensor:
+    """uint8 ``(H, W, 3)`` each → uint8 ``(N, 3, H, W)``."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+def clean_sha256(picture: np.ndarray) -> str:
+    """Hash of a clean picture's size and pixels, a row's ``image_sha256``."""
+    return hashlib.sha256(str(picture.shape).encode() + picture.tobytes()).hexdigest()
 
 
 def hashes(pictures: Sequence[np.ndarray]) -> list[str]:
-    return [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures]
+    return [pixels_sha256(picture) for picture in pictures]

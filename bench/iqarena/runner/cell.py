@@ -1,90 +1,98 @@
-"""One batch of pictures through all sources and attacks: the cells of a run, and which of their rows are missing."""
+"""One batch of pictures through all sources and attacks, cell by cell: what is missing of it, and nothing else."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from iqarena.api import Attack, ImageItem, Model
+from iqarena.api import ImageItem
+from iqarena.errors import StoreError
 from iqarena.metrics.distortion import Reference
-from iqarena.runner.batch import Batch
-from iqarena.runner.measure import Bench, Row, attack_rows, failed, named, reason
-from iqarena.suite.plan import Plan
-from iqarena.suite.sources import SourceSpec
+from iqarena.runner.batch import Batch, clean_sha256
+from iqarena.runner.measure import Result, attack_rows, failed, reason
+from iqarena.runner.work import Bench, Crafting, Todo, head, todo
 
 
-def run_batch(bench: Bench, items: Sequence[ImageItem]) -> None:
-    """Every missing row of these pictures. A picture that cannot be read costs error rows, not the run; what goes
-    through here (a disk that is full) stops all workers."""
-    try:
-        for batch in _batches(bench, items):
-            for repeat in range(bench.plan.suite.repeats):
-                batch.gradients.clear()
-                for source in bench.plan.cells:
-                    if bench.stop.is_set():
-                        return
-                    _run_cell(bench, source, batch, repeat)
-                    bench.tick(len(batch.items))
-    except BaseException:
-        bench.stop.set()
-        raise
+@dataclass
+class Group:
+    """Pictures of one size of which the same is missing, and what that is, picture by picture."""
+
+    batch: Batch
+    todos: list[Todo] = field(default_factory=list)
 
 
-def _batches(bench: Bench, items: Sequence[ImageItem]) -> list[Batch]:
-    """The readable pictures, those of equal size together; rows for the others are stored here."""
-    by_size: dict[tuple[int, ...], Batch] = {}
-    for item in items if not bench.stop.is_set() else ():
+def cells(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Result]:
+    """The cells of these pictures: a source (with all attacks, in one repeat) each, rows only where they are missing.
+
+    A picture that cannot be read costs error rows, not the run.
+    """
+    for part in _groups(bench, items):
+        if isinstance(part, Result):
+            yield part
+            continue
+        for repeat in range(bench.plan.suite.repeats):
+            part.batch.gradients.clear()
+            by_source: defaultdict[object, list[Crafting]] = defaultdict(list)
+            for crafting in part.todos[0].heads:
+                if crafting.repeat == repeat:
+                    by_source[crafting.source].append(crafting)
+            for source in bench.plan.cells:
+                yield _cell(bench, part, by_source[source])
+
+
+def _cell(bench: Bench, group: Group, craftings: Sequence[Crafting]) -> Result:
+    cell = Result(cells=len(group.todos))
+    for crafting in craftings:
+        result = _run(bench, crafting, group.batch, group.todos)
+        if len(group.todos) > 1 and any(row["status"] == "error" for row in result.rows):
+            result = Result()  # one at a time: no picture pays for its neighbour
+            for batch, own in zip(group.batch.singles(), group.todos, strict=True):
+                alone = _run(bench, crafting, batch, [own])
+                result.rows += alone.rows
+                result.files |= alone.files
+        cell.rows += result.rows
+        cell.files |= result.files
+    return cell
+
+
+def _run(bench: Bench, crafting: Crafting, batch: Batch, todos: Sequence[Todo]) -> Result:
+    stored = [own.stored[crafting] for own in todos] if crafting.known else []
+    return attack_rows(bench, crafting, batch, [own.heads[crafting] for own in todos], stored)
+
+
+def _groups(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Group | Result]:
+    """Results for pictures that need or allow no work; the others in groups that travel together."""
+    groups: dict[object, Group] = {}
+    every = len(bench.plan.cells) * bench.plan.suite.repeats
+    for item in items:
         try:
             picture = bench.plan.images.read(item)
-            reference = Reference.of(picture)
+            missing = todo(bench, item, clean_sha256(picture))
+            reference = Reference.of(picture) if missing.heads else None
+        except StoreError:
+            raise
         except Exception as error:  # an image set of somebody else's may fail in any way
-            _store_unreadable(bench, item, reason(error))
+            yield Result(_unreadable(bench, item, reason(error)), cells=every)
             continue
-        batch = by_size.setdefault(picture.shape, Batch([], [], [], bench.device))
-        batch.items.append(item)
-        batch.pictures.append(picture)
-        batch.references.append(reference)
-    return list(by_size.values())
-
-
-def _run_cell(bench: Bench, source: SourceSpec, batch: Batch, repeat: int) -> None:
-    """All attacks from one source; rows are stored together, and only those that are missing."""
-    rows: list[Row] = []
-    for attack, targets in _crafted_for(bench.plan, source):
-        heads = [
-            [
-                named(bench, attack, source, target, item, sha, repeat)
-                for item, sha in zip(batch.items, batch.sha256, strict=True)
-            ]
-            for target in targets
-        ]
-        if all(head["key"] in bench.done for some in heads for head in some):
+        if reference is None:
+            yield Result(cells=every)
             continue
-        made = attack_rows(bench, attack, source, targets, batch, repeat, heads)
-        if len(batch.items) > 1 and any(row["status"] == "error" for row in made):
-            made = []  # one at a time: no picture pays for its neighbour
-            for i, one in enumerate(batch.singles()):
-                made += attack_rows(bench, attack, source, targets, one, repeat, [[some[i]] for some in heads])
-        rows += [row for row in made if row["key"] not in bench.done]
-    for item in batch.items:
-        if mine := [row for row in rows if row["image"] == item.id]:
-            bench.store.write(item.id, mine)
+        key = (picture.shape, tuple(missing.heads))
+        group = groups.setdefault(key, Group(Batch([], [], [], bench.device)))
+        for target, scores, seconds in missing.scores:
+            group.batch.remember(target, len(group.todos), scores, seconds)
+        group.batch.items.append(item)
+        group.batch.pictures.append(picture)
+        group.batch.references.append(reference)
+        group.todos.append(missing)
+    yield from groups.values()
 
 
-def _crafted_for(plan: Plan, source: SourceSpec) -> Iterator[tuple[Attack, tuple[Model, ...]]]:
-    """Each attack with the targets of one crafting: all of them together, or each alone if it is queried."""
-    for attack in plan.attacks:
-        targets = plan.met(attack, source)
-        for some in [(t,) for t in targets] if attack.queries else [targets]:
-            if some:
-                yield attack, some
-
-
-def _store_unreadable(bench: Bench, item: ImageItem, message: str) -> None:
+def _unreadable(bench: Bench, item: ImageItem, message: str) -> list[dict[str, object]]:
     """Error rows in place of everything there might be of this picture."""
-    rows = [
-        failed(named(bench, attack, source, target, item, "", repeat), message)
+    return [
+        failed(head(bench, attack, source, target, item, "", repeat), message)
         for attack, source, target in bench.plan.results()
         for repeat in range(bench.plan.suite.repeats)
     ]
-    bench.store.write(item.id, rows)
-    bench.tick(len(bench.plan.cells) * bench.plan.suite.repeats)

@@ -1,15 +1,17 @@
 """Runs a plan: craft once per (attack, source, picture), score on every target, store whole cells.
 
-A cell is one source on one batch of pictures, all attacks: the unit that is stored and resumed. On the CPU, worker
-threads take pictures side by side and each evaluates models with one thread; numbers therefore do not depend on the
-number of cores.
+A cell is one source on one batch of pictures, all attacks: the unit that is stored and resumed. Worker threads yield
+cells, the calling thread alone writes them. On the CPU, workers take pictures side by side and each evaluates models
+with one thread; numbers therefore do not depend on the number of cores.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,7 +20,10 @@ import torch
 
 from iqarena.api import ImageItem
 from iqarena.engine.scorer import CUDA_BATCH, Scorer
-from iqarena.runner.cell import Bench, run_batch
+from iqarena.files.atomic import write_atomically
+from iqarena.runner.cell import cells
+from iqarena.runner.measure import Result
+from iqarena.runner.work import Bench, Row
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
 
@@ -59,14 +64,50 @@ def run_plan(
     threads = (1,) if options.on_cpu else (torch.get_num_threads(),)  # OpenMP keeps this number per thread
     with single_threaded(options.on_cpu), ThreadPoolExecutor(workers, "cell", torch.set_num_threads, threads) as pool:
         scorers = {model: Scorer(model, options.device, options.precision) for model in plan.models}
-        bench = Bench(plan, store, scorers, (torch.device(options.device).type, options.precision), tick)
-        try:
-            for job in as_completed([pool.submit(run_batch, bench, batch) for batch in batches]):
-                job.result()
-        finally:
-            bench.stop.set()
-            pool.shutdown(cancel_futures=True)
+        bench = Bench(plan, store, scorers, (torch.device(options.device).type, options.precision))
+        for result in _side_by_side(pool, workers, (cells(bench, batch) for batch in batches)):
+            _write(store, result)
+            tick(result.cells)
     return list(scorers.values())
+
+
+def _side_by_side(pool: ThreadPoolExecutor, workers: int, batches: Iterator[Iterator[Result]]) -> Iterator[Result]:
+    """Results of ``workers`` batches at a time, as they come; each goes on while its last result is written.
+
+    What is finished when ``KeyboardInterrupt`` arrives still comes.
+    """
+    running: dict[Future[Result | None], Iterator[Result]] = {}
+
+    def go_on(batch: Iterator[Result] | None) -> None:
+        if batch is not None:
+            running[pool.submit(next, batch, None)] = batch
+
+    for batch in itertools.islice(batches, workers):
+        go_on(batch)
+    try:
+        while running:
+            for job in wait(running, return_when=FIRST_COMPLETED).done:
+                batch, result = running.pop(job), job.result()
+                go_on(batch if result else next(batches, None))
+                if result:
+                    yield result
+    except KeyboardInterrupt:
+        pool.shutdown(cancel_futures=True)
+        yield from (result for job in running if not job.cancelled() and (result := job.result()))
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write(store: Store, result: Result) -> None:
+    """Files first: where there is a row there is its image."""
+    for path, data in result.files.items():
+        write_atomically(path, lambda part, data=data: part.write_bytes(data), sync=False)
+    by_image: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in result.rows:
+        by_image[row["image"]].append(row)
+    for image, rows in by_image.items():
+        store.write(image, rows)
 
 
 def cores() -> int:

@@ -12,6 +12,7 @@ from iqarena.errors import IqarenaError
 from iqarena.runner.budget_search import rounds
 from iqarena.runner.driver import Options, run_plan, shard_items
 from iqarena.runner.gallery import Gallery
+from iqarena.runner.growth import bring_up_to_date, grown
 from iqarena.runner.manifest import build_manifest, earlier_manifest, finish, with_budgets
 from iqarena.store.folder import Store
 from iqarena.store.manifest import GradientCounts, Manifest
@@ -30,31 +31,42 @@ def execute(
     """
     if plan.suite.ssim and options.shard != (1, 1):
         raise IqarenaError("--shard: a search for an SSIM needs all pictures; leave out --shard, or the suite's ssim")
-    manifest = build_manifest(plan, options, command)
+    own = build_manifest(plan, options, command)
     store.create()
     if overwrite == "never" and store.has_manifest():
         raise IqarenaError(f"{store.folder} already holds a run; choose another --out, or --overwrite missing to go on")
     if overwrite == "always":
         store.clear()
-    earlier = earlier_manifest(store, manifest)
+    earlier = earlier_manifest(store, own)
     if earlier:
-        manifest = dataclasses.replace(manifest, started=earlier.started)
-    else:
+        bring_up_to_date(store, earlier, own, plan)
+    manifest = grown(earlier, own, store.rows(), plan)
+    if not (earlier and earlier.finished and _same_work(earlier, manifest)):
         store.write_manifest(manifest)
     cells = len(shard_items(plan, options.shard)) * len(plan.cells) * plan.suite.repeats
-    evaluated = 0
+    evaluated, budgets = 0, plan
     for budgets in rounds(plan, store):
         with progress(cells) as tick:
             scorers = run_plan(budgets, store, options, tick=tick)
-        manifest = with_budgets(manifest, plan, budgets)
         evaluated += sum(scorer.evaluated["gradient"] for scorer in scorers)
-    if earlier and earlier.finished and not store.written and earlier.planned == manifest.planned:
-        return earlier, store.rows()
+    rows = store.rows()
+    manifest = grown(earlier, with_budgets(own, plan, budgets), rows, budgets)
+    if earlier and earlier.finished and not store.written and _same_work(earlier, manifest):
+        return earlier, rows
     manifest = dataclasses.replace(manifest, gradients=GradientCounts(evaluated, resumed=earlier is not None))
     store.write_manifest(manifest)
-    rows = store.rows()
     if len(rows) == manifest.planned:
         Gallery(store.folder, plan).write_index()
         manifest = finish(manifest, rows)
         store.write_manifest(manifest)
     return manifest, rows
+
+
+def _same_work(earlier: Manifest, now: Manifest) -> bool:
+    """Whether ``now`` plans nothing that ``earlier`` has not, by the same plugins and weights, on the same images."""
+
+    def work(manifest: Manifest) -> tuple[object, ...]:
+        images = [(image.id, image.cluster, image.mos) for image in manifest.images]
+        return images, manifest.attacks, manifest.models, manifest.sources, manifest.targets, manifest.planned
+
+    return work(earlier) == work(now)

@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from iqarena.api import Attack, ImageItem
-from iqarena.files.atomic import plain_errors, slug, write_atomically
+from iqarena.files.atomic import slug, write_atomically
+from iqarena.files.hashing import json_digest
+from iqarena.store.adversarials import png
 from iqarena.suite.plan import Plan
 from iqarena.suite.sources import SourceSpec
 
@@ -25,29 +26,32 @@ class Gallery:
         self._examples = _examples(plan)
         self._wanted = {(e["image"], e["attack"], e["source"]): e for e in self._examples}
 
-    def save(
+    def files(
         self,
         attack: Attack,
         source: SourceSpec,
         items: Sequence[ImageItem],
         clean: Sequence[np.ndarray],
         adversarial: Sequence[np.ndarray],
-    ) -> None:
-        """Save the pictures (uint8 RGB) that are examples; does nothing for the others."""
+    ) -> dict[Path, bytes]:
+        """The files of the pictures (uint8 RGB) that are examples; none for the others."""
+        found = {}
         for item, before, after in zip(items, clean, adversarial, strict=True):
             if example := self._wanted.get((item.id, repr(attack), source.spec)):
-                with plain_errors(f"cannot create {self.folder}"):
-                    self.folder.mkdir(exist_ok=True)
-                for key, picture in (("clean", before), ("adversarial", after)):
-                    data = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
-                    write_atomically(self.folder / example[key], lambda part, data=data: part.write_bytes(data))
+                found |= {self.folder / example["clean"]: png(before), self.folder / example["adversarial"]: png(after)}
+        return found
 
     def write_index(self) -> None:
-        """``gallery.json``: the examples whose pictures are there."""
-        there = [e for e in self._examples if (self.folder / e["adversarial"]).exists()]
-        if there:
-            text = json.dumps(there, indent=1, ensure_ascii=False) + "\n"
-            write_atomically(self.folder / "gallery.json", lambda part: part.write_text(text, encoding="utf-8"))
+        """``gallery.json``: the examples whose pictures are there, those of earlier plans first."""
+        path = self.folder / "gallery.json"
+        earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        examples = {(e["image"], e["attack_label"]): e for e in [*earlier, *self._examples] if self._is_there(e)}
+        if examples:
+            text = json.dumps(list(examples.values()), indent=1, ensure_ascii=False) + "\n"
+            write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+    def _is_there(self, example: dict[str, str]) -> bool:
+        return (self.folder / example["adversarial"]).exists()
 
 
 def _examples(plan: Plan) -> list[dict[str, str]]:
@@ -61,10 +65,14 @@ def _examples(plan: Plan) -> list[dict[str, str]]:
             "attack": repr(attack),
             "attack_label": attack.label,
             "source": last[attack].spec,
-            "clean": f"{place + 1}-{slug(items[place].id)[:40]}__clean.png",
-            "adversarial": f"{place + 1}-{slug(items[place].id)[:40]}__{n}-{slug(attack.label)[:40]}.png",
+            "clean": f"{_file_name(items[place].id)}__clean.png",
+            "adversarial": f"{_file_name(items[place].id)}__{_file_name(attack.label)}.png",
         }
         for place in places
-        for n, attack in enumerate(plan.attacks[:MOST], start=1)
+        for attack in plan.attacks[:MOST]
         if attack.eps > 0 and attack in last
     ]
+
+
+def _file_name(text: str) -> str:
+    return f"{slug(text)[:40]}-{json_digest(text)[:6]}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import platform
 import subprocess
+import sys
 from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,15 +15,17 @@ from typing import Any
 import pandas as pd
 import torch
 
-from iqarena.api import Attack, Model
+from iqarena.api import Attack, Model, Plugin
 from iqarena.errors import StoreError
+from iqarena.files.hashing import json_digest
 from iqarena.runner.driver import Options, shard_items
 from iqarena.store.folder import Store
-from iqarena.store.manifest import AttackFacts, ImageFacts, Manifest, ModelFacts, RowCounts
+from iqarena.store.keys import SCHEMA, foreign, identity
+from iqarena.store.manifest import AttackFacts, ImageFacts, Manifest, ModelFacts, PluginFacts, RowCounts
+from iqarena.store.union import differences
 from iqarena.suite.plan import Plan
 
 _PACKAGES = ("iqarena", "torch", "timm", "numpy", "scipy", "pandas", "pyarrow", "opencv-python-headless", "safetensors")
-_MUST_MATCH = ("settings", "device", "precision")  # versions, weights and images are in the rows' keys
 
 
 def build_manifest(plan: Plan, options: Options, command: str) -> Manifest:
@@ -37,8 +39,8 @@ def build_manifest(plan: Plan, options: Options, command: str) -> Manifest:
         **provenance(),
         device=torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device,
         precision=options.precision,
-        image_set=repr(plan.images),
-        images=tuple(ImageFacts(item.id, item.cluster) for item in shard_items(plan)),
+        image_set=plan.images.label,
+        images=tuple(ImageFacts(item.id, item.cluster, mos=item.mos) for item in shard_items(plan)),
         reference=repr(plan.grid.reference) if plan.grid else None,
         sources=tuple(source.spec for source in plan.sources),
         targets=tuple(map(repr, plan.targets)),
@@ -46,6 +48,8 @@ def build_manifest(plan: Plan, options: Options, command: str) -> Manifest:
         models={repr(model): _model_facts(model) for model in plan.models},
         attacks=(),
         planned=0,
+        plugins=tuple(map(_plugin_facts, foreign([*plan.attacks, *plan.models, plan.images]))),
+        schema=SCHEMA,
     )
     return with_budgets(manifest, plan, plan)
 
@@ -58,7 +62,13 @@ def _model_facts(model: Model) -> ModelFacts:
         label=model.label,
         random_defense=any(defense.stochastic for defense in model.defenses),
         hardened=model.weights_sha256 != model.undefended.weights_sha256,
+        identity=json_digest(identity(model)),
     )
+
+
+def _plugin_facts(plugin: Plugin) -> PluginFacts:
+    file = getattr(sys.modules.get(type(plugin).__module__), "__file__", None) or ""
+    return PluginFacts(plugin.name, Path(file).name, plugin.code_sha256, plugin.distribution)
 
 
 def _attack_facts(attack: Attack, *, searched: bool, planned: int) -> AttackFacts:
@@ -66,6 +76,7 @@ def _attack_facts(attack: Attack, *, searched: bool, planned: int) -> AttackFact
         spec=repr(attack), label=attack.label, eps=attack.eps, version=attack.version, access=attack.access,
         queries=attack.queries, floor=getattr(attack, "floor", attack.access == "none"), searched=searched,
         published=attack.published, reconstructed=attack.reconstructed, bibtex=attack.bibtex, planned=planned,
+        identity=json_digest(identity(attack)),
     )  # fmt: skip
 
 
@@ -103,12 +114,9 @@ def earlier_manifest(store: Store, manifest: Manifest) -> Manifest | None:
     if not store.has_manifest():
         return None
     old = store.manifest()
-    differences = [
-        line for name in _MUST_MATCH for line in _differences(getattr(old, name), getattr(manifest, name), name)
-    ]
-    if differences:
+    if found := differences(old, manifest):
         raise StoreError(
-            f"{store.folder} holds another run ({'; '.join(differences)});"
+            f"{store.folder} holds another run ({'; '.join(found)});"
             " choose another folder with --out, or replace it with --overwrite always"
         )
     return old
@@ -116,27 +124,15 @@ def earlier_manifest(store: Store, manifest: Manifest) -> Manifest | None:
 
 def finish(manifest: Manifest, rows: pd.DataFrame) -> Manifest:
     """The manifest with the end time, the hashes of the images and the row counts."""
-    hashes = dict(zip(rows["image"], rows["image_sha256"], strict=True))
+    readable = rows[rows["image_sha256"] != ""]
+    hashes = dict(zip(readable["image"], readable["image_sha256"], strict=True))
     ok = int(rows["status"].eq("ok").sum())
     return dataclasses.replace(
         manifest,
         finished=_now(),
-        images=tuple(dataclasses.replace(image, sha256=hashes[image.id]) for image in manifest.images),
+        images=tuple(dataclasses.replace(image, sha256=hashes.get(image.id, "")) for image in manifest.images),
         rows=RowCounts(ok=ok, error=len(rows) - ok),
     )
-
-
-def _differences(old: Any, new: Any, name: str = "") -> list[str]:
-    """``name: old → new`` for all that differs between two JSON values."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = dict.fromkeys([*old, *new])
-        return [line for key in keys for line in _differences(old.get(key), new.get(key), key)]
-    return [] if old == new else [f"{name}: {_short(old)} there, {_short(new)} asked for"]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _now() -> str:

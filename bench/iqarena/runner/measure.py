@@ -1,192 +1,203 @@
-"""One attack from one source on a batch: crafting, scoring on every target, measuring, rows."""
+"""One attack from one source on a batch: crafted or read from what is kept, scored on every target, measured, rows."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from iqarena.api import Attack, AttackError, ImageItem, IqarenaError, Model
+from iqarena.api import AttackError, IqarenaError
 from iqarena.api.streams import Streams
-from iqarena.engine.craft import Crafted, craft
+from iqarena.engine.budget import mirrored
+from iqarena.engine.craft import craft
 from iqarena.engine.direction import directions
-from iqarena.engine.score_oracle import Target
+from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.errors import StoreError
-from iqarena.runner.batch import Batch, hashes, mirrored, to_pictures
+from iqarena.runner.batch import Batch, hashes, to_pictures, to_pixels
 from iqarena.runner.diagnostics import own_diagnostics, target_diagnostics, watched
-from iqarena.runner.gallery import Gallery
-from iqarena.store.folder import Store
-from iqarena.store.keys import row_key
-from iqarena.suite.plan import Plan
-from iqarena.suite.sources import SourceSpec
+from iqarena.runner.work import Bench, Crafting, Row
+from iqarena.store.adversarials import png
+from iqarena.store.schema import CRAFTED
 
-Row = dict[str, Any]
+IRREPRODUCIBLE = "crafted again it is another image"
 
 
 @dataclass
-class Bench:
-    """What all cells of a run share. ``done`` are the keys that need no work; ``stop`` asks workers to end."""
+class Result:
+    """What a cell yields, for the driver to write: rows, and files that belong to them. ``cells`` counts pictures."""
 
-    plan: Plan
-    store: Store
-    scorers: dict[Model, Scorer]
-    setting: tuple[str, str]
-    tick: Callable[[int], object]
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self.done = self.store.done()
-        self.gallery = Gallery(self.store.folder, self.plan)
-        self.device = next(iter(self.scorers.values())).device
+    rows: list[Row] = field(default_factory=list)
+    files: dict[Path, bytes] = field(default_factory=dict)
+    cells: int = 0
 
 
 @dataclass(frozen=True)
-class Made:
-    """What one attack made from one source, before any target is asked to judge it."""
+class Attacked:
+    """Adversarial images of one attack from one source, uint8 ``(N, 3, H, W)``, before any target scores them."""
 
-    crafted: Crafted
+    adversarial: Tensor
     sha256: list[str]
-    control_sha256: list[str]
-    columns: list[dict[str, Any]]  # per picture, the columns that are the same for all targets
-    scored: dict[str, Tensor]  # by column, further pictures to score: a query attack's answers on the way
-    towards: Tensor | None = None  # s·δ, where diagnostics are wanted
+    columns: list[Row]  # per image, the columns that are the same for all targets
+    failures: list[str]  # per image, why it has no rows; empty where it has
+    unrounded: Tensor | None = None  # none for an image that was kept with 8 bits
+    changed: Tensor | None = None  # whether rounding changed anything
+    on_the_way: dict[int, Tensor] = field(default_factory=dict)  # a query attack's answers, by queries
 
 
 def attack_rows(
-    bench: Bench, attack: Attack, source: SourceSpec, targets: Sequence[Model], batch: Batch, repeat: int,
-    heads: list[list[Row]],
-) -> list[Row]:  # fmt: skip
-    """Rows of one attack from one source, all targets. What fails becomes error rows: an attack or a source for all
-    targets, a target for its own."""
+    bench: Bench, crafting: Crafting, batch: Batch, heads: Sequence[Sequence[Row]], stored: Sequence[Row]
+) -> Result:
+    """Rows of one crafting, all targets; ``heads`` by image and target, ``stored`` a row of each image if known.
+
+    What fails becomes error rows: an attack or a source for all targets, a target for its own.
+    """
     try:
-        made = _make(bench, attack, source, targets, batch, repeat)
+        attacked = attack_images(bench, crafting, batch, stored)
     except StoreError:
         raise
     except Exception as error:  # an attack or a model may fail in any way; the run goes on and says so
-        return [failed(head, reason(error)) for some in heads for head in some]
-    rows: list[Row] = []
-    for target, some in zip(targets, heads, strict=True):
+        return Result([failed(head, reason(error)) for of_image in heads for head in of_image])
+    result = Result(files=_files(bench, crafting, batch, attacked, [of_image[0] for of_image in heads]))
+    controls = mirrored(batch.pixels, attacked.adversarial)
+    for k, target in enumerate(crafting.targets):
+        of_target = [of_image[k] for of_image in heads]
         try:
-            scores = _target_scores(bench.scorers[target], batch, made)
-            why = target_diagnostics(bench.scorers[target], batch, made.towards)
-            time_taken = {"score_seconds": batch.score_seconds(target)}
+            scores = _target_scores(bench.scorers[target], batch, attacked, controls)
+            ascent = _ascent(batch, attacked) if bench.plan.suite.diagnostics else None
+            why = target_diagnostics(bench.scorers[target], batch, ascent)
+            score_seconds = {"score_seconds": batch.score_seconds(target)}
         except Exception as error:
-            rows += [failed(head, reason(error)) for head in some]
+            result.rows += [failed(head, reason(error)) for head in of_target]
             continue
-        for i, head in enumerate(some):
-            mine = {name: float(values[i]) for name, values in scores.items()}
-            if not made.crafted.finite[i]:
-                rows.append(failed(head, f"{attack.name} gave NaN or infinite pixels"))
-            elif not np.isfinite(list(mine.values())).all():
-                rows.append(failed(head, f"{target!r} gave a score that is not finite"))
+        for i, head in enumerate(of_target):
+            numbers = {name: float(values[i]) for name, values in scores.items()}
+            if attacked.failures[i]:
+                result.rows.append(failed(head, attacked.failures[i]))
+            elif not np.isfinite(list(numbers.values())).all():
+                result.rows.append(failed(head, f"{target!r} gave a score that is not finite"))
             else:
-                rows.append({**head, "status": "ok", **mine, **made.columns[i], **why[i], **time_taken})
-    return rows
+                result.rows.append(
+                    {**head, "status": "ok", **numbers, **attacked.columns[i], **why[i], **score_seconds}
+                )
+    return result
 
 
-def _make(
-    bench: Bench, attack: Attack, source: SourceSpec, targets: Sequence[Model], batch: Batch, repeat: int
-) -> Made:
+def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequence[Row]) -> Attacked:
+    """The adversarial images of a crafting: the kept ones, else crafted, and compared with what is stored of them."""
+    kept = [bench.adversarials.load(row["craft_key"], row["sha256"]) for row in stored]
+    images = [image for image in kept if image is not None]
+    if kept and len(images) == len(kept):
+        columns = [_of_image(row) for row in stored]
+        pixels = to_pixels(images).to(batch.device)
+        return Attacked(pixels, [row["sha256"] for row in stored], columns, [""] * len(images))
+    attack, source = crafting.attack, crafting.source
     members = [bench.scorers[model] for model in source.models]
-    guides = [bench.scorers[model] for model in targets] if attack.queries else members  # whose scores it may go by
-    clean = _source_scores(guides, batch, batch.pixels, batch.sha256)
-    if not np.isfinite(clean).all():
+    guides = [bench.scorers[model] for model in crafting.targets] if attack.queries else members
+    clean = None if stored and not attack.queries else _mean_scores(guides, batch, batch.pixels, batch.sha256)
+    if clean is not None and not np.isfinite(clean).all():
         raise AttackError(f"{source.spec} gave a score that is not finite")
-    direction = directions(bench.plan.suite.direction, clean)
-    streams = Streams([item.id for item in batch.items], repr(attack), bench.plan.suite.seed, repeat)
-    asked = None
-    if attack.queries:
-        asked = Target(guides[0], batch.pixels, torch.from_numpy(clean), eps=attack.eps, budget=attack.queries)
+    policy = bench.plan.suite.direction
+    direction = np.array([row["direction"] for row in stored]) if clean is None else directions(policy, clean)
+    streams = Streams([item.id for item in batch.items], attack.label, bench.plan.suite.seed, crafting.repeat)
+    oracle = None
+    if clean is not None and attack.queries:
+        oracle = ScoreOracle(guides[0], batch.pixels, torch.from_numpy(clean), eps=attack.eps, budget=attack.queries)
     sign, memo = torch.from_numpy(direction), batch.gradients
-    view = Source(members, batch.x, streams, sign=sign, access=attack.access, memo=memo, target=asked)
-    started = time.perf_counter()
+    view = Source(members, batch.x, streams, sign=sign, access=attack.access, memo=memo, target=oracle)
     diagnosed, filters = watched(attack) if bench.plan.suite.diagnostics else (attack, {})
+    started = time.perf_counter()
     crafted = craft(diagnosed, batch.pixels, batch.x, view, streams)
     seconds = (time.perf_counter() - started) / len(batch.items)
     pictures = to_pictures(crafted.adversarial)
     shas = hashes(pictures)
-    own_gain = direction * (_source_scores(guides, batch, crafted.adversarial, shas) - clean)
-    if repeat == 0:
-        bench.gallery.save(attack, source, batch.items, batch.pictures, pictures)
-    towards, diagnostics = None, [{}] * len(pictures)
-    if bench.plan.suite.diagnostics:
-        towards = view.sign * (crafted.adversarial.to(batch.x) / 255 - batch.x)
-        diagnostics = own_diagnostics(towards, filters)
-    columns = [
-        {
-            **batch.distance(i, shas[i], picture),
-            "direction": direction[i],
-            "own_gain": own_gain[i],
-            "zero_gradient": float("nan") if view.zero_gradient is None else float(view.zero_gradient[i]),
-            "forwards": view.forwards,
-            "backwards": view.backwards,
-            "queries": float(asked.queries[i]) if asked else 0.0,
-            "no_response": float(asked.no_response[i]) if asked else float("nan"),
-            "seconds": seconds,
-            "sha256": shas[i],
-            **diagnostics[i],
-        }
-        for i, picture in enumerate(pictures)
-    ]
-    scored: dict[str, Tensor] = {}
-    for at, answers in asked.kept(crafted.adversarial) if asked else ():
-        scored |= {f"score_at_{at}": answers, f"control_at_{at}": mirrored(batch.pixels, answers)}
-    return Made(crafted, shas, hashes(to_pictures(crafted.control)), columns, scored, towards)
+    failures = ["" if finite else f"{attack.name} gave NaN or infinite pixels" for finite in crafted.finite]
+    if stored or clean is None:
+        columns = [_of_image(row) for row in stored]
+        failures = [failure or _difference(row, sha) for failure, row, sha in zip(failures, stored, shas, strict=True)]
+    else:
+        own_gain = direction * (_mean_scores(guides, batch, crafted.adversarial, shas) - clean)
+        columns = [
+            {
+                **batch.distance(i, shas[i], picture),
+                "direction": direction[i],
+                "own_gain": own_gain[i],
+                "zero_gradient": float("nan") if view.zero_gradient is None else float(view.zero_gradient[i]),
+                "forwards": view.forwards,
+                "backwards": view.backwards,
+                "queries": float(oracle.queries[i]) if oracle else 0.0,
+                "no_response": float(oracle.no_response[i]) if oracle else float("nan"),
+                "seconds": seconds,
+                "sha256": shas[i],
+            }
+            for i, picture in enumerate(pictures)
+        ]
+    on_the_way = dict(oracle.kept(crafted.adversarial)) if oracle else {}
+    attacked = Attacked(crafted.adversarial, shas, columns, failures, crafted.unrounded, crafted.changed, on_the_way)
+    if bench.plan.suite.diagnostics and not stored:
+        for of_image, diagnostics in zip(columns, own_diagnostics(_ascent(batch, attacked), filters), strict=True):
+            of_image |= diagnostics
+    return attacked
 
 
-def _target_scores(scorer: Scorer, batch: Batch, made: Made) -> dict[str, np.ndarray]:
-    adversarial = batch.score(scorer, made.crafted.adversarial, made.sha256)
-    unrounded = adversarial.copy()
-    if len(changed := made.crafted.changed.nonzero()[:, 0]):
-        unrounded[changed.cpu().numpy()] = scorer.score(made.crafted.unrounded[changed]).cpu().numpy()
-    return {
+def _difference(row: Row, sha256: str) -> str:
+    """Why an image that was crafted again is not the one of a stored row; empty when it is."""
+    if row["sha256"] == sha256:
+        return ""
+    return (
+        f"{IRREPRODUCIBLE}: expected sha256 {row['sha256'][:12]}…, found {sha256[:12]}…; run all afresh with"
+        " --overwrite always, and with keep = 'adversarials' to add targets later"
+    )
+
+
+def _of_image(row: Row) -> Row:
+    """Of a stored row, what holds for its adversarial image whoever scores it."""
+    return {name: row[name] for name in ("sha256", *CRAFTED)}
+
+
+def _ascent(batch: Batch, attacked: Attacked) -> Tensor:
+    """``s·δ`` of the 8-bit images, ``(N, 3, H, W)``."""
+    sign = torch.tensor([columns["direction"] for columns in attacked.columns]).to(batch.x).view(-1, 1, 1, 1)
+    return sign * (attacked.adversarial.to(batch.x) / 255 - batch.x)
+
+
+def _files(
+    bench: Bench, crafting: Crafting, batch: Batch, attacked: Attacked, heads: Sequence[Row]
+) -> dict[Path, bytes]:
+    """What of the images is saved: all of them if the suite keeps them, and the gallery's examples."""
+    pictures, files = to_pictures(attacked.adversarial), {}
+    if crafting.repeat == 0:
+        files |= bench.gallery.files(crafting.attack, crafting.source, batch.items, batch.pictures, pictures)
+    if bench.plan.suite.keep == "adversarials" and attacked.unrounded is not None:
+        good = [i for i, failure in enumerate(attacked.failures) if not failure]
+        files |= {bench.adversarials.path(heads[i]["craft_key"]): png(pictures[i]) for i in good}
+    return files
+
+
+def _target_scores(scorer: Scorer, batch: Batch, attacked: Attacked, controls: Tensor) -> dict[str, np.ndarray]:
+    scores = {
         "score_clean": batch.score(scorer, batch.pixels, batch.sha256),
-        "score_adv": adversarial,
-        "score_control": batch.score(scorer, made.crafted.control, made.control_sha256),
-        "score_float": unrounded,
-        **{name: batch.score(scorer, pixels, hashes(to_pictures(pixels))) for name, pixels in made.scored.items()},
+        "score_adv": batch.score(scorer, attacked.adversarial, attacked.sha256),
+        "score_control": batch.score(scorer, controls, hashes(to_pictures(controls))),
     }
+    if attacked.unrounded is not None and attacked.changed is not None:
+        scores["score_float"] = unrounded = scores["score_adv"].copy()
+        if len(changed := attacked.changed.nonzero()[:, 0]):
+            unrounded[changed.cpu().numpy()] = scorer.score(attacked.unrounded[changed]).cpu().numpy()
+    for at, answers in attacked.on_the_way.items():
+        for name, pixels in ((f"score_at_{at}", answers), (f"control_at_{at}", mirrored(batch.pixels, answers))):
+            scores[name] = batch.score(scorer, pixels, hashes(to_pictures(pixels)))
+    return scores
 
 
-def _source_scores(members: Sequence[Scorer], batch: Batch, pixels: Tensor, shas: list[str]) -> np.ndarray:
+def _mean_scores(members: Sequence[Scorer], batch: Batch, pixels: Tensor, shas: list[str]) -> np.ndarray:
     return np.mean([batch.score(scorer, pixels, shas) for scorer in members], axis=0)
-
-
-def named(
-    bench: Bench, attack: Attack, source: SourceSpec, target: Model, item: ImageItem, sha256: str, repeat: int
-) -> Row:
-    """The columns that name a row."""
-    return {
-        "key": row_key(
-            attack,
-            source.models,
-            target,
-            item,
-            sha256,
-            direction=bench.plan.suite.direction,
-            seed=bench.plan.suite.seed,
-            repeat=repeat,
-            setting=bench.setting,
-        ),
-        "attack": repr(attack),
-        "attack_label": attack.label,
-        "source": source.spec,
-        "target": repr(target),
-        "relation": "query" if attack.queries else source.relation(target),
-        "image": item.id,
-        "cluster": item.cluster,
-        "image_sha256": sha256,
-        "repeat": repeat,
-        "mos": float("nan") if item.mos is None else item.mos,
-    }
 
 
 def failed(head: Row, message: str) -> Row:

@@ -1,7 +1,8 @@
 """A run on disk: a manifest, and one row file per picture that is either whole or not there.
 
 A row has names (picture, repeat, attack, source, target) and a ``key``, the hash of all that decides its numbers. A row
-replaces the one of the same names, so that a picture, weights file or plugin that has changed leaves nothing behind.
+replaces the one of the same names or the same key, and rows of a picture whose pixels have changed take all its older
+rows away: a picture, weights file or plugin that has changed leaves nothing behind.
 A file is written under a temporary name, synced and renamed; what a killed run left half-written is never read.
 """
 
@@ -37,18 +38,23 @@ class Store:
         """Make the folders; what a killed writer left is removed once it cannot be a living one's."""
         with plain_errors(f"cannot create {self.folder}"):
             self.rows_folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self.rows_folder.glob("*.part"):
+            for leftover in self.folder.glob("**/*.part"):
                 if time.time() - leftover.stat().st_mtime > _ABANDONED:
                     leftover.unlink(missing_ok=True)
 
     def write(self, image: str, rows: list[dict[str, Any]]) -> None:
         """Add rows of one picture to its file, atomically; columns that a row lacks are NaN, or empty for text."""
-        path = self._path(image)
-        kept = _read(path).to_pylist() if path.exists() else []
-        named = {tuple(row[name] for name in NAMES): {**BLANK, **row} for row in [*kept, *rows]}
-        table = pa.Table.from_pylist([named[names] for names in sorted(named)], SCHEMA)
-        write_atomically(path, lambda part: pq.write_table(table, part))
+        keys, pixels = ({row.get(name, "") for row in rows} for name in ("key", "image_sha256"))
+        old = [row for row in self.stored(image) if row["key"] not in keys]
+        kept = [row for row in old if row["image_sha256"] in pixels or not row["image_sha256"] or pixels == {""}]
+        self.replace(image, [*kept, *rows])
         self.written += 1
+
+    def replace(self, image: str, rows: list[dict[str, Any]]) -> None:
+        """Make these the rows of one picture, atomically; of several of the same names the last counts."""
+        named = {tuple(row[name] for name in NAMES): {**BLANK, **row} for row in rows}
+        table = pa.Table.from_pylist([named[names] for names in sorted(named)], SCHEMA)
+        write_atomically(self._path(image), lambda part: pq.write_table(table, part))
 
     def rows(self) -> pd.DataFrame:
         """All rows of the pictures that the manifest names (of every picture, when there is no manifest)."""
@@ -60,10 +66,10 @@ class Store:
         frame = pa.concat_tables(tables, promote_options="default").to_pandas()
         return _filled(frame).sort_values(NAMES, ignore_index=True)
 
-    def done(self) -> set[str]:
-        """Keys with an ``ok`` row; what failed is tried again by the next run."""
-        tables = [_read(path, ["key", "status"]) for path in self.rows_folder.glob("*.parquet")]
-        return {row["key"] for table in tables for row in table.to_pylist() if row["status"] == "ok"}
+    def stored(self, image: str) -> list[dict[str, Any]]:
+        """The rows of one picture, those that failed too."""
+        path = self._path(image)
+        return [{**BLANK, **row} for row in _read(path).to_pylist()] if path.exists() else []
 
     def has_manifest(self) -> bool:
         return (self.folder / "manifest.json").is_file()
@@ -81,7 +87,7 @@ class Store:
     def clear(self) -> None:
         """Forget rows, example pictures and plots of a run (``--overwrite always``); touches no other folder."""
         if self.has_manifest():
-            for pattern in ("rows/*", "gallery/*", "plots/*", "manifest.json"):
+            for pattern in ("rows/*", "adversarials/*/*.png", "gallery/*", "plots/*", "manifest.json"):
                 for path in self.folder.glob(pattern):
                     path.unlink()
 
@@ -95,9 +101,9 @@ def _filled(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.reindex(columns=list(COLUMNS)).fillna(blank).astype(COLUMNS)
 
 
-def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+def _read(path: Path) -> pa.Table:
     """A row file; it is opened once, as another shard may be replacing it."""
     try:
-        return pq.ParquetFile(io.BytesIO(path.read_bytes())).read(columns)
+        return pq.ParquetFile(io.BytesIO(path.read_bytes())).read()
     except Exception as error:  # whatever a reader says of damaged bytes
         raise StoreError(f"{path}: not a readable row file ({error}); remove it and run again") from None

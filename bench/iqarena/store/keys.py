@@ -1,55 +1,74 @@
-"""What decides a number, as data: the keys that rows are stored and found under."""
+"""What decides a number, as data: the keys that rows and adversarial images are stored and found under.
+
+A craft key names an adversarial image, a row key one score of it: the craft key and a target. Opinion scores and
+clusters are not in them: no score depends on them, and a corrected opinion score must not cost a model evaluation.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
-from iqarena.api import Attack, ImageItem, Model, Plugin
+from iqarena.api import Attack, Model, Plugin
 from iqarena.files.hashing import json_digest
 
-SCHEMA = 1  # raised when rows of an older version can no longer be mixed with new ones
+SCHEMA = 2  # raised when rows of an older version can no longer be mixed with new ones
+_PLAIN = [1, "", "", {}]  # version 1, comes with iqarena
 
 
-def row_key(
-    attack: Attack,
-    source: Sequence[Model],
-    target: Model,
-    item: ImageItem,
-    image_sha256: str,
-    *,
-    direction: str,
-    seed: int,
-    repeat: int,
-    setting: tuple[str, str],
-) -> str:
-    """Key of one row; ``setting`` is (device type, precision). Batch size, order and shard are not in it."""
-    return json_digest(
-        {
-            "schema": SCHEMA,
-            "attack": _versions(attack),
-            "source": [_model(m) for m in source],
-            "target": _model(target),
-            "image": [item.id, item.cluster, image_sha256, item.mos],
-            "direction": direction,
-            "seed": seed,
-            "repeat": repeat,
-            "setting": setting,
-        }
-    )
+class Keys:
+    """The keys of one run; ``setting`` is (kind of device, precision). Versions, code and weights are read once.
+
+    Batch size, order and shard are in no key.
+    """
+
+    def __init__(self, direction: str, seed: int, setting: tuple[str, str]) -> None:
+        self._run = {"schema": SCHEMA, "direction": direction, "seed": seed, "setting": setting}
+        self._identity = cache(identity)
+        self._how = cache(self._digest)
+
+    def craft(
+        self, attack: Attack, source: Sequence[Model], queried: Model | None, image: str, sha256: str, repeat: int
+    ) -> str:
+        """Key of one adversarial image; ``queried`` is the target if the attack asks one for scores, ``sha256`` that
+        of the clean image."""
+        return json_digest([self._how(attack, tuple(source), queried), image, sha256, repeat])
+
+    def row(self, crafted: str, target: Model) -> str:
+        """Key of one row: the adversarial image of the craft key ``crafted`` as ``target`` scores it."""
+        return json_digest([crafted, self._identity(target)])
+
+    def _digest(self, attack: Attack, source: tuple[Model, ...], queried: Model | None) -> str:
+        asked = queried and self._identity(queried)
+        members = [self._identity(model) for model in source]
+        return json_digest({**self._run, "attack": self._identity(attack), "source": members, "queried": asked})
 
 
-def _model(model: Model) -> list[Any]:
-    return [_versions(model), model.weights_sha256]
+def identity(plugin: Plugin) -> list[Any]:
+    """Label, version and code of a plugin and of the plugins among its parameters, and a model's weights.
 
-
-def _versions(plugin: Plugin) -> list[Any]:
-    """Spec and version of a plugin and of the plugins among its parameters."""
-    parts: list[Any] = [repr(plugin), plugin.version]
+    A parameter's default counts as soon as there is more to say of it than its label, which a default is left out of.
+    """
+    nested = {}
     for one in dataclasses.fields(plugin):
-        value = getattr(plugin, one.name)
-        for inner in value if isinstance(value, tuple) else (value,):
-            if isinstance(inner, Plugin):
-                parts.append(_versions(inner))
-    return parts
+        parts = [identity(part) for part in _inside(plugin, one.name)]
+        if parts and (getattr(plugin, one.name) != one.default or any(part[1:] != _PLAIN for part in parts)):
+            nested[one.name] = parts
+    own = [plugin.label, plugin.version, plugin.code_sha256, plugin.distribution, nested]
+    return [*own, plugin.weights_sha256] if isinstance(plugin, Model) else own
+
+
+def foreign(plugins: Iterable[Plugin]) -> list[Plugin]:
+    """One plugin of each name that does not come with iqarena, among these and their parameters."""
+    found: dict[str, Plugin] = {}
+    for plugin in plugins:
+        found |= {plugin.name: plugin} if plugin.code_sha256 else {}
+        found |= {one.name: one for f in dataclasses.fields(plugin) for one in foreign(_inside(plugin, f.name))}
+    return list(found.values())
+
+
+def _inside(plugin: Plugin, parameter: str) -> list[Plugin]:
+    value = getattr(plugin, parameter)
+    return [part for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Plugin)]

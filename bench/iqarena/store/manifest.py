@@ -30,6 +30,7 @@ class AttackFacts:
     reconstructed: str = ""
     bibtex: str = ""
     planned: int = 0
+    identity: str = ""  # hash of its label, version and code, and of the plugins among its parameters
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class ModelFacts:
     random_defense: bool = False
     hardened: bool = False  # by a defense with weights of its own
     planned: int = 0
+    identity: str = ""  # hash of its label, version, code and weights, and of the plugins among its parameters
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,17 @@ class ImageFacts:
     id: str
     cluster: str  # its reference image
     sha256: str = ""  # of its pixels; known when the run is finished
+    mos: float | None = None  # opinion score on the set's own scale
+
+
+@dataclass(frozen=True)
+class PluginFacts:
+    """Code that does not come with iqarena."""
+
+    name: str
+    file: str
+    sha256: str
+    distribution: str = ""  # name and version of the installed package it comes from
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,10 @@ class RowCounts:
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A run in words: what was planned, by which code, on which machine; ``finished`` is none until no row is missing.
+
+    A folder may have been run into several times. Attacks, models, images and so on are those of all runs together, and
+    ``planned`` counts the rows that are there or planned by the last one; ``command``, ``settings`` and the machine are
+    those of the last one, ``history`` has the commands before. ``schema`` is that of the keys of the rows.
 
     ``settings`` are the keys of its suite. ``models`` are by spec; ``sources`` and ``targets`` are specs, ``baselines``
     labels of attacks. ``reference`` is the spec of the attack that others are compared with, if there is one.
@@ -98,6 +115,9 @@ class Manifest:
     planned: int  # rows
     gradients: GradientCounts | None = None
     rows: RowCounts | None = None
+    plugins: tuple[PluginFacts, ...] = ()
+    history: tuple[str, ...] = ()
+    schema: int = 1
 
     @classmethod
     def read(cls, path: Path) -> Manifest:

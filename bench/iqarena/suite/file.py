@@ -31,6 +31,7 @@ class Suite:
     seed: int = 0
     repeats: int = 1
     limit: int | None = None
+    keep: Literal["", "adversarials"] = ""
 
 
 def suites() -> dict[str, Path]:
@@ -93,6 +94,7 @@ def _checked(suite: Suite, where: str) -> Suite:
     ssim = suite.ssim
     expect(ssim is None or (isinstance(ssim, float) and 0 < ssim < 1), "ssim", "a mean SSIM between 0 and 1")
     expect(suite.direction in ("mid", "raise", "lower"), "direction", "mid, raise or lower")
+    expect(suite.keep in ("", "adversarials"), "keep", "adversarials, or nothing")
     for key, least in (("seed", 0), ("repeats", 1), ("limit", 1)):
         value = getattr(suite, key)
         absent = key == "limit" and value is None

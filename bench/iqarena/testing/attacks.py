@@ -15,7 +15,7 @@ from torch import Tensor
 from iqarena.api import Attack, AttackError, Model
 from iqarena.api.streams import Streams
 from iqarena.engine.craft import Crafted, craft
-from iqarena.engine.score_oracle import Target
+from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.testing.plugins import Check, assert_frozen, named, other_draws, parts, plugin_checks, state
@@ -58,7 +58,7 @@ class _Trial:
         size: tuple[int, int] = SIZE,
         models: Sequence[Model] = (),
         target: Model = Steep(of=Curved()),  # noqa: B008 (frozen)
-        ids: str = "image",
+        ids: str = "picture",
         seed: int = 0,
         repeat: int = 0,
         access: Any = None,
@@ -70,7 +70,7 @@ class _Trial:
         self.streams = Streams([f"{ids} {row}" for row in rows], repr(attack), seed, repeat)
         self.scorers = [Scorer(model) for model in models or [Curved(seed=i) for i in range(attack.min_members)]]
         self.memo: dict[Any, Any] = {}
-        self.target = Target(
+        self.target = ScoreOracle(
             Scorer(target), self.images, Scorer(target).score(self.x), eps=attack.eps, budget=attack.queries
         )
         self.source = Source(

@@ -68,7 +68,7 @@ def _change(
 ) -> float:
     x, changes = pixels.float() / 255, []
     for direction in DIRECTIONS:
-        streams = Streams([item.id], repr(attack))
+        streams = Streams([item.id], attack.label)
         sign = torch.tensor([direction])
         source = Source([scorer], x, streams, sign=sign, access=attack.access, memo=memo)
         made = craft(attack, pixels, x, source, streams)

@@ -89,5 +89,5 @@ def _against_torchattacks(scorer: Scorer, x: Tensor) -> list[tuple[str, float, f
 
 
 def _craft(attack: Attack, scorer: Scorer, x: Tensor) -> Tensor:
-    streams = Streams(["speed"], repr(attack))
+    streams = Streams(["speed"], attack.label)
     return attack.perturb(x, Source([scorer], x, streams), streams)

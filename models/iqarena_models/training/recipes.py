@@ -45,7 +45,7 @@ def zoo(
         "loss_name": f"{criterion_name} + 0.5 × ranking hinge, margin {slope} × distance of strengths",
         "views": Views((192, 224, 256, (224, 224), (320, 320)), degraded=8),
         "epochs": 5, "batch": 32, "lr": 1e-3, "backbone_lr": 0.1, "weight_decay": 0.02, "schedule": one_cycle,
-        "clip": 2.0, "ema": 0.99, "channels_last": True,
+        "clip": 2.0, "ema": 0.99, "min_size": 64, "channels_last": True,
         "rating": lambda net, x: net.ratings(x)[:, -1], "calibrate": _calibrate, "facts": {"backbone": backbone},
         "starts_from": f"{start}; not trained: {', '.join(frozen)}" if frozen else start,
         "licence": f"{OURS}; backbone: {package}" if package else OURS,

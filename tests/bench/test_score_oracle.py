@@ -10,7 +10,7 @@ from torch import Tensor
 
 from iqarena.api import AttackError
 from iqarena.engine.budget import round8
-from iqarena.engine.score_oracle import Target
+from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 from iqarena.testing import Curved, pictures
 
@@ -30,8 +30,8 @@ class Recorder:
         return SCORER.score(x)
 
 
-def target(budget: int = 10, eps: float = 8 / 255, scorer: Any = None) -> Target:
-    return Target(scorer or SCORER, PIXELS, SCORER.score(X), eps=eps, budget=budget)
+def target(budget: int = 10, eps: float = 8 / 255, scorer: Any = None) -> ScoreOracle:
+    return ScoreOracle(scorer or SCORER, PIXELS, SCORER.score(X), eps=eps, budget=budget)
 
 
 def test_each_candidate_is_one_query_of_its_picture() -> None:

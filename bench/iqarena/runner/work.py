@@ -1,0 +1,105 @@
+"""What there is to do: the rows of an image that are missing, their keys, and what stored rows already tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from iqarena.api import Attack, ImageItem, Model
+from iqarena.engine.scorer import Scorer
+from iqarena.runner.gallery import Gallery
+from iqarena.store.adversarials import Adversarials
+from iqarena.store.folder import Store
+from iqarena.store.keys import Keys
+from iqarena.suite.plan import Plan
+from iqarena.suite.sources import SourceSpec
+
+Row = dict[str, Any]
+
+
+class Bench:
+    """What all cells of a run share."""
+
+    def __init__(self, plan: Plan, store: Store, scorers: dict[Model, Scorer], setting: tuple[str, str]) -> None:
+        self.plan, self.store, self.scorers = plan, store, scorers
+        self.keys = Keys(plan.suite.direction, plan.suite.seed, setting)
+        self.adversarials = Adversarials(store.folder)
+        self.gallery = Gallery(store.folder, plan)
+        self.device = next(iter(scorers.values())).device
+
+
+@dataclass(frozen=True)
+class Crafting:
+    """One attack from one source, once, and the targets whose rows are missing. ``known``: rows of other targets are
+    stored, and say what the adversarial image is."""
+
+    attack: Attack
+    source: SourceSpec
+    repeat: int
+    targets: tuple[Model, ...]
+    known: bool
+
+
+@dataclass
+class Todo:
+    """What is missing of one image: by crafting, a head for each target, and a stored row of the same adversarial
+    image if there is one. ``scores`` are stored ones: (target, by hash, seconds that one took)."""
+
+    heads: dict[Crafting, list[Row]] = field(default_factory=dict)
+    stored: dict[Crafting, Row] = field(default_factory=dict)
+    scores: list[tuple[Model, dict[str, float], float]] = field(default_factory=list)
+
+
+def todo(bench: Bench, item: ImageItem, sha256: str) -> Todo:
+    """What is missing of ``item``, whose pixels have this hash; what failed is missing."""
+    rows = [row for row in bench.store.stored(item.id) if row["status"] == "ok"]
+    by_key, by_craft = ({row[name]: row for row in rows} for name in ("key", "craft_key"))
+    result = Todo()
+    for attack, source, targets, repeat in _craftings(bench.plan):
+        heads = [head(bench, attack, source, target, item, sha256, repeat) for target in targets]
+        known = by_craft.get(heads[0]["craft_key"])
+        missing = [k for k, one in enumerate(heads) if one["key"] not in by_key]
+        if missing:
+            crafting = Crafting(attack, source, repeat, tuple(targets[k] for k in missing), known is not None)
+            result.heads[crafting] = [heads[k] for k in missing]
+            if known:
+                result.stored[crafting] = known
+        for target, one in zip(targets, heads, strict=True):
+            if row := by_key.get(one["key"]):
+                scores = {sha256: row["score_clean"], row["sha256"]: row["score_adv"]}
+                result.scores.append((target, scores, row["score_seconds"]))
+    return result
+
+
+def _craftings(plan: Plan) -> Iterator[tuple[Attack, SourceSpec, tuple[Model, ...], int]]:
+    """Each attack and source with the targets of one crafting: all of them, or each alone if it is queried."""
+    for repeat in range(plan.suite.repeats):
+        for source in plan.cells:
+            for attack in plan.attacks:
+                targets = plan.met(attack, source)
+                for together in [(target,) for target in targets] if attack.queries else [targets]:
+                    if together:
+                        yield attack, source, together, repeat
+
+
+def head(
+    bench: Bench, attack: Attack, source: SourceSpec, target: Model, item: ImageItem, sha256: str, repeat: int
+) -> Row:
+    """The columns that name a row, and its keys."""
+    queried = target if attack.queries else None
+    craft_key = bench.keys.craft(attack, source.models, queried, item.id, sha256, repeat)
+    return {
+        "key": bench.keys.row(craft_key, target),
+        "craft_key": craft_key,
+        "attack": repr(attack),
+        "attack_label": attack.label,
+        "source": source.spec,
+        "target": repr(target),
+        "relation": "query" if attack.queries else source.relation(target),
+        "image": item.id,
+        "cluster": item.cluster,
+        "image_sha256": sha256,
+        "repeat": repeat,
+        "mos": float("nan") if item.mos is None else item.mos,
+    }

@@ -1,0 +1,343 @@
+"""A run grows: what is added to a folder is computed, what is stored is not evaluated again; counts prove it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+from torch import Tensor
+from toyruns import ATTACKS, PAIRS, ROWS, Answer, files, numbers, paint
+
+from iqarena.api import Attack, Plugin
+from iqarena.api.streams import Streams
+from iqarena.registry import tables as registry
+from iqarena.registry.tables import build_attack, build_model
+from iqarena.runner.driver import Options, run_plan
+from iqarena.runner.measure import IRREPRODUCIBLE
+from iqarena.store.adversarials import Adversarials
+from iqarena.store.folder import Store
+from iqarena.store.union import united
+from iqarena.suite.plan import Plan
+from iqarena.suite.sources import SourceSpec
+
+Run = Callable[..., pd.DataFrame]
+Cli = Callable[..., Answer]
+IMAGES = 5
+SOURCE, STEP, OTHER = (build_model(spec) for spec in ("toy_curved", "toy_step", "toy_curved(seed=1)"))
+ZERO = {"forward": 0, "gradient": 0}
+
+
+def grow(plan: Plan, folder: Path, **options: Any) -> dict[str, dict[str, int]]:
+    """Run ``plan`` into ``folder``; evaluations by model."""
+    return {repr(s.model): s.evaluated for s in run_plan(plan, Store(folder), Options(**options))}
+
+
+@pytest.fixture
+def small(plan: Plan) -> Plan:
+    """One attack with steps between grey levels, from one source to one target."""
+    attacks, sources = (build_attack("mi_fgsm(steps=3)"),), (SourceSpec((SOURCE,)),)
+    return replace(plan, attacks=attacks, sources=sources, targets=(STEP,))
+
+
+def keeping(plan: Plan) -> Plan:
+    return replace(plan, suite=replace(plan.suite, keep="adversarials"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 100])
+def test_one_more_target_costs_three_scores_of_what_is_kept_and_no_gradient(
+    small: Plan, tmp_path: Path, results: Run, batch_size: int
+) -> None:
+    folder = tmp_path / "run"
+    grow(keeping(small), folder, batch_size=batch_size)
+    assert len(files(folder, "adversarials/*/*.png")) == IMAGES
+    before = numbers(Store(folder))
+    larger = replace(small, targets=(STEP, OTHER))
+    counts = grow(larger, folder, batch_size=batch_size)
+    assert counts == {repr(STEP): ZERO, repr(SOURCE): ZERO, repr(OTHER): {"forward": 3 * IMAGES, "gradient": 0}}
+    rows, fresh = numbers(Store(folder)), results(larger)
+    new = rows["target"] == repr(OTHER)
+    assert rows.loc[new, "score_float"].isna().all(), "what was not rounded is not known"
+    assert_frame_equal(rows.drop(columns="score_float"), fresh.drop(columns="score_float"), check_exact=True)
+    assert_frame_equal(rows[~new].reset_index(drop=True), before, check_exact=True)
+
+
+def test_without_kept_images_a_target_is_met_by_the_same_image_crafted_again(
+    small: Plan, tmp_path: Path, results: Run
+) -> None:
+    folder = tmp_path / "run"
+    grow(small, folder)
+    times = Store(folder).rows()["seconds"]
+    larger = replace(small, targets=(STEP, OTHER))
+    counts = grow(larger, folder)
+    assert counts[repr(SOURCE)] == {"forward": 0, "gradient": 3 * IMAGES}, "direction and own gain are stored"
+    assert counts[repr(STEP)] == ZERO
+    assert counts[repr(OTHER)] == {"forward": 4 * IMAGES, "gradient": 0}, "the unrounded image too"
+    rows = Store(folder).rows()
+    assert_frame_equal(numbers(Store(folder)), results(larger), check_exact=True)
+    assert (rows["seconds"].to_numpy().reshape(-1, 2) == times.to_numpy()[:, None]).all(), "of the first time"
+
+
+def test_a_damaged_or_removed_image_is_crafted_again(small: Plan, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    grow(keeping(small), folder)
+    first, second, *_ = sorted(folder.glob("adversarials/*/*.png"))
+    first.write_bytes(first.read_bytes()[:50])
+    second.unlink()
+    counts = grow(replace(keeping(small), targets=(STEP, OTHER)), folder)
+    assert counts[repr(SOURCE)] == {"forward": 0, "gradient": 3 * 2}
+    assert (Store(folder).rows()["status"] == "ok").all()
+    assert len(files(folder, "adversarials/*/*.png")) == IMAGES
+    counts = grow(replace(keeping(small), targets=(STEP, OTHER, build_model("toy_linear"))), folder)
+    assert counts[repr(SOURCE)] == ZERO, "and kept again"
+
+
+_calls = itertools.count()
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Moody(Attack):
+    """Another image every time."""
+
+    name = "moody"
+
+    def perturb(self, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
+        return x + (1 + next(_calls)) / 255
+
+
+def test_an_attack_that_does_not_reproduce_gives_error_rows_that_say_so(small: Plan, tmp_path: Path) -> None:
+    folder, moody = tmp_path / "run", replace(small, attacks=(Moody(eps=1.0),))
+    grow(moody, folder)
+    before = numbers(Store(folder))
+    grow(replace(moody, targets=(STEP, OTHER)), folder)
+    rows = numbers(Store(folder))
+    failed = rows["status"] == "error"
+    assert failed.equals(rows["target"] == repr(OTHER))
+    assert rows.loc[failed, "message"].str.startswith(f"{IRREPRODUCIBLE}: expected sha256 ").all()
+    assert_frame_equal(rows[~failed].reset_index(drop=True), before, check_exact=True)
+
+
+def test_one_more_attack_costs_its_own_evaluations(small: Plan, tmp_path: Path, results: Run) -> None:
+    folder = tmp_path / "run"
+    both = replace(small, targets=(STEP, SOURCE))
+    grow(both, folder)
+    larger = replace(both, attacks=(*both.attacks, build_attack("mi_fgsm(steps=6)")))
+    counts = grow(larger, folder)
+    assert counts[repr(STEP)] == {"forward": 3 * IMAGES, "gradient": 0}, "adversarial, control, unrounded; not clean"
+    assert counts[repr(SOURCE)] == {"forward": 3 * IMAGES, "gradient": 6 * IMAGES}
+    assert_frame_equal(numbers(Store(folder)), results(larger), check_exact=True)
+
+
+@pytest.mark.parametrize("batch_size", [1, 100])
+def test_one_more_image_costs_its_own_evaluations(
+    small: Plan, photos: Path, tmp_path: Path, results: Run, batch_size: int
+) -> None:
+    folder = tmp_path / "run"
+    grow(small, folder, batch_size=batch_size)
+    before = files(folder / "rows")
+    paint(photos / "p5.png", 5)
+    counts = grow(small, folder, batch_size=batch_size)
+    assert counts == {repr(SOURCE): {"forward": 2, "gradient": 3}, repr(STEP): {"forward": 4, "gradient": 0}}
+    after = files(folder / "rows")
+    assert {name: after[name] for name in before} == before
+    assert_frame_equal(numbers(Store(folder)), results(small), check_exact=True)
+
+
+def test_one_more_source_or_repeat_costs_its_own_evaluations(plan: Plan, tmp_path: Path, results: Run) -> None:
+    plan = replace(plan, attacks=(build_attack("pgd(steps=2, random_start=true)"),), targets=(STEP, OTHER))
+    one, two = (replace(plan, sources=tuple(SourceSpec((m,)) for m in some)) for some in ((SOURCE,), (SOURCE, OTHER)))
+    twice = replace(two, suite=replace(two.suite, repeats=2))
+    folder, spent = tmp_path / "run", []
+    for larger in (one, two, twice, twice):
+        counts = grow(larger, folder)
+        spent.append((counts[repr(SOURCE)]["gradient"], counts[repr(OTHER)]["gradient"]))
+        assert_frame_equal(numbers(Store(folder)), results(larger), check_exact=True)
+    steps = 2 * IMAGES
+    assert spent == [(steps, 0), (0, steps), (steps, steps), (0, 0)]
+
+
+def test_diagnostics_of_a_target_added_later_are_those_of_a_run_at_once(
+    small: Plan, tmp_path: Path, results: Run
+) -> None:
+    why = replace(small, suite=replace(small.suite, diagnostics=True, keep="adversarials"))
+    folder, larger = tmp_path / "run", replace(why, targets=(STEP, OTHER))
+    grow(why, folder)
+    grow(larger, folder)
+    rows, fresh = (table.drop(columns="score_float") for table in (numbers(Store(folder)), results(larger)))
+    assert rows.loc[rows["target"] == repr(OTHER), "cosine"].notna().all()
+    assert_frame_equal(rows, fresh, check_exact=True)
+
+
+def test_pictures_of_which_different_things_are_missing_travel_apart(
+    plan: Plan, photos: Path, tmp_path: Path, results: Run
+) -> None:
+    folder = tmp_path / "run"
+    grow(replace(plan, attacks=plan.attacks[:2], suite=replace(plan.suite, limit=2)), folder, batch_size=100)
+    grow(replace(plan, targets=plan.targets[:2], suite=replace(plan.suite, limit=3)), folder, batch_size=100)
+    grow(plan, folder, batch_size=100)
+    fresh = results(plan)
+    stored = Store(folder).rows()
+    rows = numbers(Store(folder)).set_index("key").loc[fresh["key"]].reset_index()[list(fresh.columns)]
+    assert len(stored) >= len(fresh)
+    assert_frame_equal(rows, fresh, check_exact=True)
+
+
+def test_kept_images_are_those_of_the_rows(small: Plan, tmp_path: Path) -> None:
+    plan, folder = replace(keeping(small), attacks=(build_attack("noise"), build_attack("sega(samples=2)"))), tmp_path
+    grow(plan, folder)
+    kept, rows = Adversarials(folder), Store(folder).rows()
+    for row in rows.to_dict("records"):
+        image = kept.load(row["craft_key"], row["sha256"])
+        assert image is not None
+        assert image.shape[-1] == 3
+        assert kept.load(row["craft_key"], "another") is None
+    assert len(files(folder, "adversarials/*/*.png")) == rows["craft_key"].nunique() == 2 * IMAGES
+
+
+# ---- a folder and its manifest
+
+
+def test_a_leaderboard_takes_one_more_line(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+    store, keep = Store(tmp_path / "run"), ["--set", "keep=adversarials"]
+    assert iqarena("run", suite, "--out", store.folder, *keep).code == 0
+    before = numbers(store)
+    alone = ["--set", 'attacks=["i_fgsm(steps=2)"]', "--set", "baselines=[]", "--limit", 4]
+    answer = iqarena("run", suite, "--out", store.folder, *alone)
+    assert answer.code == 0, answer.err
+    manifest, rows = store.manifest(), numbers(store)
+    old = rows["attack_label"] != "i_fgsm(steps=2)"
+    assert_frame_equal(rows[old].reset_index(drop=True), before, check_exact=True)
+    assert [a.label for a in manifest.attacks][-2:] == ["sega(samples=2)", "i_fgsm(steps=2)"]
+    assert [a.planned for a in manifest.attacks] == [PAIRS * IMAGES] * ATTACKS + [PAIRS * 4]
+    assert manifest.planned == len(rows) == ROWS * IMAGES + PAIRS * 4
+    assert {spec: m.planned for spec, m in manifest.models.items()} == rows["target"].value_counts().to_dict()
+    assert manifest.finished
+    assert manifest.baselines == ("noise", "fgsm"), "those of the attacks that this plan has not"
+    assert len(manifest.images) == IMAGES
+    later = united(manifest, replace(manifest, command="another", device="GPU X", history=()))
+    assert (later.history, later.device) == ((manifest.command,), "cpu, GPU X")
+    assert united(manifest, manifest) == replace(manifest, attacks=later.attacks, models=later.models)
+    board = pd.read_csv(store.folder / "leaderboard_attacks.csv").set_index("attack_label")
+    assert len(board) == ATTACKS + 1
+    assert board["coverage"].to_dict() == {**dict.fromkeys(board.index, 1.0), "i_fgsm(steps=2)": 0.8}
+    assert len(json.loads((store.folder / "gallery" / "gallery.json").read_text())) >= 3 * ATTACKS
+
+    kept = files(store.folder)
+    assert iqarena("run", suite, "--out", store.folder, "--limit", 2).code == 0
+    assert files(store.folder) == kept, "a part of what is there adds nothing and takes nothing away"
+
+
+def test_a_plan_that_is_not_done_says_so(plan: Plan, suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+    store = Store(tmp_path / "run")
+    assert iqarena("run", suite, "--out", store.folder).code == 0
+    answer = iqarena("run", suite, "--out", store.folder, "--set", "repeats=2", "--shard", "1/2")
+    assert f"{ROWS * (IMAGES + 3)} of {2 * ROWS * IMAGES} rows are in" in answer.out
+    manifest = store.manifest()
+    assert (manifest.finished, manifest.planned, manifest.settings["repeats"]) == (None, 2 * ROWS * IMAGES, 2)
+    assert iqarena("run", suite, "--out", store.folder).code == 0, "a smaller plan, which is done"
+    assert store.manifest().planned == len(store.rows()) == ROWS * (IMAGES + 3)
+    assert store.manifest().settings["repeats"] == 2
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from iqarena.api import Attack, Plugin
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Edited(Attack):
+    name = "edited"
+    {more}
+
+    def perturb(self, x, direction, model, streams):
+        return x + {shift} * self.eps * streams.signs(x)
+"""
+
+
+@pytest.fixture
+def edited(tmp_path: Path, suite: Path, iqarena: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """Run the toy suite with an attack of a plugin file, as it is now."""
+    tables = {kind: dict(table) for kind, table in registry._from_files.items()}
+    monkeypatch.setattr(registry, "_from_files", tables)
+    suite.write_text(suite.read_text().replace('"mi_fgsm(steps=2)", "sega(samples=2)"', '"edited"'))
+
+    def run(shift: str = "1", more: str = "", *options: object) -> Answer:
+        path = tmp_path / "edited_attack.py"
+        path.write_text(PLUGIN.format(shift=shift, more=more))
+        return iqarena("--plugin", path, "run", suite, "--out", tmp_path / "run", *options)
+
+    return run
+
+
+def test_an_edited_plugin_file_is_run_again_alone(tmp_path: Path, edited: Callable[..., Answer]) -> None:
+    store = Store(tmp_path / "run")
+    assert edited().code == 0
+    before, plugins = store.rows(), store.manifest().plugins
+    assert [p.name for p in plugins] == ["edited", "toy_curved", "toy_step"]
+    assert plugins[0].file == "edited_attack.py"
+    assert edited("-0.50").code == 0
+    after = store.rows()
+    same = after["key"] == before["key"]
+    assert set(after.loc[~same, "attack_label"]) == {"edited"}
+    assert "edited" not in set(after.loc[same, "attack_label"])
+    assert (after.loc[same, "seconds"] == before.loc[same, "seconds"]).all()
+    assert not (after.loc[~same, "sha256"] == before.loc[~same, "sha256"]).any()
+    assert store.manifest().plugins[0].sha256 != plugins[0].sha256
+    assert store.manifest().plugins[1:] == plugins[1:]
+
+
+def test_rows_of_an_edited_plugin_outside_the_plan_are_no_results_of_it(
+    tmp_path: Path, edited: Callable[..., Answer]
+) -> None:
+    store = Store(tmp_path / "run")
+    assert edited().code == 0
+    answer = edited("-0.50", "", "--limit", 2)
+    assert answer.code == 3
+    rows = store.rows()
+    failed = rows[rows["status"] == "error"]
+    assert set(failed["message"]) == {"edited(eps=8/255) has changed since; run it again"}
+    assert len(failed) == PAIRS * 3
+    assert set(failed["image"]) == {"p2.png", "p3.png", "p4.png"}
+    assert edited("-0.50").code == 0
+    assert (store.rows()["status"] == "ok").all()
+
+
+def test_a_new_parameter_with_a_default_renames_what_is_stored(
+    tmp_path: Path, photos: Path, edited: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for an attack that comes with iqarena, whose code has no hash."""
+    monkeypatch.setattr(Plugin, "code_sha256", "")
+    store = Store(tmp_path / "run")
+    assert edited().code == 0
+    before = store.rows()
+    paint(photos / "p5.png", 5)
+    assert edited("1", "weight: float = 1.0").code == 0
+    after = store.rows()
+    assert set(after["attack"]) == {a.spec for a in store.manifest().attacks}
+    mine = after[after["attack_label"] == "edited"]
+    assert set(mine["attack"]) == {"edited(eps=8/255, weight=1)"}
+    assert len(mine) == PAIRS * (IMAGES + 1)
+    old = after.set_index("key").loc[before["key"]]
+    assert (old["seconds"].to_numpy() == before["seconds"].to_numpy()).all()
+    assert len(pd.read_csv(store.folder / "pairs.csv")) == PAIRS * 4
+
+
+def test_corrected_opinion_scores_cost_no_evaluation(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
+    table = tmp_path / "mos.csv"
+    table.write_text("image,mos\n" + "".join(f"p{i}.png,{10 * i}\n" for i in range(IMAGES)))
+    images = ["--set", f'images={{path = "{photos.as_posix()}", csv = "{table.as_posix()}"}}']
+    store = Store(tmp_path / "run")
+    assert iqarena("run", suite, "--out", store.folder, *images).code == 0
+    before = store.rows()
+    table.write_text(table.read_text().replace("p3.png,30", "p3.png,77"))
+    assert iqarena("run", suite, "--out", store.folder, *images).code == 0
+    after = store.rows()
+    assert_frame_equal(after.drop(columns="mos"), before.drop(columns="mos"), check_exact=True)
+    assert after.groupby("image")["mos"].unique().map(list).to_dict() == {
+        f"p{i}.png": [77.0 if i == 3 else 10.0 * i] for i in range(IMAGES)
+    }
