@@ -69,7 +69,7 @@ RECIPES = {
         zoo(
             "bilinear", BilinearNet,
             design="Two streams, content and distortion, joined by bilinear pooling (DBCNN's idea).",
-            backbone="VGG-16-BN, 7 convolutions", package=vgg.PACKAGE, channels_last=False, epochs=6,
+            backbone="VGG-16-BN, 6 convolutions", package=vgg.PACKAGE, channels_last=False, epochs=6,
             frozen=tuple(f"backbone.convs.{i}." for i in range(4)),
         ),
         zoo(
