@@ -12,7 +12,8 @@ from toymanifest import toy_manifest
 
 from iqarena.report import derive
 from iqarena.report.figures.defense_plot import front
-from iqarena.report.pairs import behind, pair_table
+from iqarena.report.pairs import pair_table
+from iqarena.report.specs import behind
 from iqarena.report.studies.defenses import defense_study
 from iqarena.report.studies.masking import masking_table, signs
 from iqarena.store.manifest import Manifest
@@ -161,10 +162,10 @@ def test_zero_gradients_and_random_scores_are_signs_with_their_numbers() -> None
     manifest = make_manifest(rows)
     pairs = pair_table(rows, manifest)
     assert [name for name, _ in signs(pairs, f"{JPEG}|cnn", manifest)] == ["zero_gradient"]
-    assert "on 25 % of the pictures" in signs(pairs, f"{JPEG}|cnn", manifest)[0][1]
+    assert "on 25 % of the images" in signs(pairs, f"{JPEG}|cnn", manifest)[0][1]
     found = dict(signs(pairs, "flip|cnn", manifest))
     assert found == {
-        "random_scores": "declared random; rounding the attacked picture to 8 bits moves the score by 0.25 points"
+        "random_scores": "declared random; rounding the attacked image to 8 bits moves the score by 0.25 points"
     }
 
 

@@ -106,5 +106,5 @@ def test_small_pictures_have_no_ssim() -> None:
 def test_rejects_another_shape_or_type() -> None:
     clean = np.zeros((20, 20, 3), np.uint8)
     for wrong in (np.zeros((20, 21, 3), np.uint8), np.zeros((20, 20, 3), np.float32)):
-        with pytest.raises(ValueError, match="like the clean picture"):
+        with pytest.raises(ValueError, match="like the clean image"):
             distortion(clean, wrong)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toyruns import ATTACKS, PAIRS, ROWS, SOURCES
 
+from iqarena.errors import IqarenaError, SpecError
 from iqarena.registry.tables import build_attack, build_model
 from iqarena.runner.driver import Options, run_plan, shard_items
 from iqarena.store.folder import Store
@@ -46,6 +48,23 @@ def test_a_source_may_be_named_and_need_not_be_a_target(suite: Path) -> None:
 def test_baselines_are_kept_by_label_and_only_where_they_run(suite: Path) -> None:
     keys = {"attacks": ["fgsm", "pgd(steps=10)"], "baselines": ["pgd", "noise", "fgsm(eps=8/255)"]}
     assert resolve(load_suite(str(suite), keys)).baselines == ("fgsm", "pgd")
+
+
+def test_the_reference_is_the_suites_or_the_grids_and_only_where_it_runs(suite: Path) -> None:
+    def reference(**keys: Any) -> str | None:
+        plan = resolve(load_suite(str(suite), keys))
+        return plan.reference and plan.reference.label
+
+    assert reference(reference="fgsm(eps=8/255)") == "fgsm"
+    assert reference(reference="pgd") is None
+    assert reference() is None
+    assert reference(grid={"attack": "mi_fgsm", "steps": [10, 2]}, attacks=[]) == "mi_fgsm"
+    with pytest.raises(SpecError, match="unknown attack 'fgms'; nearest: 'fgsm'"):
+        reference(reference="fgms")
+    with pytest.raises(IqarenaError, match="expected none beside a grid, whose own attack it is, for 'reference'"):
+        reference(reference="fgsm", grid={"attack": "fgsm", "eps": [0.1, 0.2]})
+    with pytest.raises(IqarenaError, match="expected the spec of an attack for 'reference', found 3"):
+        reference(reference=3)
 
 
 def test_overrides_beat_the_file(suite: Path) -> None:

@@ -185,13 +185,13 @@ def test_an_ablation_is_written_and_survives_what_failed(tmp_path: Path) -> None
     rows.loc[failed, rows.select_dtypes("float").columns] = np.nan
     rows.loc[failed, "status"] = "error"
     manifest = dataclasses.replace(MANIFEST, gradients=GradientCounts(120, resumed=False))
-    said = derive(rows, manifest, tmp_path)
+    terminal = derive(rows, manifest, tmp_path)
     text = (tmp_path / "ablation.md").read_text()
     assert "**Helped**: steps = 5 instead of 1 (+0.5" in text
     assert "**Hurt**: mask = none instead of jnd(threshold=6)" in text
-    assert "evaluated; the others were remembered" in said
-    asked = 20 * len(rows[~failed].drop_duplicates(["attack", "source", "image"]))
-    assert f"{asked:,} gradients of a picture asked for by the attacks, 120 evaluated" in text
+    assert "evaluated; the others were remembered" in terminal
+    requested = 20 * len(rows[~failed].drop_duplicates(["attack", "source", "image"]))
+    assert f"{requested:,} gradients of an image requested by the attacks, 120 evaluated" in text
     assert (tmp_path / "plots" / "main_effects.svg").exists()
     assert not list((tmp_path / "plots").glob("heatmap*")), "a hundred maps help nobody"
     page = (tmp_path / "index.html").read_text()
@@ -281,9 +281,9 @@ def test_agreement_is_the_rank_correlation_over_pairs_without_floors(tmp_path: P
     table = pairs.table
     real = table[(table["relation"] != "whitebox") & (table["attack"] != "noise")]
     expected = scipy_stats.spearmanr(real["cosine"], real["directed_sd_mean"])[0]
-    said = study.table.summary["Rank correlation"]
-    assert said.startswith(f"Spearman's ρ = {expected:.2f} [")
-    assert f"over {len(real)} points" in said
+    summary = study.table.summary["Rank correlation"]
+    assert summary.startswith(f"Spearman's ρ = {expected:.2f} [")
+    assert f"over {len(real)} points" in summary
     assert [row[0] for row in study.table.rows] == ["three", "two", "one", "noise"]
     derive(rows, manifest, tmp_path)
     assert (tmp_path / "plots" / "agreement.png").exists()

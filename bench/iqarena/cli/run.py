@@ -122,9 +122,10 @@ def report(run_folder: Path, out: Path | None) -> None:
 @click.command()
 @click.argument("run_folder", type=click.Path(path_type=Path))
 @click.argument("first")
-@click.argument("second")
-def compare(run_folder: Path, first: str, second: str) -> None:
-    """Does attack FIRST beat SECOND in RUN_FOLDER? Paired over held-out pairs and reference images. Needs no torch."""
+@click.argument("second", required=False)
+def compare(run_folder: Path, first: str, second: str | None) -> None:
+    """Does attack FIRST beat SECOND (or the suite's reference) in RUN_FOLDER? Paired over held-out pairs and reference
+    images. Needs no torch."""
     click.echo(client.load(run_folder).compare(first, second))
 
 

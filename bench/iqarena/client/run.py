@@ -139,15 +139,19 @@ class Run:
 
         return derive(self.rows, self.manifest, Path(out or self.folder), self.folder / "gallery")
 
-    def compare(self, first: str, second: str) -> str:
+    def compare(self, first: str, second: str | None = None) -> str:
         """Does attack ``first`` beat ``second`` (labels or specs)? On all targets and on each: paired, interval and p.
 
-        Raises ``SpecError`` for an attack that the run does not have (with the nearest).
+        ``second`` is the suite's reference attack when left out. Raises ``SpecError`` for an attack that the run does
+        not have (with the nearest).
         """
         from iqarena.report.studies.compare import comparison
         from iqarena.report.text.documents import terminal
 
-        return terminal([comparison(self.summary, first, second)], {}).strip()
+        second = second or self.manifest.reference
+        if not second:
+            raise SpecError("expected a second attack, found none; the suite of this run names no reference")
+        return terminal([comparison(self.summary, first, second)]).strip()
 
 
 def resolved(

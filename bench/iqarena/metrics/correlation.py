@@ -30,7 +30,7 @@ def agreement(x: Floats, y: Floats) -> dict[str, float]:
 def bootstrap_srocc(x: Floats, y: Floats, weights: Floats) -> Floats:
     """SROCC of ``x`` and ``y`` ``(N,)`` in each bootstrap replicate, ``(B,)``.
 
-    ``weights`` ``(B, N)`` are whole-number multiplicities: the result equals Spearman's correlation of the lists
+    ``weights`` ``(B, N)`` are integer multiplicities: the result equals Spearman's correlation of the lists
     in which every element is repeated so often. NaN where the drawn elements are constant.
     """
     a, b = _ranks(x, weights), _ranks(y, weights)

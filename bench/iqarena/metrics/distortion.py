@@ -1,17 +1,17 @@
-"""How far an adversarial picture is from the clean one. Both are uint8 RGB ``(H, W, 3)``.
+"""How far an adversarial image is from the clean one. Both are uint8 RGB ``(H, W, 3)``.
 
 | key | what | unit |
 |---|---|---|
 | ``linf`` | largest change of a channel value | [0, 1] |
 | ``l2`` | Euclidean norm of the change over all values | [0, 1] scale |
-| ``psnr`` | ``10 log10(1 / mean squared change)``; infinite for equal pictures | dB |
+| ``psnr`` | ``10 log10(1 / mean squared change)``; infinite for equal images | dB |
 | ``ssim`` | structural similarity of the lumas; NaN where a side is under 11 pixels | up to 1 |
 | ``changed`` | pixels with any change | share |
-| ``above_jnd`` | pixels whose largest channel change exceeds the clean picture's JND | share |
+| ``above_jnd`` | pixels whose largest channel change exceeds the clean image's JND | share |
 
 SSIM is of Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural
 similarity" (IEEE TIP 13(4), 2004), at full size: Gaussian window 11×11 with σ = 1.5, K₁ = 0.01, K₂ = 0.03, averaged
-over the windows that lie inside the picture.
+over the windows that lie inside the image.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ import numpy as np
 from iqarena.images.perception import grey, jnd_map
 
 _RADIUS, _SIGMA = 5, 1.5
-_BAND = 32  # rows at a time: temporaries that stay in the cache are much faster than whole planes
+_BAND = 32  # rows at a time: temporaries that stay in the cache are much faster than full planes
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A clean picture and everything about it that does not depend on the attack."""
+    """A clean image and everything about it that does not depend on the attack."""
 
-    picture: np.ndarray  # uint8 (H, W, 3)
+    image: np.ndarray  # uint8 (H, W, 3)
     jnd: np.ndarray  # float32 (H, W), grey levels
     luma: np.ndarray  # float32 (H, W), 128 taken away: SSIM is then right to 1e-5 in float32
-    mean: np.ndarray  # float32, windows inside the picture
+    mean: np.ndarray  # float32, windows inside the image
     variance: np.ndarray
 
     @classmethod
@@ -47,12 +47,12 @@ class Reference:
 
 
 def distortion(clean: np.ndarray | Reference, adversarial: np.ndarray) -> dict[str, float]:
-    """The table above as a dict; pass :meth:`Reference.of` the clean picture when it is compared many times."""
+    """The table above as a dict; pass :meth:`Reference.of` the clean image when it is compared many times."""
     reference = clean if isinstance(clean, Reference) else Reference.of(clean)
-    if adversarial.dtype != np.uint8 or adversarial.shape != reference.picture.shape:
-        found = f"{adversarial.dtype} {adversarial.shape}"
-        raise ValueError(f"expected uint8 {reference.picture.shape} like the clean picture, found {found}")
-    change = cv2.absdiff(reference.picture, adversarial)
+    if adversarial.dtype != np.uint8 or adversarial.shape != reference.image.shape:
+        given = f"{adversarial.dtype} {adversarial.shape}"
+        raise ValueError(f"expected uint8 {reference.image.shape} like the clean image, found {given}")
+    change = cv2.absdiff(reference.image, adversarial)
     red, green, blue = cv2.split(change)
     largest = cv2.max(cv2.max(red, green), blue)
     squares = cv2.norm(change, cv2.NORM_L2SQR) / 255**2
@@ -74,14 +74,14 @@ def _ssim(reference: Reference, adversarial: np.ndarray) -> float:
     total = 0.0
     for top in range(0, len(reference.mean), _BAND):
         x, xx, y, yy, xy = (plane[top : top + _BAND] for plane in planes)
-        one, other = x + 128, y + 128
-        similar = (2 * one * other + _C1) * (2 * (xy - x * y) + _C2)
-        total += float(np.sum(similar / ((one * one + other * other + _C1) * (xx + yy - y * y + _C2))))
+        luma_x, luma_y = x + 128, y + 128
+        similar = (2 * luma_x * luma_y + _C1) * (2 * (xy - x * y) + _C2)
+        total += float(np.sum(similar / ((luma_x * luma_x + luma_y * luma_y + _C1) * (xx + yy - y * y + _C2))))
     return total / reference.mean.size
 
 
-def _luma(picture: np.ndarray) -> np.ndarray:
-    return grey(picture).astype(np.float32) - 128
+def _luma(image: np.ndarray) -> np.ndarray:
+    return grey(image).astype(np.float32) - 128
 
 
 def _smooth(plane: np.ndarray) -> np.ndarray:

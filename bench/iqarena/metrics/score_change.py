@@ -19,7 +19,7 @@ import numpy as np
 
 from iqarena.metrics.statistics import Floats
 
-GUARD = 1e-6  # smallest score change (and room to the end of the scale) that is told from zero
+GUARD = 1e-6  # smallest score change (and headroom to the end of the scale) that is told from zero
 
 
 def gain(clean: Floats, attacked: Floats, direction: Floats) -> Floats:
@@ -33,20 +33,20 @@ def directed_effect(attacked: Floats, control: Floats, direction: Floats) -> Flo
 
 
 def relative_gain(clean: Floats, attacked: Floats) -> Floats:
-    """RGO: the change as a share of the larger room on the scale, ``(N,)``."""
+    """RGO: the change as a share of the larger headroom on the scale, ``(N,)``."""
     return np.abs(attacked - clean) / np.maximum(100 - clean, clean)
 
 
 def boundary_ratio(clean: Floats, attacked: Floats, direction: Floats) -> Floats:
-    """The change as a share of the room in the wanted direction, ``(N,)``."""
-    room = np.where(direction > 0, 100 - clean, clean)
-    return np.abs(attacked - clean) / np.maximum(room, GUARD)
+    """The change as a share of the headroom in the wanted direction, ``(N,)``."""
+    headroom = np.where(direction > 0, 100 - clean, clean)
+    return np.abs(attacked - clean) / np.maximum(headroom, GUARD)
 
 
 def past_boundary(clean: Floats, attacked: Floats, direction: Floats, b: float) -> Floats:
     """Whether ``f' > f + (100 − f)·b`` (raising) or ``f' < f − f·b`` (lowering): 0 or 1, ``(N,)``."""
-    room = np.where(direction > 0, 100 - clean, clean)
-    return (gain(clean, attacked, direction) > room * b).astype(np.float64)
+    headroom = np.where(direction > 0, 100 - clean, clean)
+    return (gain(clean, attacked, direction) > headroom * b).astype(np.float64)
 
 
 def robustness(clean: Floats, attacked: Floats) -> float:

@@ -1,6 +1,6 @@
 """Statistics of a run: one cluster bootstrap shared by every table, paired tests, Holm, ranks with intervals.
 
-Pictures are the sampling unit (pictures of one reference photograph stay together), so a replicate is drawn once
+Images are the sampling unit (images of one reference image stay together), so a replicate is drawn once
 as a vector of multiplicities and every pair, attack and model is re-computed under the same one. Differences
 between attacks are then paired by construction. Nothing here warns: what cannot be computed is NaN.
 """
@@ -23,7 +23,7 @@ def cluster_weights(clusters: Sequence[str], seed: int, replicates: int = REPLIC
     """How often each of the N elements counts in each bootstrap replicate, ``(replicates, N)``.
 
     Clusters are drawn with replacement, as many as there are. With fewer than two clusters there is nothing to
-    resample: the result has no rows, and every interval made from it is NaN.
+    resample: the result has no rows, and every interval computed from it is NaN.
     """
     names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     if len(names) < 2:
@@ -38,7 +38,7 @@ def weighted_mean(values: Floats, weights: Floats) -> Floats:
 
 
 def weighted_median(values: Floats, weights: Floats) -> Floats:
-    """Median of ``values`` ``(N,)`` in each replicate of whole-number ``weights`` ``(B, N)``, ``(B,)``."""
+    """Median of ``values`` ``(N,)`` in each replicate of integer ``weights`` ``(B, N)``, ``(B,)``."""
     if not len(values):
         return np.full(len(weights), np.nan)
     order = np.argsort(values, kind="stable")
@@ -133,7 +133,7 @@ def divide(numerator: Floats, denominator: Floats) -> Floats:
 
 def _quantiles(samples: Floats, q: Sequence[float], method: str) -> Floats:
     result = np.full((len(q), samples.shape[1]), np.nan)
-    some = ~np.isnan(samples).all(axis=0)
-    if some.any():
-        result[:, some] = np.nanquantile(samples[:, some], q, axis=0, method=method)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    known = ~np.isnan(samples).all(axis=0)
+    if known.any():
+        result[:, known] = np.nanquantile(samples[:, known], q, axis=0, method=method)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return result

@@ -1,7 +1,7 @@
 """Pairs → leaderboards: attacks over all held-out pairs, models as targets and as sources.
 
-Every interval, rank interval and tie group comes from the replicates of the pairs: pictures are drawn once per
-replicate for all pairs together, so differences between attacks (or models) are paired.
+Every interval, rank interval and tie group comes from the replicates of the pairs: images are drawn once per replicate
+for all pairs together, so differences between attacks (or models) are paired.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from iqarena.metrics.statistics import Floats, Ranking, divide, interval, mean_of_present, ranking
-from iqarena.report.pairs import BOUNDARIES, COSTS, Pairs
+from iqarena.report.effects import GAIN, RANKED
+from iqarena.report.pairs import BOUNDARIES, COSTS, Pairs, looks_at_a_model
 from iqarena.store.manifest import Manifest
 from iqarena.suite.relations import HELD_OUT
 
@@ -26,16 +27,16 @@ def attack_board(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:
     Query attacks have seen the target's scores, so they are no rivals of attacks that have not: they are ranked among
     themselves (``board`` is then ``query``, else ``held-out``), by the same effect on the targets they queried.
     ``coverage`` counts against the held-out rows of all attacks together: what others were measured on and this
-    one was not is missing too. ``win_rate`` is the share of duels won on the same source, target and picture
+    attack was not is missing too. ``win_rate`` is the share of duels won on the same source, target and image
     against every other attack, ties half.
     """
     table = pairs.table
-    queried = set(table["attack_label"][table["relation"] == "query"])
+    in_rows = set(table["attack_label"][table["relation"] == "query"])
     labels = _in_order((a.label for a in manifest.attacks), table["attack_label"])
-    blind = [label for label in labels if label not in queried]
-    asking = [label for label in labels if label in queried]
-    boards = [_board(pairs, "held-out", HELD_OUT, blind)] if blind else []
-    boards += [_board(pairs, "query", ("query",), asking)] if asking else []
+    held_out = [label for label in labels if label not in in_rows]
+    queried = [label for label in labels if label in in_rows]
+    boards = [_board(pairs, "held-out", HELD_OUT, held_out)] if held_out else []
+    boards += [_board(pairs, "query", ("query",), queried)] if queried else []
     return pd.concat(boards, ignore_index=True)
 
 
@@ -50,14 +51,15 @@ def _board(pairs: Pairs, name: str, relations: Sequence[str], labels: Sequence[s
     wins = _win_rates(rows)
     records, means, samples = [], [], []
     for label in labels:
-        mine = table["attack_label"] == label
-        board = table[mine & counted]
+        of_attack = table["attack_label"] == label
+        board = table[of_attack & counted]
         planned = int((board["n"] + board["n_failed"]).sum()) if name == "query" else shared
-        mean, drawn = _mean_effect(pairs, mine & counted)
-        record: dict[str, Any] = {"attack_label": label, "board": name, **_summary("directed_sd", mean, drawn)}
-        for one in ("transfer", "ensemble_holdout", "whitebox"):
-            record |= _summary(f"{one}_directed_sd", *_mean_effect(pairs, mine & (table["relation"] == one)))
-        record |= {"gain": board["gain_mean"].mean(), "srocc": board["srocc"].mean()}
+        mean, drawn = _mean_effect(pairs, of_attack & counted)
+        record: dict[str, Any] = {"attack_label": label, "board": name, **_summary(RANKED.name, mean, drawn)}
+        for relation in ("transfer", "ensemble_holdout", "whitebox"):
+            values = _mean_effect(pairs, of_attack & (table["relation"] == relation))
+            record |= _summary(f"{relation}_{RANKED.name}", *values)
+        record |= {GAIN.name: board[GAIN.mean].mean(), "srocc": board["srocc"].mean()}
         record |= {"mos_srocc_fall": (board["mos_srocc_clean"] - board["mos_srocc"]).mean()}
         record |= {column: board[column].mean() for column in (f"past_{b:g}" for b in BOUNDARIES)}
         record |= {"win_rate": wins.get(label, float("nan"))}
@@ -81,42 +83,32 @@ def _board(pairs: Pairs, name: str, relations: Sequence[str], labels: Sequence[s
 
 
 def model_board(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:
-    """One line per target, most robust first: the mean directed effect of all held-out attacks that look at a model.
+    """One line per target, most robust first: the mean effect of all held-out attacks that look at a model.
 
     Floors (attacks that ask for neither gradient nor score) and pairs that did not run are left out, so that a
     broken attack is never read as a robust model. ``source_*`` is how much the model gives away as a single source.
     """
     table = pairs.table
-    real = table["relation"].isin(HELD_OUT) & (table["backwards"] + table["queries"] > 0)
+    real = table["relation"].isin(HELD_OUT) & looks_at_a_model(table)
     against = real & ~table["flags"].str.contains("did_not_run")
     records, means, samples = [], [], []
     for model in _in_order(manifest.targets, table["target"]):
-        mine = against & (table["target"] == model)
-        mean, drawn = _mean_effect(pairs, mine)
-        record: dict[str, Any] = {"model": model, **_summary("directed_sd", mean, drawn)}
-        record |= {"srocc": table["srocc"][mine].mean(), "mos_srocc": table["mos_srocc"][mine].mean()}
-        record |= {"strongest_attack": "", "strongest_source": "", "strongest_directed_sd": float("nan")}
-        strongest = table[mine].dropna(subset="directed_sd_mean").nlargest(1, "directed_sd_mean")
+        as_target = against & (table["target"] == model)
+        mean, drawn = _mean_effect(pairs, as_target)
+        record: dict[str, Any] = {"model": model, **_summary(RANKED.name, mean, drawn)}
+        record |= {"srocc": table["srocc"][as_target].mean(), "mos_srocc": table["mos_srocc"][as_target].mean()}
+        record |= {"strongest_attack": "", "strongest_source": "", f"strongest_{RANKED.name}": float("nan")}
+        strongest = table[as_target].dropna(subset=RANKED.mean).nlargest(1, RANKED.mean)
         for worst in strongest.to_dict("records"):
             record |= {"strongest_attack": worst["attack_label"], "strongest_source": worst["source"]}
-            record |= {"strongest_directed_sd": worst["directed_sd_mean"]}
+            record |= {f"strongest_{RANKED.name}": worst[RANKED.mean]}
         as_source = real & (table["relation"] == "transfer") & (table["source"] == model)
-        record |= _summary("source_directed_sd", *_mean_effect(pairs, as_source))
-        record |= {"n_pairs": int((table["n"][mine] > 0).sum())}
+        record |= _summary(f"source_{RANKED.name}", *_mean_effect(pairs, as_source))
+        record |= {"n_pairs": int((table["n"][as_target] > 0).sum())}
         records.append(record)
         means.append(mean)
         samples.append(drawn)
     return ranked(records, ranking(-np.array(means), -np.stack(samples, axis=1)), "model")
-
-
-def _mean_effect(pairs: Pairs, chosen: pd.Series) -> tuple[float, Floats]:
-    """Mean over pairs (each pair counts once) of the directed effect, and its bootstrap samples ``(B,)``."""
-    return pairs.table["directed_sd_mean"][chosen].mean(), mean_of_present(pairs.samples[:, chosen.to_numpy()], axis=1)
-
-
-def _summary(name: str, mean: float, samples: Floats) -> dict[str, float]:
-    low, high = interval(samples[:, None])[:, 0]
-    return {name: mean, f"{name}_low": low, f"{name}_high": high}
 
 
 def ranked(records: list[dict[str, Any]], order: Ranking, name: str) -> pd.DataFrame:
@@ -129,9 +121,19 @@ def ranked(records: list[dict[str, Any]], order: Ranking, name: str) -> pd.DataF
     return board.sort_values(["rank", name], na_position="last", ignore_index=True)
 
 
+def _mean_effect(pairs: Pairs, chosen: pd.Series) -> tuple[float, Floats]:
+    """Mean over pairs (each pair counts once) of the ranked effect, and its bootstrap samples ``(B,)``."""
+    return pairs.table[RANKED.mean][chosen].mean(), mean_of_present(pairs.samples[:, chosen.to_numpy()], axis=1)
+
+
+def _summary(name: str, mean: float, samples: Floats) -> dict[str, float]:
+    low, high = interval(samples[:, None])[:, 0]
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
 def _win_rates(rows: pd.DataFrame) -> dict[str, float]:
     duels = rows.pivot_table(
-        index=["source", "target", "image"], columns="attack_label", values="directed_sd", aggfunc="mean", observed=True
+        index=["source", "target", "image"], columns="attack_label", values=RANKED.name, aggfunc="mean", observed=True
     )
     effect = duels.to_numpy(float)
     rates = {}
@@ -143,6 +145,6 @@ def _win_rates(rows: pd.DataFrame) -> dict[str, float]:
     return rates
 
 
-def _in_order(declared: Iterable[str], found: pd.Series) -> list[str]:
+def _in_order(declared: Iterable[str], in_rows: pd.Series) -> list[str]:
     """Declared names first, in their order, then what else the rows hold."""
-    return list(dict.fromkeys([*declared, *sorted(found.unique())]))
+    return list(dict.fromkeys([*declared, *sorted(in_rows.unique())]))

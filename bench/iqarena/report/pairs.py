@@ -9,16 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from iqarena.api.spec import parse
 from iqarena.metrics.correlation import agreement, bootstrap_srocc
-from iqarena.metrics.score_change import (
-    boundary_ratio,
-    directed_effect,
-    gain,
-    past_boundary,
-    relative_gain,
-    robustness,
-)
+from iqarena.metrics.score_change import boundary_ratio, past_boundary, relative_gain, robustness
 from iqarena.metrics.statistics import (
     Floats,
     cluster_weights,
@@ -28,40 +20,48 @@ from iqarena.metrics.statistics import (
     weighted_mean,
     weighted_median,
 )
+from iqarena.report.effects import EFFECTS, RANKED, effects
+from iqarena.report.specs import behind
 from iqarena.store.manifest import Manifest
 
 KEY = ["attack", "source", "target"]
 MEANS = ["linf", "l2", "psnr", "ssim", "changed", "above_jnd", "own_gain", "zero_gradient", "no_response"]
 WHY = ["cosine", "sign_agreement", "energy_low", "energy_middle", "energy_high", "filter_kept", "mask_kept"]
-BOUNDARIES = (0.01, 0.05, 0.1, 0.2, 0.5)  # of the score, as shares of the room in the wanted direction
+BOUNDARIES = (0.01, 0.05, 0.1, 0.2, 0.5)  # of the score, as shares of the headroom in the wanted direction
 COSTS = ["forwards", "backwards", "queries", "seconds"]
 ALL_ZERO = 0.99  # a mean share of zero gradient entries, or of queries without response, above this is none at all
 ROUNDING = 1e-6  # slack of a stored L∞ against its budget
+_STATISTICS = [*(f"{effect.name}_{kind}" for effect in EFFECTS for kind in ("mean", "median")), "srocc"]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """``table`` with K pairs; of the directed effect in target deviations, ``samples`` ``(B, K)`` bootstrap means and
-    ``clusters`` ``(C, K)`` means per photograph; ``rows`` what they were made from, with ``directed_sd`` and ``unit``,
-    the picture's column in the bootstrap ``weights`` ``(B, pictures)``, added."""
+    """``table`` with K pairs; of the effect that is ranked, ``samples`` ``(B, K)`` bootstrap means and ``clusters``
+    ``(C, K)`` means per reference image; ``rows`` are what they were computed from, with the effects and ``unit``, the
+    image's column in the bootstrap ``weights`` ``(B, images)``, added."""
 
     table: pd.DataFrame
     samples: Floats
     clusters: Floats
     rows: pd.DataFrame
-    weights: Floats  # (B, images): the bootstrap replicates; ``rows["unit"]`` is a row's image
+    weights: Floats
 
     def replicates(self, rows: pd.DataFrame, column: str) -> Floats:
-        """Bootstrap means ``(B,)`` of a column of some of the ``rows``, of what is not NaN."""
-        there = rows[rows[column].notna()]
-        return weighted_mean(there[column].to_numpy(), self.weights[:, there["unit"].to_numpy()])
+        """Bootstrap means ``(B,)`` of a column of a part of ``rows``, of what is not NaN."""
+        present = rows[rows[column].notna()]
+        return weighted_mean(present[column].to_numpy(), self.weights[:, present["unit"].to_numpy()])
+
+
+def looks_at_a_model(pairs: pd.DataFrame) -> pd.Series:
+    """Which pairs are of attacks that asked a model for gradients or scores: all but the floors and what failed."""
+    return pairs["backwards"] + pairs["queries"] > 0
 
 
 def pair_table(rows: pd.DataFrame, manifest: Manifest) -> Pairs:
     """Summarise stored rows; ``pairs.csv`` is the table as it is.
 
-    Intervals are 95 % percentile intervals of a bootstrap over clusters of pictures, the same replicates for all
-    pairs, seeded by the run's. The clean deviation of a target is taken as fixed.
+    Intervals are 95 % percentile intervals of a bootstrap over clusters of images, the same replicates for all pairs,
+    from the seed of the run. The clean deviation of a target is taken as fixed.
     """
     rows = _with_effects(rows)
     images = rows.drop_duplicates("image").sort_values("image")
@@ -76,24 +76,12 @@ def pair_table(rows: pd.DataFrame, manifest: Manifest) -> Pairs:
         record |= {name: float(group[name].mean()) for name in why}
         records.append(dict(zip(KEY, key, strict=True)) | record)  # pyright: ignore[reportArgumentType]
         samples.append(sample)
-    table = pd.DataFrame(records)
     drawn = np.stack(samples, axis=2)  # (replicates, statistics, pairs)
-    for k, name in enumerate(["gain_mean", "gain_median", "directed_mean", "directed_median", "directed_sd_mean",
-                              "directed_sd_median", "srocc"]):  # fmt: skip
-        low, high = interval(drawn[:, k])
-        at = list(table.columns).index(name) + 1
-        table.insert(at, f"{name}_low", np.where(table["n_clusters"] > 1, low, np.nan))
-        table.insert(at + 1, f"{name}_high", np.where(table["n_clusters"] > 1, high, np.nan))
-    table = table.drop(columns="n_clusters")
-    per_cluster = rows.pivot_table(index=KEY, columns="cluster", values="directed_sd", aggfunc="mean", observed=True)
+    table = _with_intervals(pd.DataFrame(records), drawn)
+    per_cluster = rows.pivot_table(index=KEY, columns="cluster", values=RANKED.name, aggfunc="mean", observed=True)
     clusters = per_cluster.reindex(pd.MultiIndex.from_frame(table[KEY])).to_numpy(float).T
-    return Pairs(_with_tests(table, clusters, manifest.baselines), drawn[:, 4], clusters, rows, weights)
-
-
-def behind(target: str) -> tuple[str, str]:
-    """The defenses of a target, empty for none, and its scorer: ``("jpeg(quality=50)", "cnn")``."""
-    *defenses, scorer = parse(target).calls
-    return "|".join(map(str, defenses)), str(scorer)
+    ranked = drawn[:, _STATISTICS.index(RANKED.mean)]
+    return Pairs(_with_tests(table, clusters, manifest.baselines), ranked, clusters, rows, weights)
 
 
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
@@ -103,37 +91,34 @@ def tidy(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_effects(rows: pd.DataFrame) -> pd.DataFrame:
-    """Sorted copy; failed rows have no numbers; the three effects added."""
+    """Sorted copy; failed rows have no numbers; the effects added."""
     rows = rows.sort_values([*KEY, "image", "repeat"], kind="stable")
     rows = rows.reset_index(drop=True).assign(ok=lambda r: r["status"] == "ok")
     rows = rows.assign(**{name: np.nan for name in MEANS if name not in rows})
     numeric = ["direction", "score_clean", "score_adv", "score_control", "score_float", "mos", *MEANS, *COSTS]
     numeric += [name for name in WHY if name in rows]
     rows[numeric] = rows[numeric].astype(float).where(rows["ok"], axis=0)
-    s, clean, attacked = (rows[c].to_numpy() for c in ("direction", "score_clean", "score_adv"))
-    rows["gain"] = gain(clean, attacked, s)
-    rows["directed"] = directed_effect(attacked, rows["score_control"].to_numpy(), s)
     scored = rows[rows["ok"]].drop_duplicates(["target", "image"])
     deviation = scored.groupby("target")["score_clean"].std()  # pandas: ddof = 1
     deviation = deviation.where(deviation > 1e-9)
     rows["deviation"] = rows["target"].map(deviation).astype(float)
-    rows["directed_sd"] = rows["directed"] / rows["deviation"]
-    return rows
+    scores = ("score_clean", "score_adv", "score_control", "direction", "deviation")
+    return rows.assign(**effects(*(rows[name].to_numpy() for name in scores)))
 
 
 def _pair(
     group: pd.DataFrame, weights: Floats, budgets: Mapping[str, float], noisy: Collection[str]
 ) -> tuple[dict[str, Any], Floats]:
-    """One line of the table, and its bootstrap samples ``(B, 7)`` in the order of the interval columns."""
+    """One line of the table, and its bootstrap samples ``(B, 7)`` of ``_STATISTICS``."""
     first, ok = group.iloc[0], group[group["ok"]]
     drawn = weights[:, ok["unit"].to_numpy()]
     clean, attacked, s = (ok[c].to_numpy() for c in ("score_clean", "score_adv", "direction"))
     record = {"defense": behind(str(first["target"]))[0]} | {name: first[name] for name in ("attack_label", "relation")}
     record |= {"n": len(ok), "n_failed": len(group) - len(ok), "n_clusters": ok["cluster"].nunique()}
     samples = []
-    for name in ("gain", "directed", "directed_sd"):
-        values = ok[name].to_numpy()
-        record |= {f"{name}_mean": _mean(values), f"{name}_median": _median(values)}
+    for effect in EFFECTS:
+        values = ok[effect.name].to_numpy()
+        record |= {effect.mean: _mean(values), f"{effect.name}_median": _median(values)}
         samples += [weighted_mean(values, drawn), weighted_median(values, drawn)]
     record |= agreement(clean, attacked)
     samples.append(bootstrap_srocc(clean, attacked, drawn))
@@ -156,7 +141,7 @@ def _flags(record: Mapping[str, Any], linf: float, eps: float | None, noisy: boo
     if record["backwards"] + record["queries"] > 0 and not record["own_gain"] > 0:
         yield "did_not_run"
     if eps and record["changed"] == 0:
-        yield "unchanged"  # a filter that takes everything away, for one
+        yield "unchanged"  # by a filter that takes everything away, for example
     if record["zero_gradient"] > ALL_ZERO:
         yield "zero_gradient"
     if record["no_response"] > ALL_ZERO:
@@ -167,12 +152,21 @@ def _flags(record: Mapping[str, Any], linf: float, eps: float | None, noisy: boo
         yield "over_budget"
 
 
+def _with_intervals(table: pd.DataFrame, drawn: Floats) -> pd.DataFrame:
+    """Each statistic's interval right of it; NaN for a single cluster."""
+    for k, name in enumerate(_STATISTICS):
+        low, high = interval(drawn[:, k])
+        at = list(table.columns).index(name) + 1
+        table.insert(at, f"{name}_low", np.where(table["n_clusters"] > 1, low, np.nan))
+        table.insert(at + 1, f"{name}_high", np.where(table["n_clusters"] > 1, high, np.nan))
+    return table.drop(columns="n_clusters")
+
+
 def _with_tests(table: pd.DataFrame, clusters: Floats, baselines: Collection[str]) -> pd.DataFrame:
     """Add each attack's paired test against the strongest baseline on the same source and target."""
     labels = table["attack_label"]
-    is_baseline = labels.isin(baselines)
-    effect = table["directed_sd_mean"].to_numpy(float)
-    strength = np.where(is_baseline & ~np.isnan(effect), effect, -np.inf)
+    effect = table[RANKED.mean].to_numpy(float)
+    strength = np.where(labels.isin(baselines) & ~np.isnan(effect), effect, -np.inf)
     opponent, gap, p = [""] * len(table), np.full(len(table), np.nan), np.full(len(table), np.nan)
     queried = table["relation"] == "query"  # all query attacks on a target are opponents, whatever they started from
     for indices in table.groupby([queried, table["source"].mask(queried, ""), "target"], sort=True).indices.values():

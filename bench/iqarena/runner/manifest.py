@@ -41,7 +41,7 @@ def build_manifest(plan: Plan, options: Options, command: str) -> Manifest:
         precision=options.precision,
         image_set=plan.images.label,
         images=tuple(ImageFacts(item.id, item.cluster, mos=item.mos) for item in shard_items(plan)),
-        reference=repr(plan.grid.reference) if plan.grid else None,
+        reference=repr(plan.reference) if plan.reference else None,
         sources=tuple(source.spec for source in plan.sources),
         targets=tuple(map(repr, plan.targets)),
         baselines=plan.baselines,
@@ -74,7 +74,7 @@ def _plugin_facts(plugin: Plugin) -> PluginFacts:
 def _attack_facts(attack: Attack, *, searched: bool, planned: int) -> AttackFacts:
     return AttackFacts(
         spec=repr(attack), label=attack.label, eps=attack.eps, version=attack.version, access=attack.access,
-        queries=attack.queries, floor=getattr(attack, "floor", attack.access == "none"), searched=searched,
+        queries=attack.queries, floor=attack.floor, searched=searched,
         published=attack.published, reconstructed=attack.reconstructed, bibtex=attack.bibtex, planned=planned,
         identity=json_digest(identity(attack)),
     )  # fmt: skip

@@ -39,13 +39,14 @@ def united(earlier: Manifest, now: Manifest) -> Manifest:
     models = {facts.label: (specs.get(spec, spec), dataclasses.replace(facts, planned=0))
               for spec, facts in earlier.models.items()}  # fmt: skip
     models |= {facts.label: (spec, facts) for spec, facts in now.models.items()}
-    grid = now.reference or not earlier.reference
+    grid = earlier if earlier.factors and not now.factors else now
+    reference = specs.get(earlier.reference or "", earlier.reference)
     current = {attack.label for attack in now.attacks}
     settings = {**now.settings, "repeats": max(earlier.settings.get("repeats", 1), now.settings.get("repeats", 1))}
     return dataclasses.replace(
         now,
-        settings=settings if grid else {**settings, "grid": earlier.settings.get("grid")},
-        reference=now.reference if grid else specs.get(earlier.reference or "", earlier.reference),
+        settings={**settings, "grid": grid.settings.get("grid")},
+        reference=reference if grid is earlier else now.reference or reference,
         started=earlier.started,
         device=", ".join(dict.fromkeys([*earlier.device.split(", "), *now.device.split(", ")])),
         images=_by("id", earlier.images, now.images),

@@ -24,6 +24,7 @@ class Suite:
     attacks: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=lambda: ["each", "leave_one_out"])
     baselines: list[str] = field(default_factory=list)
+    reference: str | None = None
     grid: dict[str, Any] = field(default_factory=dict)
     ssim: float | None = None
     diagnostics: bool = False
@@ -90,6 +91,9 @@ def _checked(suite: Suite, where: str) -> Suite:
         words = isinstance(value, list) and all(isinstance(v, str) for v in value)
         expect(words, key, "a list of specs such as ['a', 'b']")
     expect(isinstance(suite.grid, dict), "grid", "a table; see bench/README.md")
+    reference = suite.reference
+    expect(reference is None or isinstance(reference, str), "reference", "the spec of an attack")
+    expect(not (reference and suite.grid), "reference", "none beside a grid, whose own attack it is,")
     expect(isinstance(suite.diagnostics, bool), "diagnostics", "true or false")
     ssim = suite.ssim
     expect(ssim is None or (isinstance(ssim, float) and 0 < ssim < 1), "ssim", "a mean SSIM between 0 and 1")

@@ -25,6 +25,7 @@ class Plan:
     images: ImageSet
     baselines: tuple[str, ...]  # labels of those attacks that the others are compared with
     grid: Grid | None = None  # the factorial among the attacks
+    reference: Attack | None = None  # what the others are compared with one by one
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -103,7 +104,10 @@ def resolve(suite: Suite) -> Plan:
                 )
     named = {repr(build_attack(spec)) for spec in suite.baselines}
     baselines = tuple(a.label for a in attacks if repr(a) in named)
-    plan = Plan(suite, attacks, tuple(sources.values()), targets, _image_set(suite.images), baselines, grid)
+    reference = grid.reference if grid else build_attack(suite.reference) if suite.reference else None
+    reference = reference if grid or reference in attacks else None
+    images = _image_set(suite.images)
+    plan = Plan(suite, attacks, tuple(sources.values()), targets, images, baselines, grid, reference)
     if not plan.results():
         raise SpecError(f"suite {suite.name}: no source has a target that is not its own ensemble member; add a target")
     return plan

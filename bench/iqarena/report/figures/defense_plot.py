@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from iqarena.report.figures.plots import BLUE, GREEN, GREY, ORANGE
+from iqarena.report.figures.style import BLUE, GREEN, GREY, ORANGE, new_figure, tidy_axes, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,6 @@ KINDS = {
 
 def trade_off(board: pd.DataFrame) -> Figure:
     """Gain taken against quality lost and against time; each defense under its rank, the front as a line."""
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     board = board[board["gain_cut"].notna()]
@@ -34,7 +33,7 @@ def trade_off(board: pd.DataFrame) -> Figure:
         names[lost] = "1 − SROCC of defended and undefended clean scores"
         ends = {"": "srocc_to_undefended", "_low": "srocc_to_undefended_high", "_high": "srocc_to_undefended_low"}
         board = board.assign(**{f"order_lost{end}": 1 - board[column] for end, column in ends.items()})
-    figure = Figure(figsize=(9.6, 5.0 + 0.2 * -(-len(board) // 2)), layout="constrained", facecolor="white")
+    figure = new_figure(9.6, 5.0 + 0.2 * -(-len(board) // 2))
     left, right = figure.subplots(1, 2, sharey=True)
     _panel(left, board, lost)
     left.set(xlabel=f"clean quality lost:\n{names[lost]}", ylabel="points taken from the gain of the strongest attack")
@@ -42,8 +41,7 @@ def trade_off(board: pd.DataFrame) -> Figure:
         _panel(right, board, "slowdown")
         right.xaxis.set_major_formatter(lambda value, _: f"× {value:g}")
     right.set(xlabel="time of a score,\nrelative to the undefended scorer")
-    title = "Defenses: robustness against quality and time (bars: 95 % bootstrap intervals over photographs)"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    title(figure, "Defenses: robustness against quality and time (bars: 95 % bootstrap intervals over images)", 11)
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle="", label=kind)
         for kind, (colour, marker) in KINDS.items()
@@ -84,8 +82,8 @@ def _panel(axes: Axes, board: pd.DataFrame, column: str) -> None:
     records = numbered(board)
     board = pd.DataFrame(records, columns=["number", *board.columns])
     x, y = board[column].to_numpy(float), board["gain_cut"].to_numpy(float)
-    there = np.flatnonzero(~np.isnan(x))
-    line = there[front(x[there], y[there])]
+    present = np.flatnonzero(~np.isnan(x))
+    line = present[front(x[present], y[present])]
     axes.plot(x[line], y[line], color="#666666", linewidth=1, linestyle="--", drawstyle="steps-post", zorder=1)
     low, high = (board[[f"{column}_{end}", f"gain_cut_{end}"]].to_numpy(float) for end in ("low", "high"))
     for k, record in enumerate(records):
@@ -97,9 +95,7 @@ def _panel(axes: Axes, board: pd.DataFrame, column: str) -> None:
             str(record["number"]), (x[k], y[k]), ha="center", va="center", fontsize=7.5, color="white", zorder=4
         )
     axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
-    axes.grid(color="#e6e6e6", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy_axes(axes)
 
 
 def _kind(record: Mapping[Any, Any]) -> str:

@@ -1,16 +1,18 @@
-"""A figure of clean pictures, adversarial pictures and their amplified difference, from what the runner kept."""
+"""A figure of clean images, adversarial images and their amplified difference, from what the runner kept."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from iqarena.report.figures.plots import wrapped
-from iqarena.report.text.tables import short_source
+from iqarena.report.figures.style import new_figure, shortened, wrapped
+from iqarena.report.section import Drawing
+from iqarena.report.specs import short_source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,66 +20,64 @@ if TYPE_CHECKING:
 
 INDEX = "gallery.json"  # [{image, attack_label, source, clean, adversarial}], file names beside it
 AMPLIFY = 10
-MOST = 4  # pictures in the figure
+SHOWN = 4  # images in the figure
 
 
-def gallery_figure(folder: Path, rows: pd.DataFrame) -> Figure | None:
-    """Two lines a picture: clean and adversarial versions, and under each its difference; none without pictures."""
-    from matplotlib.figure import Figure
-
+def gallery_drawing(folder: Path, rows: pd.DataFrame) -> Drawing | None:
+    """Two lines an image: clean and adversarial versions, and under each its difference; none without images."""
     index = folder / INDEX
     entries: list[dict[str, Any]] = json.loads(index.read_text("utf-8")) if index.is_file() else []
     if not entries:
         return None
-    images = list(dict.fromkeys(e["image"] for e in entries))[:MOST]
+    draw = partial(_figure, folder, entries, rows)
+    return Drawing("gallery", "Clean and adversarial images", draw, vector=False)
+
+
+def _figure(folder: Path, entries: list[dict[str, Any]], rows: pd.DataFrame) -> Figure:
+    images = list(dict.fromkeys(e["image"] for e in entries))[:SHOWN]
     attacks = list(dict.fromkeys(e["attack_label"] for e in entries))
     clean = {e["image"]: _read(folder / e["clean"]) for e in entries if e["image"] in images}
-    tallest = min(1.5, max(picture.shape[0] / picture.shape[1] for picture in clean.values()))
-    figure = Figure(figsize=(2.2 * (1 + len(attacks)), (4.4 * tallest + 0.7) * len(images)), facecolor="white")
+    tallest = min(1.5, max(image.shape[0] / image.shape[1] for image in clean.values()))
+    figure = new_figure(2.2 * (1 + len(attacks)), (4.4 * tallest + 0.7) * len(images))
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03)
     grid = figure.subplots(2 * len(images), 1 + len(attacks), squeeze=False)
     for ax in grid.flat:
         ax.set_axis_off()
     for line, image in enumerate(images):
         above, below = grid[2 * line], grid[2 * line + 1]
-        _show(above[0], clean[image], _shorten(image, 26))
+        _show(above[0], clean[image], shortened(image, 26))
         for entry in (e for e in entries if e["image"] == image):
             attacked, column = _read(folder / entry["adversarial"]), 1 + attacks.index(entry["attack_label"])
             difference = np.clip(128 + AMPLIFY * (attacked.astype(int) - clean[image]), 0, 255).astype(np.uint8)
             _show(above[column], attacked, wrapped(entry["attack_label"], 26))
             _show(below[column], difference, _score_change(entry, rows))
-    source = _shorten(short_source(entries[0]["source"]), 40)
-    asked = rows["relation"].eq("query").any()
-    note = f"Crafted on {source}{', query attacks on the target alone' if asked else ''}."
-    note += f" Lower lines: difference from the clean picture × {AMPLIFY}, and the score of the"
+    source = shortened(short_source(entries[0]["source"]), 40)
+    queried = rows["relation"].eq("query").any()
+    note = f"Crafted on {source}{', query attacks on the target alone' if queried else ''}."
+    note += f" Lower lines: difference from the clean image × {AMPLIFY}, and the score of the"
     figure.supxlabel(f"{note} target that was held out.", fontsize=9)
     return figure
 
 
-def _show(ax: Axes, picture: np.ndarray, title: str) -> None:
-    ax.imshow(picture)
-    ax.set_title(title, fontsize=8)
+def _show(ax: Axes, image: np.ndarray, text: str) -> None:
+    ax.imshow(image)
+    ax.set_title(text, fontsize=8)
 
 
 def _score_change(entry: dict[str, Any], rows: pd.DataFrame) -> str:
-    """What the picture did to targets it was not made with: the held-out one, or the mean over several."""
+    """What the image did to targets that it was not crafted on: the held-out one, or the mean over several."""
     same = (rows["attack_label"] == entry["attack_label"]) & (rows["source"] == entry["source"])
     seen = rows[same & (rows["image"] == entry["image"]) & (rows["status"] == "ok")]
     seen = seen[seen["relation"].isin(["transfer", "ensemble_holdout", "query"])].drop_duplicates("target")
     if seen.empty:
         return ""
     clean, attacked = seen["score_clean"].mean(), seen["score_adv"].mean()
-    who = _shorten(str(seen["target"].iloc[0]), 16) if len(seen) == 1 else f"{len(seen)} targets"
-    return f"{who}: {clean:.1f} → {attacked:.1f}"
+    target = shortened(str(seen["target"].iloc[0]), 16) if len(seen) == 1 else f"{len(seen)} targets"
+    return f"{target}: {clean:.1f} → {attacked:.1f}"
 
 
 def _read(path: Path) -> np.ndarray:
     from PIL import Image
 
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
-def _shorten(text: str, width: int) -> str:
-    text = text.replace("$", r"\$")
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))

@@ -3,12 +3,13 @@
 The factors are the parameters of the suite's ``[grid]``, read back from the attack's spec in the rows, and ``sources``,
 the number of source models, where that varies. A level's main effect is its mean over all combinations of the other
 factors and the targets, held-out pairs only, as far as all levels have them. It is compared with the reference level
-(of the attack as the grid names it; the largest number of sources), paired over photographs.
+(of the attack as the grid names it; the largest number of sources), paired over reference images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,25 @@ import pandas as pd
 
 from iqarena.api.spec import parse
 from iqarena.metrics.statistics import Floats, holm
+from iqarena.report.effects import RANKED
 from iqarena.report.figures.study_plots import main_effects
 from iqarena.report.pairs import Pairs
-from iqarena.report.studies.study import Study, mean_of, weighted_sum
+from iqarena.report.section import Drawing, Section
+from iqarena.report.specs import source_size
+from iqarena.report.studies.study import mean_of, weighted_sum
 from iqarena.report.text.cells import number, p_value, with_interval
-from iqarena.report.text.tables import Table, source_size
+from iqarena.report.text.table import Table
 from iqarena.store.manifest import Manifest
 from iqarena.suite.relations import HELD_OUT
 
 SIGNIFICANT = 0.05  # on Holm-corrected p-values
 REFERENCE, UNDECIDED, HELPED, HURT = "reference", "no difference shown", "helped", "hurt"
 _NOTE = """Held-out pairs; every level averaged over the combinations of the other factors and the targets that all
-levels have. The difference to the reference level is paired over photographs: Wilcoxon's signed-rank test, Holm over
-all comparisons, 5 %. What helps may also be easier to see: read it beside the SSIM."""
+levels have. The difference to the reference level is paired over reference images: Wilcoxon's signed-rank test, Holm
+over all comparisons, 5 %. What helps may also be easier to see: read it beside the SSIM."""
 
 
-def ablation_study(pairs: Pairs, manifest: Manifest) -> Study | None:
+def ablation_study(pairs: Pairs, manifest: Manifest) -> Section | None:
     """Main effects and cells of a run whose suite has a grid, else none."""
     if not manifest.factors or not manifest.reference:
         return None
@@ -42,7 +46,10 @@ def ablation_study(pairs: Pairs, manifest: Manifest) -> Study | None:
     effects["p_holm"] = holm(effects["p"].to_numpy(float))
     effects["verdict"] = [_verdict(record) for record in effects.to_dict("records")]
     files = {"ablation.csv": _cells(pairs, levels), "main_effects.csv": effects}
-    return Study("main_effects", _table(effects, len(pairs.clusters)), main_effects(effects), files, text="ablation.md")
+    table = _table(effects, len(pairs.clusters))
+    return Section(
+        table, Drawing("main_effects", table.title, partial(main_effects, effects)), files, text="ablation.md"
+    )
 
 
 def factor_levels(table: pd.DataFrame, manifest: Manifest, reference_spec: str) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -73,25 +80,25 @@ def factor_levels(table: pd.DataFrame, manifest: Manifest, reference_spec: str) 
 def _main_effects(pairs: Pairs, levels: pd.DataFrame, factor: str, reference: str) -> list[dict[str, Any]]:
     """One record a level: its mean effect, and its difference to the reference level."""
     table = pairs.table
-    measured = levels.notna().all(axis=1) & table["relation"].isin(HELD_OUT) & table["directed_sd_mean"].notna()
+    measured = levels.notna().all(axis=1) & table["relation"].isin(HELD_OUT) & table[RANKED.mean].notna()
     cells = levels.assign(target=table["target"])[measured]
     others = [name for name in cells if name != factor]
     groups: dict[Any, dict[Any, pd.Index]] = {
-        level: dict(iter(some.groupby(others, observed=True).groups.items()))
-        for level, some in cells.groupby(factor, observed=True)
+        level: dict(iter(of_level.groupby(others, observed=True).groups.items()))
+        for level, of_level in cells.groupby(factor, observed=True)
     }
     shared = [key for key in next(iter(groups.values()), {}) if all(key in cells for cells in groups.values())]
-    theirs = _weights(groups.get(reference, {}), shared, len(table))
+    base = _weights(groups.get(reference, {}), shared, len(table))
     records = []
     for level in levels[factor].cat.categories:
-        mine = _weights(groups.get(level, {}), shared, len(table))
-        gap = weighted_sum(pairs, mine - theirs if mine.any() and theirs.any() else 0 * mine)
+        weights = _weights(groups.get(level, {}), shared, len(table))
+        gap = weighted_sum(pairs, weights - base if weights.any() and base.any() else 0 * weights)
         records.append({
             "factor": factor, "level": level, "reference": reference,
-            **weighted_sum(pairs, mine).columns("directed_sd"),
+            **weighted_sum(pairs, weights).columns(),
             **gap.columns("difference"), "p": gap.p,
-            "ssim": float(table["ssim"].fillna(0).to_numpy() @ mine) if mine.any() else float("nan"),
-            "n_pairs": int((mine > 0).sum()),
+            "ssim": float(table["ssim"].fillna(0).to_numpy() @ weights) if weights.any() else float("nan"),
+            "n_pairs": int((weights > 0).sum()),
         })  # fmt: skip
     return records
 
@@ -109,13 +116,13 @@ def _cells(pairs: Pairs, levels: pd.DataFrame) -> pd.DataFrame:
     table, records = pairs.table, []
     by = [*levels, "relation"]
     inside = levels.assign(relation=table["relation"])[levels.notna().all(axis=1)]
-    for key, some in inside.groupby(by, observed=True):
-        present = table["directed_sd_mean"].notna() & table.index.isin(some.index)
+    for key, group in inside.groupby(by, observed=True):
+        present = table[RANKED.mean].notna() & table.index.isin(group.index)
         effect = weighted_sum(pairs, mean_of(present))
         record = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
-        mine = table.loc[some.index]
-        record |= effect.columns("directed_sd")
-        records.append(record | {"ssim": mine["ssim"].mean(), "n_pairs": int(present.sum()), "n": int(mine["n"].sum())})
+        cell = table.loc[group.index]
+        record |= effect.columns()
+        records.append(record | {"ssim": cell["ssim"].mean(), "n_pairs": int(present.sum()), "n": int(cell["n"].sum())})
     return pd.DataFrame(records)
 
 
@@ -127,21 +134,22 @@ def _verdict(record: Mapping[Any, Any]) -> str:
     return HELPED if record["difference"] > 0 else HURT
 
 
-def _table(effects: pd.DataFrame, photographs: int) -> Table:
-    header = ["Factor", "Level", "Directed effect", "To the reference", "p (Holm)", "SSIM", "Verdict"]
+def _table(effects: pd.DataFrame, references: int) -> Table:
+    header = ["Factor", "Level", RANKED.title, "To the reference", "p (Holm)", "SSIM", "Verdict"]
     rows = [
         [
-            r["factor"], r["level"], with_interval(r, "directed_sd"), with_interval(r, "difference", signed=True),
+            r["factor"], r["level"], with_interval(r, RANKED.name), with_interval(r, "difference", signed=True),
             p_value(r["p_holm"]), number(r["ssim"], 3), r["verdict"],
         ]
         for r in effects.to_dict("records")
     ]  # fmt: skip
-    least = f" With {photographs} photographs p is at least {p_value(2.0 ** (1 - photographs))} before the correction."
-    said = {}
+    least = p_value(2.0 ** (1 - references))
+    note = f"{_NOTE} With {references} reference images p is at least {least} before the correction."
+    summary = {}
     for verdict in (HELPED, HURT, UNDECIDED):
-        some = effects[effects["verdict"] == verdict].to_dict("records")
-        said[verdict.capitalize()] = "; ".join(map(_sentence, some)) or "nothing"
-    return Table("Main effects", header, rows, names=2, note=_NOTE + least, last_is_name=True, summary=said)
+        levels = effects[effects["verdict"] == verdict].to_dict("records")
+        summary[verdict.capitalize()] = "; ".join(map(_sentence, levels)) or "nothing"
+    return Table("Main effects", header, rows, names=2, note=note, last_is_name=True, summary=summary)
 
 
 def _sentence(r: Mapping[Any, Any]) -> str:

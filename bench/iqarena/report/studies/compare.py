@@ -5,15 +5,17 @@ from __future__ import annotations
 import pandas as pd
 
 from iqarena.errors import SpecError, nearest
+from iqarena.report.effects import RANKED
 from iqarena.report.pairs import Pairs
 from iqarena.report.studies.study import mean_of, weighted_sum
 from iqarena.report.text.cells import number, p_value, with_interval
-from iqarena.report.text.tables import Table
+from iqarena.report.text.table import Table
 from iqarena.suite.relations import HELD_OUT
 
 _NOTE = (
-    "Mean directed effect in deviations of the target, on held-out pairs of the same source and target; difference with"
-    " a 95 % bootstrap interval over photographs, p of Wilcoxon's signed-rank test over photographs, not corrected."
+    f"Mean {RANKED.title.lower()} in deviations of the target, on held-out pairs of the same source and target;"
+    " difference with a 95 % bootstrap interval over images, p of Wilcoxon's signed-rank test over reference images,"
+    " not corrected."
 )
 
 
@@ -31,13 +33,12 @@ def comparison(pairs: Pairs, first: str, second: str) -> Table:
     rows = []
     for target in ["all", *sorted(table.loc[a, "target"].unique())]:
         here = (table["target"] == target) | (target == "all")
-        mine, theirs = (weighted_sum(pairs, mean_of(some & here)) for some in (a, b))
+        means = (weighted_sum(pairs, mean_of(chosen & here)) for chosen in (a, b))
         gap = weighted_sum(pairs, mean_of(a & here) - mean_of(b & here))
         rows.append(
             [
                 target,
-                number(mine.value, 3),
-                number(theirs.value, 3),
+                *(number(mean.value, 3) for mean in means),
                 with_interval(gap.columns("difference"), "difference", signed=True),
                 p_value(gap.p),
                 str(int((a & here).sum())),
@@ -47,7 +48,7 @@ def comparison(pairs: Pairs, first: str, second: str) -> Table:
 
 
 def _of(table: pd.DataFrame, name: str) -> pd.Series:
-    found = (table["attack"] == name) | (table["attack_label"] == name)
-    if not found.any():
+    named = (table["attack"] == name) | (table["attack_label"] == name)
+    if not named.any():
         raise SpecError(f"this run has no attack {name!r}{nearest(name, table['attack_label'].unique())}")
-    return found
+    return named

@@ -1,6 +1,6 @@
 """Pairs → defenses: what each takes from the strongest attack, what it costs, and whether to believe it.
 
-A defended scorer is compared with the same scorer undefended, on the same pictures and in the same bootstrap
+A defended scorer is compared with the same scorer undefended, on the same images and in the same bootstrap
 replicates. The strongest attack of a target is the pair with the largest mean gain among all that look at a model:
 transfer, white-box through the defense, and queries; it is taken as fixed in the bootstrap.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from iqarena.metrics.correlation import agreement, bootstrap_srocc
 from iqarena.metrics.score_change import GUARD
 from iqarena.metrics.statistics import Floats, divide, interval, ranking, weighted_mean
 from iqarena.report.boards import ranked
+from iqarena.report.effects import GAIN
 from iqarena.report.figures.defense_plot import trade_off
-from iqarena.report.pairs import Pairs, behind
-from iqarena.report.studies.masking import Sign, said, signs, strongest
-from iqarena.report.studies.study import Study
+from iqarena.report.pairs import KEY, Pairs, looks_at_a_model
+from iqarena.report.section import Drawing, Section
+from iqarena.report.specs import behind
+from iqarena.report.studies.masking import Sign, attack_and_source, signs, strongest
 from iqarena.report.text.defense_table import RELATIONS, defense_table
 from iqarena.store.manifest import Manifest
 
@@ -42,7 +45,7 @@ class Measured:
     signs: list[Sign]
 
 
-def defense_study(pairs: Pairs, manifest: Manifest) -> Study | None:
+def defense_study(pairs: Pairs, manifest: Manifest) -> Section | None:
     """The board of defenses with its figure; none when no target is defended."""
     targets = [t for t in manifest.targets if (pairs.table["target"] == t).any()]
     if not any(behind(target)[0] for target in targets):
@@ -52,7 +55,8 @@ def defense_study(pairs: Pairs, manifest: Manifest) -> Study | None:
     each = pd.DataFrame([m.names | _columns(m.values) | {"masking": _text(m.signs)} for m in measured])
     board = _board(measured)
     files = {"leaderboard_defenses.csv": board, "defenses_by_scorer.csv": each}
-    return Study("defenses", defense_table(board), trade_off(board), files)
+    table = defense_table(board)
+    return Section(table, Drawing("defenses", table.title, partial(trade_off, board)), files)
 
 
 def _measure(pairs: Pairs, target: str, manifest: Manifest) -> Measured:
@@ -68,15 +72,15 @@ def _measure(pairs: Pairs, target: str, manifest: Manifest) -> Measured:
         "training_seconds": facts.facts.get("training_seconds", nan) if facts.hardened else nan,
     }
     floors = [attack.spec for attack in manifest.attacks if attack.floor and attack.eps > 0]
-    mine = pairs.table[(pairs.table["target"] == target) & (pairs.table["n"] > 0)]
-    real = mine[mine["backwards"] + mine["queries"] > 0].dropna(subset="gain_mean")
-    names["gain_noise"] = mine["gain_mean"][mine["attack"].isin(floors)].mean()
+    attacked = pairs.table[(pairs.table["target"] == target) & (pairs.table["n"] > 0)]
+    real = attacked[looks_at_a_model(attacked)].dropna(subset=GAIN.mean)
+    names["gain_noise"] = attacked[GAIN.mean][attacked["attack"].isin(floors)].mean()
     for name, relations in RELATIONS.items():
-        names[f"gain_{name}"] = real["gain_mean"][real["relation"].isin(relations)].max()
+        names[f"gain_{name}"] = real[GAIN.mean][real["relation"].isin(relations)].max()
     values = _clean(pairs, target, scorer)
     if len(real):
         worst = strongest(real)
-        names |= {"strongest": said(worst), "relation": worst["relation"]}
+        names |= {"strongest": attack_and_source(worst), "relation": worst["relation"]}
         values |= _under(pairs, worst)
     return Measured(names, values, signs(pairs, target, manifest))
 
@@ -84,36 +88,36 @@ def _measure(pairs: Pairs, target: str, manifest: Manifest) -> Measured:
 def _under(pairs: Pairs, pair: pd.Series) -> dict[str, Value]:
     """What is left of a target under one attack."""
     rows = pairs.rows[pairs.rows["ok"]]
-    rows = rows[(rows[["attack", "source", "target"]] == pair[["attack", "source", "target"]]).all(axis=1)]
+    rows = rows[(rows[KEY] == pair[KEY]).all(axis=1)]
     clean, attacked = rows["score_clean"].to_numpy(), rows["score_adv"].to_numpy()
     drawn = pairs.weights[:, rows["unit"].to_numpy()]
     moved = np.abs(attacked - clean)
     r = np.log10(np.maximum(clean, 100 - clean) / np.maximum(moved, GUARD))
-    means = {"gain": rows["gain"].to_numpy(), "mae": moved, "r": r}
-    values = {name: (float(one.mean()), weighted_mean(one, drawn)) for name, one in means.items()}
+    means = {"gain": rows[GAIN.name].to_numpy(), "mae": moved, "r": r}
+    values = {name: (float(each.mean()), weighted_mean(each, drawn)) for name, each in means.items()}
     return values | {"srocc_kept": (agreement(clean, attacked)["srocc"], bootstrap_srocc(clean, attacked, drawn))}
 
 
 def _clean(pairs: Pairs, target: str, scorer: str) -> dict[str, Value]:
-    """What the defense does to pictures that nobody has attacked, and to the time of a score."""
+    """What the defense does to clean images, and to the time of a score."""
     rows = pairs.rows[pairs.rows["ok"] & pairs.rows["target"].isin([target, scorer])]
     means = rows.groupby(["unit", "target"])[["score_clean", "score_seconds", "mos"]].mean()
-    by_picture = pd.DataFrame(means.unstack()).dropna(axis="columns", how="all").dropna()
-    if by_picture.empty or not {("score_clean", target), ("score_clean", scorer)} <= set(by_picture):
+    by_image = pd.DataFrame(means.unstack()).dropna(axis="columns", how="all").dropna()
+    if by_image.empty or not {("score_clean", target), ("score_clean", scorer)} <= set(by_image):
         return {}
-    before, after = (by_picture["score_clean", name].to_numpy() for name in (scorer, target))
-    drawn = pairs.weights[:, by_picture.index.to_numpy()]
+    before, after = (by_image["score_clean", name].to_numpy() for name in (scorer, target))
+    drawn = pairs.weights[:, by_image.index.to_numpy()]
     shift = np.abs(after - before)
     values = {
         "srocc_to_undefended": (agreement(before, after)["srocc"], bootstrap_srocc(before, after, drawn)),
         "shift": (float(shift.mean()), weighted_mean(shift, drawn)),
     }
-    if ("mos", scorer) in by_picture:
-        mos = by_picture["mos", scorer].to_numpy()
+    if ("mos", scorer) in by_image:
+        mos = by_image["mos", scorer].to_numpy()
         was, now = ((agreement(mos, s)["srocc"], bootstrap_srocc(mos, s, drawn)) for s in (before, after))
         values["mos_srocc"], values["mos_srocc_lost"] = now, (was[0] - now[0], was[1] - now[1])
-    if {("score_seconds", target), ("score_seconds", scorer)} <= set(by_picture):
-        was, now = (by_picture["score_seconds", name].to_numpy() for name in (scorer, target))
+    if {("score_seconds", target), ("score_seconds", scorer)} <= set(by_image):
+        was, now = (by_image["score_seconds", name].to_numpy() for name in (scorer, target))
         values["slowdown"] = (
             float(now.mean() / was.mean()),
             divide(weighted_mean(now, drawn), weighted_mean(was, drawn)),
@@ -126,17 +130,17 @@ def _board(measured: Sequence[Measured]) -> pd.DataFrame:
     plain = {m.names["scorer"]: m.values["gain"] for m in measured if not m.names["defense"] and "gain" in m.values}
     records, cuts = [], []
     for defense in dict.fromkeys(m.names["defense"] for m in measured):
-        mine = [m for m in measured if m.names["defense"] == defense]
-        compared = [m for m in mine if "gain" in m.values and m.names["scorer"] in plain]
-        some = [(plain[m.names["scorer"]], m.values["gain"]) for m in compared]
-        cut = _mean([(was[0] - now[0], was[1] - now[1]) for was, now in some]) if some else None
-        shared = [name for name in mine[0].values if all(name in m.values for m in mine)]
-        values = {name: _mean([m.values[name] for m in mine]) for name in shared}
-        names = {name: mine[0].names[name] for name in ("defense", "label", "random", "trained")}
-        names |= {"n_scorers": len(mine), "scorers": ", ".join(m.names["scorer"] for m in mine)}
-        for name in ("training_seconds", "gain_noise", *(f"gain_{one}" for one in RELATIONS)):
-            names[name] = float(pd.Series([float(m.names[name]) for m in mine]).mean())
-        flagged = sorted({sign for m in mine for sign, _ in m.signs})
+        targets = [m for m in measured if m.names["defense"] == defense]
+        compared = [m for m in targets if "gain" in m.values and m.names["scorer"] in plain]
+        changes = [(plain[m.names["scorer"]], m.values["gain"]) for m in compared]
+        cut = _mean([(was[0] - now[0], was[1] - now[1]) for was, now in changes]) if changes else None
+        shared = [name for name in targets[0].values if all(name in m.values for m in targets)]
+        values = {name: _mean([m.values[name] for m in targets]) for name in shared}
+        names = {name: targets[0].names[name] for name in ("defense", "label", "random", "trained")}
+        names |= {"n_scorers": len(targets), "scorers": ", ".join(m.names["scorer"] for m in targets)}
+        for name in ("training_seconds", "gain_noise", *(f"gain_{relation}" for relation in RELATIONS)):
+            names[name] = float(pd.Series([float(m.names[name]) for m in targets]).mean())
+        flagged = sorted({sign for m in targets for sign, _ in m.signs})
         records.append(names | _columns({"gain_cut": cut} | values if cut else values) | {"masking": ";".join(flagged)})
         cuts.append(cut)
     length = next((len(cut[1]) for cut in cuts if cut), 0)
@@ -158,5 +162,5 @@ def _columns(values: Mapping[str, Value]) -> dict[str, float]:
     return columns
 
 
-def _text(found: Sequence[Sign]) -> str:
-    return "; ".join(f"{name}: {numbers}" for name, numbers in found)
+def _text(raised: Sequence[Sign]) -> str:
+    return "; ".join(f"{name}: {numbers}" for name, numbers in raised)

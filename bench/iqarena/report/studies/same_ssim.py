@@ -2,25 +2,28 @@
 
 The search has left rows at two neighbouring budgets around the wanted SSIM. In every bootstrap replicate, SSIM and
 effect are averaged at both and the effect is interpolated linearly in SSIM, so that the interval holds what the choice
-of pictures does to the SSIM as well. A budget between two grey levels cannot be had; the table says which two were run.
+of images does to the SSIM as well. A budget between two grey levels cannot be had; the table says which two were run.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from iqarena.api.spec import Call, parse
 from iqarena.metrics.statistics import Floats, divide, ranking
 from iqarena.report.boards import ranked
+from iqarena.report.effects import RANKED
 from iqarena.report.figures.study_plots import effect_against_ssim
 from iqarena.report.pairs import Pairs
-from iqarena.report.studies.study import Study, Sum, mean_of, weighted_sum
+from iqarena.report.section import Drawing, Section
+from iqarena.report.specs import without_budget
+from iqarena.report.studies.study import Sum, mean_of, weighted_sum
 from iqarena.report.text.cells import number, rank_text, tie_text, with_interval
-from iqarena.report.text.tables import Table
+from iqarena.report.text.table import Table
 from iqarena.store.manifest import Manifest
 from iqarena.suite.levels import MOST, bracket, level_of
 from iqarena.suite.relations import HELD_OUT
@@ -38,32 +41,34 @@ class Point:
     effect: Sum
 
 
-def same_ssim_study(pairs: Pairs, manifest: Manifest) -> Study | None:
+def same_ssim_study(pairs: Pairs, manifest: Manifest) -> Section | None:
     """Of a run whose suite wants an SSIM, else none; ``pairs`` of all budgets."""
     wanted = manifest.ssim
     if not wanted:
         return None
     tried = _points(pairs, manifest)
-    found = {attack: _matched(points, wanted, pairs) for attack, points in tried.items()}
-    records = [{"attack": attack} | record for attack, (record, _) in found.items()]
-    samples = np.stack([drawn for _, drawn in found.values()], axis=1)
-    board = ranked(records, ranking(np.array([r["directed_sd"] for r in records]), samples), "attack")
+    matches = {attack: _matched(points, wanted, pairs) for attack, points in tried.items()}
+    records = [{"attack": attack} | record for attack, (record, _) in matches.items()]
+    samples = np.stack([drawn for _, drawn in matches.values()], axis=1)
+    board = ranked(records, ranking(np.array([r[RANKED.name] for r in records]), samples), "attack")
     levels = pd.DataFrame(
         [
-            {"attack": attack, "level": p.level, "ssim": p.ssim, **p.effect.columns("directed_sd")}
+            {"attack": attack, "level": p.level, "ssim": p.ssim, **p.effect.columns()}
             for attack, points in tried.items()
             for p in points
         ]
     )
     matched = board.loc[board["rank"].notna(), "attack"].tolist()
-    figure = effect_against_ssim(levels[levels["attack"].isin(matched)], wanted, _named(matched, manifest))
-    return Study("same_ssim", _table(board, wanted), figure, {"same_ssim.csv": board, "ssim_levels.csv": levels})
+    shown, table = levels[levels["attack"].isin(matched)], _table(board, wanted)
+    draw = partial(effect_against_ssim, shown, wanted, _named(matched, manifest))
+    files = {"same_ssim.csv": board, "ssim_levels.csv": levels}
+    return Section(table, Drawing("same_ssim", table.title, draw), files)
 
 
 def _named(attacks: list[str], manifest: Manifest) -> list[str]:
     """Whose lines the figure names: the strongest, the strongest that is no baseline, and the first floor."""
-    floors = {label_without_budget(a.label) for a in manifest.attacks if a.floor}
-    rivals = {label_without_budget(label) for label in manifest.baselines}
+    floors = {without_budget(a.label) for a in manifest.attacks if a.floor}
+    rivals = {without_budget(label) for label in manifest.baselines}
     own = [attack for attack in attacks if attack not in floors | rivals]
     floor = [attack for attack in attacks if attack in floors]
     return list(dict.fromkeys([*attacks[:NAMED], *own[:1], *floor[:1]]))
@@ -76,26 +81,24 @@ def _points(pairs: Pairs, manifest: Manifest) -> dict[str, list[Point]]:
     points: dict[str, list[Point]] = {}
     for attack in manifest.attacks:
         level = level_of(attack.eps)
-        mine = rows[rows["attack"] == attack.spec]
-        if level is None or mine["ssim"].isna().all():
+        crafted = rows[rows["attack"] == attack.spec]
+        if level is None or crafted["ssim"].isna().all():
             continue
-        chosen = held_out & (pairs.table["attack"] == attack.spec) & pairs.table["directed_sd_mean"].notna()
-        point = Point(level, mine["ssim"].mean(), pairs.replicates(mine, "ssim"), weighted_sum(pairs, mean_of(chosen)))
-        points.setdefault(label_without_budget(attack.label), []).append(point)
-    return {name: sorted(some, key=lambda point: point.level) for name, some in points.items()}
-
-
-def label_without_budget(label: str) -> str:
-    call = parse(label).single
-    return str(Call(call.name, call.args, tuple(one for one in call.kwargs if one[0] != "eps")))
+        chosen = held_out & (pairs.table["attack"] == attack.spec) & pairs.table[RANKED.mean].notna()
+        point = Point(
+            level, crafted["ssim"].mean(), pairs.replicates(crafted, "ssim"), weighted_sum(pairs, mean_of(chosen))
+        )
+        points.setdefault(without_budget(attack.label), []).append(point)
+    return {name: sorted(tried, key=lambda point: point.level) for name, tried in points.items()}
 
 
 def _matched(points: list[Point], wanted: float, pairs: Pairs) -> tuple[dict[str, Any], Floats]:
     """The effect at the wanted SSIM and its samples; NaN when no two neighbouring budgets lie around it."""
     around = bracket({point.level: point.ssim for point in points}, wanted)
     if around is None:
-        nothing = dict.fromkeys(["directed_sd", "directed_sd_low", "directed_sd_high", "budget"], float("nan"))
-        return nothing | {"levels": "", "tried": _tried(points)}, np.full(len(pairs.samples), np.nan)
+        names = [f"{RANKED.name}{end}" for end in ("", "_low", "_high")]
+        record = dict.fromkeys([*names, "budget"], float("nan")) | {"levels": "", "tried": _tried(points)}
+        return record, np.full(len(pairs.samples), np.nan)
     weaker, stronger = (next(p for p in points if p.level == level) for level in around)
     part = (weaker.ssim - wanted) / (weaker.ssim - stronger.ssim)
     parts = divide(weaker.ssim_samples - wanted, weaker.ssim_samples - stronger.ssim_samples)
@@ -104,7 +107,7 @@ def _matched(points: list[Point], wanted: float, pairs: Pairs) -> tuple[dict[str
         weaker.effect.samples + parts * (stronger.effect.samples - weaker.effect.samples),
         float("nan"),
     )
-    record = {**effect.columns("directed_sd"), "budget": weaker.level + part}
+    record = {**effect.columns(), "budget": weaker.level + part}
     return record | {"levels": f"{around[0]}–{around[1]}", "tried": _tried(points)}, effect.samples
 
 
@@ -113,14 +116,14 @@ def _tried(points: list[Point]) -> str:
 
 
 def _table(board: pd.DataFrame, wanted: float) -> Table:
-    header = ["Rank", "Tie", "Attack", "Directed effect", "Budget /255", "Run at /255", "Budget: SSIM"]
+    header = ["Rank", "Tie", "Attack", RANKED.title, "Budget /255", "Run at /255", "Budget: SSIM"]
     rows = [
         [
-            rank_text(r), tie_text(r["tie_group"]), r["attack"], with_interval(r, "directed_sd"),
+            rank_text(r), tie_text(r["tie_group"]), r["attack"], with_interval(r, RANKED.name),
             number(r["budget"], 1), r["levels"], r["tried"],
         ]
         for r in board.to_dict("records")
     ]  # fmt: skip
-    note = f"""Directed effect in target standard deviations on held-out pairs where the mean SSIM is {wanted:g}:
+    note = f"""{RANKED.title} in target standard deviations on held-out pairs where the mean SSIM is {wanted:g}:
     interpolated between the two whole budgets around it. Empty: no budget up to {MOST}/255 is as visible."""
     return Table(f"Attacks at the same SSIM, {wanted:g}", header, rows, names=3, note=note, last_is_name=True)

@@ -1,42 +1,27 @@
-"""What some suites report beyond the boards, and the weighted sums of pairs that such tables are made of."""
+"""Weighted sums of pairs with their bootstrap replicates and paired tests: what the tables of studies are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from iqarena.metrics.statistics import Floats, interval, paired_test
+from iqarena.report.effects import RANKED
 from iqarena.report.pairs import Pairs
-from iqarena.report.text.tables import Table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Study:
-    """A further table with its figure and the CSV files behind it; ``text`` names a Markdown file of its own."""
-
-    name: str
-    table: Table
-    figure: Figure
-    files: Mapping[str, pd.DataFrame]
-    text: str = ""
 
 
 @dataclass(frozen=True)
 class Sum:
-    """A weighted sum of the mean directed effects of pairs: a mean over some of them, or a difference of such means."""
+    """A weighted sum of the mean effects of pairs: a mean over a part of them, or a difference of such means."""
 
     value: float
     samples: Floats  # (B,) bootstrap replicates
-    p: float  # two-sided, Wilcoxon's signed-rank test of the sum's values on single photographs against 0
+    p: float  # two-sided, Wilcoxon's signed-rank test of the sum's values on single reference images against 0
 
-    def columns(self, name: str) -> dict[str, float]:
+    def columns(self, name: str = RANKED.name) -> dict[str, float]:
+        """Value and 95 % interval as columns of a table."""
         low, high = interval(self.samples[:, None])[:, 0]
         return {name: self.value, f"{name}_low": low, f"{name}_high": high}
 
@@ -46,10 +31,10 @@ def weighted_sum(pairs: Pairs, weights: Floats) -> Sum:
     used = weights != 0
     if not used.any():
         return Sum(float("nan"), np.full(len(pairs.samples), np.nan), float("nan"))
-    some, effect = weights[used], pairs.table["directed_sd_mean"].to_numpy(float)
-    photographs = pairs.clusters[:, used]
-    p = paired_test(photographs @ some.clip(min=0), photographs @ -some.clip(max=0))
-    return Sum(float(effect[used] @ some), pairs.samples[:, used] @ some, p)
+    parts, effect = weights[used], pairs.table[RANKED.mean].to_numpy(float)
+    by_reference = pairs.clusters[:, used]
+    p = paired_test(by_reference @ parts.clip(min=0), by_reference @ -parts.clip(max=0))
+    return Sum(float(effect[used] @ parts), pairs.samples[:, used] @ parts, p)
 
 
 def mean_of(chosen: pd.Series) -> Floats:

@@ -52,5 +52,5 @@ def tie_text(group: float) -> str:
 
 
 def count(value: float) -> str:
-    """A whole number, or one digit of a small mean."""
+    """Without digits, or with one for a small mean."""
     return f"{value:.0f}" if value >= 10 or value == round(value) else f"{value:.1f}"

@@ -1,4 +1,4 @@
-"""The board of the defenses in words and numbers."""
+"""The table of the defenses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from iqarena.report.text.cells import number, rank_text, tie_text, with_interval
-from iqarena.report.text.tables import Table
+from iqarena.report.text.table import Table
 
 RELATIONS = {  # of the attacks whose strongest has a column of its own
     "transfer": ("transfer", "ensemble_holdout"),
@@ -18,7 +18,7 @@ RELATIONS = {  # of the attacks whose strongest has a column of its own
 NOTE = """Means over the scorers ({scorers}), in points of the 0–100 scale. Strongest gain: of all transfer, white-box
 and query attacks of the run, the one that gains most on each target; gain taken: how much less than on the same scorer
 undefended. SROCC kept, MAE and R (of clean and attacked scores; larger R = more robust) are under that attack.
-From undefended: crafted on the same scorer without the defense. Quality lost on clean pictures: {quality}.
+From undefended: crafted on the same scorer without the defense. Quality lost on clean images: {quality}.
 Time: of a score, relative to the undefended scorer."""
 RATED = "rank correlation with opinion scores lost, and mean distance to the undefended score (shift)"
 UNRATED = """these have no opinion scores, so rank correlation of defended and undefended scores, and their mean
@@ -41,7 +41,7 @@ def defense_table(board: pd.DataFrame) -> Table:
             "From undefended": number(r["gain_same_scorer"], 1),
             "White-box": number(r["gain_whitebox"], 1),
             "Query": number(r["gain_query"], 1),
-            "Noise": number(r["gain_noise"], 1),
+            "Floor": number(r["gain_noise"], 1),
             "SROCC kept": with_interval(r, "srocc_kept"),
             "MAE": number(r["mae"], 1),
             "R": number(r["r"]),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tabulate import tabulate
 
-from iqarena.report.text.tables import LEGEND, Table
+from iqarena.report.text.table import Table
+from iqarena.report.text.tables import LEGEND
 
 _MARKS = re.compile(r"[\\`*|<>&]|(?<!\w)_|_(?!\w)|(?<=\])[(\[]")  # underscores inside a word mean nothing
 
 
-def markdown(suite: str, boards: Sequence[Table], remarks: Sequence[Table], facts: Mapping[str, str]) -> str:
-    """``leaderboard.md``: the boards, how to read them, remarks (flags, failures, reconstructions), provenance."""
+def markdown(
+    suite: str, notice: str, boards: Iterable[Table], remarks: Iterable[Table], facts: Mapping[str, str]
+) -> str:
+    """``leaderboard.md``: what is missing, the boards, how to read them, remarks (flags, failures, …), provenance."""
     parts = [f"# Leaderboard: {_escape(suite)}"]
+    parts += [f"**{_escape(notice)}**"] if notice else []
     parts += [_section(table) for table in boards]
     parts += ["## How to read this", _bullets(LEGEND)]
     parts += [_section(table) for table in remarks]
@@ -22,11 +26,10 @@ def markdown(suite: str, boards: Sequence[Table], remarks: Sequence[Table], fact
     return "\n\n".join(parts) + "\n"
 
 
-def terminal(boards: Sequence[Table], facts: Mapping[str, str]) -> str:
-    """The same boards in plain text, with the one line on what is there."""
+def terminal(boards: Iterable[Table], lines: Iterable[str] = ()) -> str:
+    """Boards in plain text, with single ``lines`` after them."""
     parts = [f"{t.title}: {' '.join(t.note.split())}\n\n{_grid(t, t.rows, 'simple')}" for t in boards]
-    said = [facts[name] for name in ("Results", "Gradients") if name in facts]
-    return "\n\n".join([*parts, "\n".join(said)]) + "\n"
+    return "\n\n".join([*parts, "\n".join(lines)]) + "\n"
 
 
 def _section(table: Table) -> str:

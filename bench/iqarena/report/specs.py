@@ -1,0 +1,29 @@
+"""What a report reads from specs: the parts of a target and of a source, an attack apart from its budget."""
+
+from __future__ import annotations
+
+from iqarena.api.spec import Call, parse
+from iqarena.store.union import members_of
+
+
+def behind(target: str) -> tuple[str, str]:
+    """The defenses of a target, empty for none, and its scorer: ``("jpeg(quality=50)", "cnn")``."""
+    *defenses, scorer = parse(target).calls
+    return "|".join(map(str, defenses)), str(scorer)
+
+
+def source_size(source: str) -> int:
+    """How many models a source has."""
+    return len(members_of(source))
+
+
+def short_source(source: str) -> str:
+    """``ensemble of 4`` for a source of several members, else the source itself."""
+    members = source_size(source)
+    return f"ensemble of {members}" if members > 1 else source
+
+
+def without_budget(attack: str) -> str:
+    """An attack's spec or label without its ``eps``."""
+    call = parse(attack).single
+    return str(Call(call.name, call.args, tuple(pair for pair in call.kwargs if pair[0] != "eps")))
