@@ -108,7 +108,7 @@ def test_a_query_attack_asks_its_target_and_no_more_than_it_declares() -> None:
     assert (scorer(adversarial) > scorer(X[:2])).all()
     assert 2 < attack.cost.queries <= 60
     assert attack.cost.gradients == 0
-    assert repr(attack) == "<attack random_search(queries=30) from [] asking toy_steep(of=toy_curved(seed=0))>"
+    assert repr(attack) == "<attack random_search(queries=30) from [] asking toy_steep(of=toy_curved)>"
 
 
 def test_a_transfer_start_goes_on_with_queries() -> None:
@@ -163,6 +163,13 @@ def test_a_mistake_is_one_line(call: Callable[[], Any], kind: type, words: str) 
         call()
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_scorers_on_two_devices_are_refused_before_anything_is_evaluated() -> None:
+    elsewhere = iqarena.scorer("toy_curved", device="cpu")
+    elsewhere.engine.device = torch.device("cuda")
+    with pytest.raises(SpecError, match="expected all scorers on one device, found cpu and cuda; write device="):
+        iqarena.attack("fgsm", [elsewhere, "toy_linear"], device="cpu")
 
 
 def test_a_failed_call_leaves_the_cost_of_the_last_one() -> None:

@@ -15,7 +15,7 @@ from pandas.testing import assert_frame_equal
 from torch import Tensor
 from toyruns import ATTACKS, PAIRS, ROWS, Answer, files, numbers, paint
 
-from iqarena.api import Attack, Plugin
+from iqarena.api import Attack, Plugin, Source
 from iqarena.api.streams import Streams
 from iqarena.registry import tables as registry
 from iqarena.registry.tables import build_attack, build_model
@@ -107,7 +107,7 @@ class Moody(Attack):
 
     name = "moody"
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
+    def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
         return x + (1 + next(_calls)) / 255
 
 
@@ -247,14 +247,14 @@ def test_a_plan_that_is_not_done_says_so(plan: Plan, suite: Path, tmp_path: Path
 
 PLUGIN = """
 from dataclasses import dataclass
-from iqarena.api import Attack, Plugin
+from iqarena.api import Attack
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Edited(Attack):
     name = "edited"
     {more}
 
-    def perturb(self, x, direction, model, streams):
+    def perturb(self, x, source, streams):
         return x + {shift} * self.eps * streams.signs(x)
 """
 

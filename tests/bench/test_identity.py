@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from iqarena.api import Attack, Filter, IqarenaError, Model, Plugin, plugin
+from iqarena.api import Attack, Filter, IqarenaError, Model, Plugin, Source, plugin
 from iqarena.api.streams import Streams
 from iqarena.registry import tables as registry
 from iqarena.registry.tables import build_attack, build_filter, build_model
@@ -40,7 +40,7 @@ class Shaken(Attack):
     strength: float = 1.0
     mask: Filter = Kept()
 
-    def perturb(self, x: Tensor, direction: Tensor, model: Any, streams: Streams) -> Tensor:
+    def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
         return self.mask(x + self.eps * self.strength * streams.signs(x), x, streams)
 
 
@@ -141,7 +141,7 @@ from iqarena.api import Attack
 class {cls}({base}):
     name = "{name}"
 
-    def perturb(self, x, direction, model, streams):
+    def perturb(self, x, source, streams):
         return x + {shift} * self.eps
 """
 

@@ -26,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every place inside a folder of this test."""
     for name in (weights.FOLDER, weights.OFFLINE, CACHE, "TORCH_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path
 
 
@@ -45,10 +45,9 @@ def test_the_hash_is_stated_or_read_off_the_name_of_what_can_be_downloaded() -> 
 
 def test_places_in_their_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = WeightFile("net.pth", sha256=SHA)
-    monkeypatch.setattr(sys, "platform", "linux")
     hub = put(home / "home" / ".cache" / "torch" / "hub" / "pyiqa" / "net.pth")
     assert obtain(file) == hub
-    cached = put(home / "home" / ".cache" / "iqarena" / "weights" / "net.pth")
+    cached = put(store() / "net.pth")
     assert obtain(file) == cached
     monkeypatch.setenv(weights.FOLDER, str(home / "mine"))
     assert obtain(file) == cached
@@ -57,14 +56,9 @@ def test_places_in_their_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_cache_is_where_the_platform_keeps_caches(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for platform, folder in {
-        "linux": home / "home" / ".cache" / "iqarena",
-        "darwin": home / "home" / "Library" / "Caches" / "iqarena",
-        "win32": home / "local" / "iqarena" / "Cache",
-    }.items():
-        monkeypatch.setattr(sys, "platform", platform)
-        monkeypatch.setenv("LOCALAPPDATA", str(home / "local"))
-        assert cache_folder() == folder
+    caches = "Library/Caches" if sys.platform == "darwin" else ".cache"
+    assert cache_folder() == home / "home" / caches / "iqarena"
+    assert store() == cache_folder() / "weights"
     monkeypatch.setenv(CACHE, str(home / "elsewhere"))
     assert cache_folder() == home / "elsewhere"
     assert store() == home / "elsewhere" / "weights"

@@ -18,7 +18,8 @@ from opinions import write_opinions
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from iqarena.api import ImageError, IqarenaError
+from iqarena.api import ImageError, IqarenaError, WeightsError
+from iqarena.cli import entry
 from iqarena.images.decode import decode_file
 from iqarena.metrics.correlation import agreement
 from iqarena.registry.tables import build_model
@@ -26,9 +27,9 @@ from iqarena_models.training import checkpoint, data, loop
 from iqarena_models.training.checkpoint import State
 from iqarena_models.training.data import Images, prefetch, read_opinions
 from iqarena_models.training.losses import correlation_mse, norm_in_norm, on_opinions_and_ranks, rank_hinge
-from iqarena_models.training.measure import to_tensor
+from iqarena_models.training.measure import falls_on_ladders, to_tensor
 from iqarena_models.training.recipe import Recipe, constant, linear_fall, one_cycle, tenth_in_thirds
-from iqarena_models.training.recipes import train_zoo, zoo
+from iqarena_models.training.recipes import RECIPES, train_zoo, zoo
 from iqarena_models.training.views import Batch, Views, at_least, batches, degraded_pair, in_units, view
 from iqarena_models.zoo.bilinear import BilinearNet
 from iqarena_models.zoo.cnn import CnnNet
@@ -52,7 +53,7 @@ class Toy(ScorerNet):
 
 def recipe(**changes: Any) -> Recipe:
     views = Views((24, (32, 32)), degraded=2)
-    numbers = {"views": views, "epochs": 2, "batch": 8, "lr": 3e-2, "ema": 0.9, **changes}
+    numbers = {"views": views, "epochs": 2, "batch": 8, "lr": 3e-2, "ema": 0.9, "min_size": 1, **changes}
     return zoo("toy", Toy, design="A toy.", **numbers)
 
 
@@ -116,7 +117,8 @@ def test_a_killed_training_goes_on_and_ends_the_same(
     assert lines[0] == "going on after epoch 1 of 3"
     assert resumed["sha256"] == undisturbed["sha256"]
     recipe(epochs=3, **changes, lr=1e-3).train(folder, tmp_path / "cut", log=lines.append)
-    assert sum(line.startswith("going on") for line in lines) == 1, "a checkpoint of another recipe is left alone"
+    assert sum(line.startswith("going on") for line in lines) == 1
+    assert sum("is of another recipe, data, seed or number of epochs" in line for line in lines) == 1
 
 
 def test_a_full_disk_loses_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +177,33 @@ def test_every_recipe_of_the_zoo_takes_a_step(name: str, folder: Path, tmp_path:
     assert stored.keys() == untrained.keys()
     assert all(bool(value.isfinite().all()) for value in stored.values())
     assert facts["backbone"] == "none" or "PyPI" in facts["licence"]
+
+
+def test_the_command_trains_by_name(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(RECIPES, "cnn", recipe())
+    command = ["train", "cnn", "--data", str(folder), "--epochs", "1", "--leave-out", "3", "--device", "cpu"]
+    with pytest.raises(SystemExit) as done:
+        entry([*command, "--out", str(tmp_path / "out")])
+    assert not done.value.code
+    assert "toy.safetensors: validation SROCC" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "out" / "toy.json").read_text())
+    assert facts["command"] == "iqarena train cnn --data opinions --seed 0 --epochs 1 --leave-out 3"
+    for wrong, message in {
+        ("--from-scratch",): "--from-scratch: training of 'cnn' has no such choice; leave it out",
+        ("--set", "lr=1"): "--set: this training has no number 'lr'",
+    }.items():
+        with pytest.raises(SystemExit):
+            entry([*command, *wrong])
+        assert message in capsys.readouterr().err
+
+
+def test_a_broken_checkpoint_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(WeightsError, match=r"checkpoint\.pt: expected a checkpoint of tensors") as caught:
+        recipe().train(folder, tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_images_kept_apart_are_neither_trained_on_nor_validated_on(folder: Path, tmp_path: Path) -> None:
@@ -307,6 +336,18 @@ def test_degraded_images_are_ranked_with_a_margin_that_grows_with_their_distance
     assert seen[0].shape == (2, 2)
     torch.testing.assert_close(seen[1], torch.tensor([-10 / 15, 10 / 15]))
     assert float(loss(net, Batch(torch.zeros(2, 3, 8, 8), mos, torch.zeros(0, 2)))) == 7
+
+
+def test_ladders_count_the_steps_that_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    images = list(np.random.default_rng(0).integers(100, 156, (3, 48, 48, 3)).astype(np.uint8))
+    ladders = falls_on_ladders(lambda x: 100 * x.std(), images)  # contrast: blur takes it away, noise adds some
+    assert list(ladders) == ["blur", "noise", "jpeg"]
+    for kind, share in (("blur", 1.0), ("noise", 0.0)):
+        assert (ladders[kind]["fall_at_every_step"], ladders[kind]["steps_that_fall"]) == (share, share)
+        scores = ladders[kind]["mean_scores"]
+        assert scores == sorted(scores, reverse=share == 1)
+    assert ladders["blur"]["mean_scores"][0] == pytest.approx(np.mean([100 * i.std() / 255 for i in images]), abs=0.02)
 
 
 def test_unusable_data_is_one_clear_line(folder: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class Bounds:
 
     def hold(self, value: float) -> bool:
         limits = all(_HOLDS[type(r)](value, _limit(r)) for r in self.rules if type(r) in _HOLDS)
-        return limits and all(value % 2 == (r is ODD) for r in self.rules if isinstance(r, Parity))
+        return limits and all(value % 2 == (r == ODD) for r in self.rules if isinstance(r, Parity))
 
     def text(self, name: str = "") -> str:
         """``an odd size ≥ 3``, ``eps in [0, 1] (write 8/255)``, ``sigma ≥ 0 or auto``."""

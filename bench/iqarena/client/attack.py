@@ -165,6 +165,12 @@ def _check(attack: api.Attack, sources: Sequence[Scorer], target: Scorer | None,
         raise SpecError(f"{attack.label} asks its target alone; leave out sources")
     if direction == "mid" and not sources and not target:
         raise SpecError(f"{attack.label}: direction 'mid' goes by the score of a source; give sources, or 'raise'")
+    devices = {str(one.engine.device) for one in (*sources, *([target] if target else []))}
+    if len(devices) > 1:
+        raise SpecError(
+            f"expected all scorers on one device, found {' and '.join(sorted(devices))};"
+            " write device=… for iqarena.scorer and iqarena.attack"
+        )
     names = [source.engine.model for source in sources]
     for model in names:
         if by_gradient and not model.differentiable:

@@ -29,7 +29,7 @@ def check_filter(filter: Filter) -> Iterator[Check]:
 
 
 def _apply(
-    filter: Filter, rows: Sequence[int] = ROWS, *, size: tuple[int, int] = SIZE, ids: str = "image", scale: float = 1,
+    filter: Filter, rows: Sequence[int] = ROWS, *, size: tuple[int, int] = SIZE, ids: str = "picture", scale: float = 1,
     seed: int = 0, repeat: int = 0,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """A random ``t`` and what the filter makes of it."""

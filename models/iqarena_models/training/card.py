@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from iqarena.api import IqarenaError
-from iqarena_models.training.checkpoint import write_whole
+from iqarena_models.training.checkpoint import write_completely
 from iqarena_models.training.data import Opinions
 from iqarena_models.training.recipe import Recipe
 
@@ -70,7 +70,7 @@ def write(recipe: Recipe, net: nn.Module, opinions: Opinions, measured: dict[str
         path.with_suffix(".json"): (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode(),
         path.with_suffix(".md"): card.encode(),
     }.items():
-        write_whole(target, lambda stream, content=content: stream.write(content))
+        write_completely(target, lambda stream, content=content: stream.write(content))
     return facts
 
 
@@ -94,7 +94,8 @@ def _card(facts: dict[str, Any]) -> str:
     if before := facts.get("before"):
         rows |= {f"{name}, before and after": f"{before[name]:.4g} → {facts['after'][name]:.4g}" for name in before}
     packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
-    rows |= {"made by": f"`{facts['command']}` with {packages}", "licence": facts["licence"]}
+    made_by = f"`{facts['command']}` with {packages}" if facts["command"] else packages
+    rows |= {"made by": made_by, "licence": facts["licence"]}
     ladders = "\n".join(
         f"| {kind} | {100 * m['fall_at_every_step']:.0f} % | {100 * m['steps_that_fall']:.0f} % |"
         f" {', '.join(f'{s:.1f}' for s in m['mean_scores'])} |"

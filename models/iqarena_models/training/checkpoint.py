@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from iqarena.api import IqarenaError
+from iqarena_models.common_scale import read_tensors
 
 
 @dataclass
@@ -57,13 +58,13 @@ class State:
     def store(self, path: Path) -> None:
         saved = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
         saved |= {"kept": self.kept, "log": self.log, "run": self.run}
-        write_whole(path, lambda stream: torch.save(saved, stream))
+        write_completely(path, lambda stream: torch.save(saved, stream))
 
     def resume(self, path: Path) -> None:
-        """Load a checkpoint of the same training, if there is one."""
+        """Load a checkpoint of the same training, if there is one; raises ``WeightsError`` for a broken file."""
         if not path.exists():
             return
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = read_tensors(path)
         if saved.get("run") != self.run:
             return
         self.net.load_state_dict(saved["net"])
@@ -72,8 +73,8 @@ class State:
         self.kept, self.log = {key: value.to(device) for key, value in saved["kept"].items()}, saved["log"]
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file as a whole or not at all."""
+def write_completely(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file completely or not at all."""
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as stream:  # given a path, torch says nothing of a full disk

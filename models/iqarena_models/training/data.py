@@ -21,7 +21,7 @@ from iqarena.images.decode import decode_file
 
 MIN_IMAGES = {"train": 8, "val": 4}  # for the statistics to be defined
 CACHE_BYTES = 8_000_000_000  # larger sets are decoded again in every epoch
-AHEAD = 4  # jobs that are ready before they are needed
+PREFETCHED = 4  # jobs that are done before they are needed
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -134,7 +134,7 @@ class Images:
         return self._stored[end - height * width * 3 : end].reshape(height, width, 3)
 
     def _fill(self, log: Callable[[str], None]) -> None:
-        """Write the cache as a whole or not at all."""
+        """Write the cache completely or not at all."""
         part = self._pixels.with_suffix(f".{os.getpid()}.part")  # another training may be writing the same
         shapes: list[tuple[int, ...]] = []
         try:
@@ -164,7 +164,7 @@ def prefetch(jobs: Iterable[Job], make: Callable[[Job], Result]) -> Iterator[Res
         try:
             for job in jobs:
                 waiting.append(pool.submit(make, job))
-                if len(waiting) > max(AHEAD, 2 * workers):
+                if len(waiting) > max(PREFETCHED, 2 * workers):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -61,6 +61,8 @@ def train(
     state.resume(out / CHECKPOINT)
     if state.log:
         log(f"going on after epoch {len(state.log)} of {total}")
+    elif (out / CHECKPOINT).exists():
+        log(f"{out / CHECKPOINT} is of another recipe, data, seed or number of epochs: starting from the beginning")
     rows = opinions.val if recipe.patience else opinions.val[:: -(-len(opinions.val) // LOGGED)]
     while len(state.log) < total and not (recipe.patience and len(state.log) - state.best >= recipe.patience):
         started, epoch = time.perf_counter(), len(state.log)

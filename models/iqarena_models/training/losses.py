@@ -78,8 +78,8 @@ def fidelity(r: Tensor, y: Tensor) -> Tensor:
     """
     i, j = torch.triu_indices(len(r), len(r), 1, device=r.device)
     p = ((y[i] - y[j]).sign() + 1) / 2
-    found = torch.special.ndtr((r[i] - r[j]) / 2**0.5).clamp(1e-6, 1 - 1e-6)  # the root has no slope at its ends
-    return (1 - p.sqrt() * found.sqrt() - (1 - p).sqrt() * (1 - found).sqrt()).mean()
+    predicted = torch.special.ndtr((r[i] - r[j]) / 2**0.5).clamp(1e-6, 1 - 1e-6)  # the root has no slope at its ends
+    return (1 - p.sqrt() * predicted.sqrt() - (1 - p).sqrt() * (1 - predicted).sqrt()).mean()
 
 
 def ranked_levels(r: Tensor, y: Tensor) -> Tensor:

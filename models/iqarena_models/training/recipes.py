@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from iqarena.api import Model
 from iqarena_models.training.losses import correlation, linearity, on_opinions_and_ranks
 from iqarena_models.training.recipe import Recipe, one_cycle, only
@@ -22,19 +24,30 @@ OURS = "weights trained by the iqarena authors, MIT"
 
 
 def zoo(
-    name: str, build: Callable[[], ScorerNet], *, design: str, backbone: str = "none", package: Package | None = None,
-    **changes: Any,
+    name: str, net: Callable[..., ScorerNet], *, design: str, backbone: str = "none", package: Package | None = None,
+    frozen: tuple[str, ...] = (), criterion: Callable[[Tensor, Tensor], Tensor] = correlation,
+    criterion_name: str = "half of 1 − PLCC + 0.1 × squared error", slope: float = 1.0, **changes: Any,
 ) -> Recipe:  # fmt: skip
     """What the recipes of the zoo have in common. ``backbone`` names the pretrained part, ``package`` has its weights;
-    ``changes`` are fields of :class:`~iqarena_models.training.recipe.Recipe`."""
+    parameters whose names begin with one of ``frozen`` stay as they are; ``criterion`` compares ratings with opinion
+    scores, and ``slope`` is how far apart a unit of strength must be rated; ``changes`` are fields of
+    :class:`~iqarena_models.training.recipe.Recipe`."""
+
+    def build() -> ScorerNet:
+        built = net(pretrained=True) if package else net()
+        for key, parameter in built.named_parameters():
+            parameter.requires_grad_(not key.startswith(frozen))
+        return built
+
+    start = str(package or "random weights")
     common: dict[str, Any] = {
-        "loss": on_opinions_and_ranks(correlation),
-        "loss_name": "half of 1 − PLCC + 0.1 × squared error + 0.5 × ranking hinge, margin 1.5 × distance of strengths",
-        "views": Views((224, (384, 384)), degraded=8),
-        "epochs": 6, "batch": 32, "lr": 1e-3, "backbone_lr": 0.1, "weight_decay": 0.02, "schedule": one_cycle,
-        "clip": 2.0, "ema": 0.99, "channels_last": True,
+        "loss": on_opinions_and_ranks(criterion, slope=slope),
+        "loss_name": f"{criterion_name} + 0.5 × ranking hinge, margin {slope} × distance of strengths",
+        "views": Views((192, 224, 256, (224, 224), (320, 320)), degraded=8),
+        "epochs": 5, "batch": 32, "lr": 1e-3, "backbone_lr": 0.1, "weight_decay": 0.02, "schedule": one_cycle,
+        "clip": 2.0, "ema": 0.99, "min_size": 64, "channels_last": True,
         "rating": lambda net, x: net.ratings(x)[:, -1], "calibrate": _calibrate, "facts": {"backbone": backbone},
-        "starts_from": str(package or "random weights"),
+        "starts_from": f"{start}; not trained: {', '.join(frozen)}" if frozen else start,
         "licence": f"{OURS}; backbone: {package}" if package else OURS,
     }  # fmt: skip
     return Recipe(name=name, build=build, design=design, **(common | changes))
@@ -45,35 +58,36 @@ def _calibrate(net: ScorerNet, slope: float, intercept: float) -> None:
     net.shift.fill_(intercept)
 
 
+# Frozen are the layers at the highest resolutions: they take half of the time and are the most general ones.
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         zoo(
             "cnn", CnnNet, design="A plain convolutional scorer with local contrast normalisation (CNNIQA's idea).",
-            epochs=24, lr=3e-3, views=Views((160, 224, (256, 256)), degraded=16),
+            epochs=24, lr=3e-3, slope=1.5, views=Views((128, 160, 224, (224, 224)), degraded=32),
         ),
         zoo(
-            "bilinear", lambda: BilinearNet(pretrained=True),
+            "bilinear", BilinearNet,
             design="Two streams, content and distortion, joined by bilinear pooling (DBCNN's idea).",
-            backbone="VGG-16-BN", package=vgg.PACKAGE,
+            backbone="VGG-16-BN, 7 convolutions", package=vgg.PACKAGE, channels_last=False,
+            frozen=tuple(f"backbone.convs.{i}." for i in range(4)),
         ),
         zoo(
-            "hyper", lambda: HyperNet(pretrained=True),
-            design="A hyper-network writes the weights that rate the image (HyperIQA's idea).",
-            backbone="ResNet-50-thin", package=resnet.PACKAGE,
+            "hyper", HyperNet, design="A hyper-network writes the weights that rate the image (HyperIQA's idea).",
+            backbone="ResNet-50-thin", package=resnet.PACKAGE, frozen=("backbone.stem.", "backbone.stages.0."),
         ),
         zoo(
-            "linearity", lambda: LinearityNet(pretrained=True),
+            "linearity", LinearityNet,
             design="Two taps of the backbone, rated linearly, with the norm-in-norm loss (LinearityIQA's idea).",
-            loss=on_opinions_and_ranks(linearity),
-            loss_name="norm-in-norm loss of three ratings, weighted 0.1, 0.1, 1, + 0.02 × their mean square"
-            " + 0.5 × ranking hinge, margin 1.5 × distance of strengths",
+            criterion=linearity,
+            criterion_name="norm-in-norm loss of three ratings, weighted 0.1, 0.1, 1, + 0.02 × their mean square",
             backbone="EfficientNet-Lite0", package=lite.PACKAGE,
+            frozen=tuple(f"backbone.to_16.{i}." for i in range(5)),
         ),
         zoo(
-            "vit", lambda: VitNet(pretrained=True),
+            "vit", VitNet,
             design="A vision transformer that scores by similarity to five quality levels (LIQE's idea).",
-            backbone="DINOv2 ViT-S/14, 6 blocks", package=dino.PACKAGE,
+            backbone="DINOv2 ViT-S/14, 6 blocks", package=dino.PACKAGE, channels_last=False,
         ),
     )
 }  # fmt: skip

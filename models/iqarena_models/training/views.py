@@ -57,7 +57,7 @@ class Views:
 def batches(
     views: Views, images: Images, opinions: Opinions, size: int, *, seed: int, epoch: int
 ) -> tuple[int, Iterator[Batch]]:
-    """Number of batches of an epoch, and the batches (uint8 images ``(N + 2P, h, w, 3)``), made ahead in threads."""
+    """Number of batches of an epoch, and the batches (uint8 images ``(N + 2P, h, w, 3)``), prefetched in threads."""
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(opinions.train)
     size = min(size, len(order))
