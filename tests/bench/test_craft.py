@@ -46,8 +46,9 @@ def test_a_perturbation_outside_the_budget_is_clipped(eps: float, room: int) -> 
     crafted = run(lambda x: x + 10.0, eps)
     expected = (PIXELS.short() + room).clamp(max=255)
     assert torch.equal(crafted.adversarial.short(), expected)
-    used = expected - PIXELS.short()
-    assert torch.equal(crafted.control.short(), (PIXELS.short() - used).clamp(min=0)), "what the box left of it"
+    assert torch.equal(crafted.control.short(), (PIXELS.short() - room).clamp(min=0)), (
+        "also where the box was in the way"
+    )
     assert crafted.unrounded.max() <= 1
     assert (crafted.unrounded - X).abs().max() <= eps + 1e-6
     assert crafted.finite.all()
@@ -91,13 +92,22 @@ def test_undefined_pixels_leave_their_picture_clean_and_are_reported() -> None:
     assert crafted.unrounded.isfinite().all()
 
 
-def test_the_control_is_the_negative_perturbation_of_the_8_bit_image() -> None:
+def test_the_control_is_the_negative_perturbation() -> None:
     signs = Streams([str(i) for i in range(len(X))], "signs").signs(X)
     one, other = run(lambda x: x + 8 / 255 * signs), run(lambda x: x - 8 / 255 * signs)
-    free = (PIXELS >= 8) & (PIXELS <= 247)
-    assert torch.equal(one.adversarial[free], other.control[free])
-    assert torch.equal(one.control[free], other.adversarial[free])
-    assert torch.equal(levels(one.control), (-levels(one.adversarial)).clamp(-PIXELS.short(), 255 - PIXELS.short()))
+    assert torch.equal(one.adversarial, other.control)
+    assert torch.equal(one.control, other.adversarial)
+
+
+def test_noise_and_its_control_are_equally_strong_at_the_edge_of_the_box() -> None:
+    """A control made from the 8-bit image would leave black and white alone."""
+    dark = torch.zeros(1, 3, 32, 40, dtype=torch.uint8)
+    signs = Streams(["dark"], "signs").signs(dark.float())
+    streams = Streams(["0"], "kernel")
+    source = Source([Scorer(Linear())], dark / 255, streams)
+    crafted = craft(Kernel(of=lambda x: x + 8 / 255 * signs), dark, dark / 255, source, streams)
+    assert torch.equal(crafted.adversarial, torch.where(signs > 0, 8, 0).to(torch.uint8))
+    assert torch.equal(crafted.control, torch.where(signs < 0, 8, 0).to(torch.uint8))
 
 
 @pytest.mark.parametrize(

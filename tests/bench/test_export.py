@@ -108,7 +108,7 @@ def test_shards_of_two_machines_are_one_run(suite: Path, tmp_path: Path, iqarena
         theirs.planned, theirs.rows, theirs.attacks, theirs.models
     )  # fmt: skip
     assert sorted(ours.images, key=lambda image: image.id) == sorted(theirs.images, key=lambda image: image.id)
-    assert len(files(merged.folder, "adversarials/*/*.png")) == ATTACKS * SOURCES * IMAGES
+    assert len(files(merged.folder, "adversarials/*/*.zip")) == ATTACKS * SOURCES * IMAGES
     before = files(merged.folder, "rows/*")
     assert iqarena("run", suite, "--out", merged.folder).code == 0
     assert files(merged.folder, "rows/*") == before, "nothing is missing"

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
@@ -56,7 +58,7 @@ def test_one_more_target_costs_three_scores_of_what_is_kept_and_no_gradient(
 ) -> None:
     folder = tmp_path / "run"
     grow(keeping(small), folder, batch_size=batch_size)
-    assert len(files(folder, "adversarials/*/*.png")) == IMAGES
+    assert len(files(folder, "adversarials/*/*.zip")) == IMAGES
     before = numbers(Store(folder))
     larger = replace(small, targets=(STEP, OTHER))
     counts = grow(larger, folder, batch_size=batch_size)
@@ -66,6 +68,20 @@ def test_one_more_target_costs_three_scores_of_what_is_kept_and_no_gradient(
     assert rows.loc[new, "score_float"].isna().all(), "what was not rounded is not known"
     assert_frame_equal(rows.drop(columns="score_float"), fresh.drop(columns="score_float"), check_exact=True)
     assert_frame_equal(rows[~new].reset_index(drop=True), before, check_exact=True)
+
+
+def test_controls_of_kept_images_know_what_the_box_cut(small: Plan, photos: Path, tmp_path: Path, results: Run) -> None:
+    for i in range(IMAGES):
+        path = str(photos / f"p{i}.png")
+        picture = cv2.imread(path)
+        assert picture is not None
+        cv2.imwrite(path, np.clip(picture.astype(int) * 2 - 128, 0, 255).astype(np.uint8))
+    plan = replace(keeping(small), attacks=tuple(map(build_attack, ("noise", "fgsm", "sega(samples=2)"))))
+    larger, folder = replace(plan, targets=(STEP, OTHER)), tmp_path / "run"
+    grow(plan, folder)
+    assert grow(larger, folder)[repr(SOURCE)] == ZERO
+    rows, fresh = (table.drop(columns="score_float") for table in (numbers(Store(folder)), results(larger)))
+    assert_frame_equal(rows, fresh, check_exact=True)
 
 
 def test_without_kept_images_a_target_is_met_by_the_same_image_crafted_again(
@@ -87,13 +103,16 @@ def test_without_kept_images_a_target_is_met_by_the_same_image_crafted_again(
 def test_a_damaged_or_removed_image_is_crafted_again(small: Plan, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     grow(keeping(small), folder)
-    first, second, *_ = sorted(folder.glob("adversarials/*/*.png"))
-    first.write_bytes(first.read_bytes()[:50])
-    second.unlink()
+    cut, gone, flipped, *_ = sorted(folder.glob("adversarials/*/*.zip"))
+    cut.write_bytes(cut.read_bytes()[:50])
+    gone.unlink()
+    data = bytearray(flipped.read_bytes())
+    data[data.rindex(b"IDAT") + 6] ^= 1  # of the second image in the file
+    flipped.write_bytes(data)
     counts = grow(replace(keeping(small), targets=(STEP, OTHER)), folder)
-    assert counts[repr(SOURCE)] == {"forward": 0, "gradient": 3 * 2}
+    assert counts[repr(SOURCE)] == {"forward": 0, "gradient": 3 * 3}
     assert (Store(folder).rows()["status"] == "ok").all()
-    assert len(files(folder, "adversarials/*/*.png")) == IMAGES
+    assert len(files(folder, "adversarials/*/*.zip")) == IMAGES
     counts = grow(replace(keeping(small), targets=(STEP, OTHER, build_model("toy_linear"))), folder)
     assert counts[repr(SOURCE)] == ZERO, "and kept again"
 
@@ -193,11 +212,9 @@ def test_kept_images_are_those_of_the_rows(small: Plan, tmp_path: Path) -> None:
     grow(plan, folder)
     kept, rows = Adversarials(folder), Store(folder).rows()
     for row in rows.to_dict("records"):
-        image = kept.load(row["craft_key"], row["sha256"])
-        assert image is not None
-        assert image.shape[-1] == 3
+        assert kept.load(row["craft_key"], row["sha256"]) is not None
         assert kept.load(row["craft_key"], "another") is None
-    assert len(files(folder, "adversarials/*/*.png")) == rows["craft_key"].nunique() == 2 * IMAGES
+    assert len(files(folder, "adversarials/*/*.zip")) == rows["craft_key"].nunique() == 2 * IMAGES
 
 
 # ---- a folder and its manifest

@@ -1,4 +1,9 @@
-"""The budget of an attack: projection to the ``eps`` ball and the box, rounding to 8 bit inside both; the control."""
+"""The budget of an attack in whole grey levels: what it moves each pixel by, and the images that come of it.
+
+A *shift* is a perturbation in grey levels, inside the budget, before the box cuts it: the control turns it round, and a
+pixel at the edge of the box that the attack could not move may then move the other way. From the 8-bit image alone the
+control of plain noise would be weaker than the noise.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +11,25 @@ import torch
 from torch import Tensor
 
 
-def project(x: Tensor, delta: Tensor, eps: float) -> Tensor:
-    """``x + delta`` with ``|delta| ≤ eps``, in [0, 1]."""
-    return (x + delta.clamp(-eps, eps)).clamp(0, 1)
+def shift_of(clean: Tensor, moved: Tensor, eps: float) -> Tensor:
+    """Whole grey levels (int16) from uint8 ``clean`` to ``moved`` (float, 1 is 255 levels), at most ``⌊255 eps⌋``.
 
-
-def round8(pictures: Tensor, images: Tensor, eps: float) -> Tensor:
-    """The grey levels nearest to ``images`` in [0, 1] that keep the budget around uint8 ``pictures``.
-
-    Both ``(N, 3, H, W)``; ``|x' - x| ≤ ⌊255 eps⌋`` in whole levels.
+    Both are ``(N, 3, H, W)``; ``moved`` may lie outside the box.
     """
-    room = int(eps * 255 + 1e-6)
-    clean = pictures.short()
-    return (images * 255).round().short().clamp(clean - room, clean + room).clamp(0, 255).to(torch.uint8)
+    limit = int(eps * 255 + 1e-6)
+    return ((moved * 255).round().to(torch.int16) - clean.short()).clamp(-limit, limit)
 
 
-def mirrored(clean: Tensor, adversarial: Tensor) -> Tensor:
-    """The sign-flip control ``x - δ`` of uint8 ``x`` and ``x + δ`` ``(N, 3, H, W)``, clipped to the box.
+def shifted(clean: Tensor, shift: Tensor) -> Tensor:
+    """uint8 ``clean`` moved by ``shift``, cut to the box."""
+    return (clean.short() + shift).clamp(0, 255).to(torch.uint8)
 
-    Made from the two images alone, so that it is the same for an image that was kept and for one just crafted.
-    """
-    return (2 * clean.short() - adversarial.short()).clamp(0, 255).to(torch.uint8)
+
+def mirrored(clean: Tensor, shift: Tensor) -> Tensor:
+    """The sign-flip control ``x - δ`` of ``x + δ``."""
+    return shifted(clean, -shift)
+
+
+def round8(clean: Tensor, moved: Tensor, eps: float) -> Tensor:
+    """The grey levels nearest to ``moved`` in the box that keep the budget around uint8 ``clean``."""
+    return shifted(clean, shift_of(clean, moved, eps))

@@ -1,7 +1,7 @@
 """The sealed call around every attack: nothing an attack returns is trusted.
 
-It checks shape and finiteness, projects to the budget and the box, rounds to 8 bit and projects again, and makes the
-sign-flip control ``x - δ`` (the directed effect) of the result. What is scored is what was rounded.
+It checks shape and finiteness, projects to the budget, rounds to whole grey levels and cuts to the box; the sign-flip
+control ``x - δ`` (the directed effect) is the same with the levels turned round. What is scored is what was rounded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from iqarena.api import Attack, AttackError
 from iqarena.api.streams import Streams
-from iqarena.engine.budget import mirrored, project, round8
+from iqarena.engine.budget import mirrored, shift_of, shifted
 from iqarena.engine.source import Source
 
 
@@ -23,6 +23,7 @@ class Crafted:
 
     adversarial: Tensor
     control: Tensor
+    shift: Tensor  # int16, whole grey levels before the box cut them
     unrounded: Tensor
     finite: Tensor  # (N,) bool: False where the attack gave NaN or infinity (the image is then left clean)
     changed: Tensor  # (N,) bool: whether rounding changed anything
@@ -47,11 +48,13 @@ def craft(attack: Attack, images: Tensor, x: Tensor, source: Source, streams: St
     delta = out.detach().to(x) - x
     finite = delta.flatten(1).abs().amax(1).isfinite()
     delta = torch.where(finite.view(-1, 1, 1, 1), delta, torch.zeros_like(delta))
-    unrounded = project(x, delta, attack.eps)
-    adversarial = round8(images, unrounded, attack.eps)
+    moved = x + delta.clamp(-attack.eps, attack.eps)
+    shift = shift_of(images, moved, attack.eps)
+    adversarial, unrounded = shifted(images, shift), moved.clamp(0, 1)
     return Crafted(
         adversarial=adversarial,
-        control=mirrored(images, adversarial),
+        control=mirrored(images, shift),
+        shift=shift,
         unrounded=unrounded,
         finite=finite.cpu(),
         changed=(unrounded - adversarial.to(x) / 255).abs().flatten(1).amax(1) > 1e-6,

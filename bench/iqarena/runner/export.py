@@ -54,8 +54,10 @@ def export(
         batch: Batch | None = None
         for record in group.to_dict("records"):
             row: Row = {str(name): value for name, value in record.items()}
-            image, message = kept.load(row["craft_key"], row["sha256"]), ""
-            if image is None:
+            stored, image, message = kept.load(row["craft_key"], row["sha256"]), None, ""
+            if stored:
+                image = stored[0]
+            else:
                 try:
                     bench = bench or _bench(store, chosen)
                     batch = batch or _batch(bench, row)

@@ -23,7 +23,7 @@ from iqarena.errors import StoreError
 from iqarena.runner.batch import Batch, hashes, to_pictures, to_pixels
 from iqarena.runner.diagnostics import own_diagnostics, target_diagnostics, watched
 from iqarena.runner.work import Bench, Crafting, Row
-from iqarena.store.adversarials import png
+from iqarena.store.adversarials import packed
 from iqarena.store.schema import CRAFTED
 
 IRREPRODUCIBLE = "crafted again it is another image"
@@ -43,6 +43,7 @@ class Attacked:
     """Adversarial images of one attack from one source, uint8 ``(N, 3, H, W)``, before any target scores them."""
 
     adversarial: Tensor
+    shift: Tensor  # int16, whole grey levels before the box cut them: what controls are made from
     sha256: list[str]
     columns: list[Row]  # per image, the columns that are the same for all targets
     failures: list[str]  # per image, why it has no rows; empty where it has
@@ -65,7 +66,7 @@ def attack_rows(
     except Exception as error:  # an attack or a model may fail in any way; the run goes on and says so
         return Result([failed(head, reason(error)) for of_image in heads for head in of_image])
     result = Result(files=_files(bench, crafting, batch, attacked, [of_image[0] for of_image in heads]))
-    controls = mirrored(batch.pixels, attacked.adversarial)
+    controls = mirrored(batch.pixels, attacked.shift)
     control_shas = hashes(to_pictures(controls))
     ascent = _ascent(batch, attacked) if bench.plan.suite.diagnostics else None
     for k, target in enumerate(crafting.targets):
@@ -93,11 +94,13 @@ def attack_rows(
 def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequence[Row]) -> Attacked:
     """The adversarial images of a crafting: the kept ones, else crafted, and compared with what is stored of them."""
     kept = [bench.adversarials.load(row["craft_key"], row["sha256"]) for row in stored]
-    images = [image for image in kept if image is not None]
-    if kept and len(images) == len(kept):
+    found = [one for one in kept if one is not None]
+    if kept and len(found) == len(kept):
         columns = [_of_image(row) for row in stored]
-        pixels = to_pixels(images).to(batch.device)
-        return Attacked(pixels, [row["sha256"] for row in stored], columns, [""] * len(images))
+        image, beyond = (to_pixels(part).to(batch.device) for part in zip(*found, strict=True))
+        shift = image.short() - batch.pixels.short()
+        shift += torch.where(image == 0, -beyond.short(), beyond.short())
+        return Attacked(image, shift, [row["sha256"] for row in stored], columns, [""] * len(stored))
     attack, source = crafting.attack, crafting.source
     members = [bench.scorers[model] for model in source.models]
     guides = [bench.scorers[model] for model in crafting.targets] if attack.queries else members
@@ -140,7 +143,9 @@ def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequen
             for i, picture in enumerate(pictures)
         ]
     on_the_way = dict(oracle.kept(crafted.adversarial)) if oracle else {}
-    attacked = Attacked(crafted.adversarial, shas, columns, failures, crafted.unrounded, crafted.changed, on_the_way)
+    attacked = Attacked(
+        crafted.adversarial, crafted.shift, shas, columns, failures, crafted.unrounded, crafted.changed, on_the_way
+    )
     if bench.plan.suite.diagnostics and not stored:
         for of_image, diagnostics in zip(columns, own_diagnostics(_ascent(batch, attacked), filters), strict=True):
             of_image |= diagnostics
@@ -177,7 +182,9 @@ def _files(
         files |= bench.gallery.files(crafting.attack, crafting.source, batch.items, batch.pictures, pictures)
     if bench.plan.suite.keep == "adversarials" and attacked.unrounded is not None:
         good = [i for i, failure in enumerate(attacked.failures) if not failure]
-        files |= {bench.adversarials.path(heads[i]["craft_key"]): png(pictures[i]) for i in good}
+        beyond = (batch.pixels.short() + attacked.shift - attacked.adversarial.short()).abs().to(torch.uint8)
+        levels = to_pictures(beyond)
+        files |= {bench.adversarials.path(heads[i]["craft_key"]): packed(pictures[i], levels[i]) for i in good}
     return files
 
 
@@ -194,7 +201,8 @@ def _target_scores(
         if len(changed := attacked.changed.nonzero()[:, 0]):
             unrounded[changed.cpu().numpy()] = scorer.score(attacked.unrounded[changed]).cpu().numpy()
     for at, answers in attacked.on_the_way.items():
-        for name, pixels in ((f"score_at_{at}", answers), (f"control_at_{at}", mirrored(batch.pixels, answers))):
+        controls = mirrored(batch.pixels, answers.short() - batch.pixels.short())
+        for name, pixels in ((f"score_at_{at}", answers), (f"control_at_{at}", controls)):
             scores[name] = batch.score(scorer, pixels, hashes(to_pictures(pixels)))
     return scores
 

@@ -1,16 +1,21 @@
-"""Adversarial images of a run, kept as PNG under their craft keys (``keep = "adversarials"``).
+"""Adversarial images of a run, kept under their craft keys (``keep = "adversarials"``).
 
-They are not synced like row files: what is read back is compared with the hash in the rows, and an image that is
-missing or damaged is crafted again.
+One zip file holds an image as PNG and, as another, by how many grey levels more the attack would have moved each pixel
+had the box not been there: zero nearly everywhere, and needed for controls. The files are not synced like row files:
+what is read back is compared with the hash in the rows (and the zip's own), what is missing or damaged crafted again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+_IMAGE, _BEYOND = "adversarial.png", "beyond_the_box.png"
 
 
 class Adversarials:
@@ -20,16 +25,25 @@ class Adversarials:
         self.folder = folder / "adversarials"
 
     def path(self, craft_key: str) -> Path:
-        return self.folder / craft_key[:2] / f"{craft_key}.png"
+        return self.folder / craft_key[:2] / f"{craft_key}.zip"
 
-    def load(self, craft_key: str, sha256: str) -> np.ndarray | None:
-        """The image, uint8 RGB ``(H, W, 3)``; none when there is none of that key whose pixels have that hash."""
-        path = self.path(craft_key)
-        if not path.is_file():
+    def load(self, craft_key: str, sha256: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """The image and the levels beyond the box, uint8 ``(H, W, 3)``; none unless its pixels have that hash."""
+        try:
+            with zipfile.ZipFile(self.path(craft_key)) as archive:
+                image, beyond = (_decoded(archive.read(name)) for name in (_IMAGE, _BEYOND))
+        except (OSError, KeyError, zipfile.BadZipFile):
             return None
-        decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-        image = None if decoded is None else np.ascontiguousarray(decoded[..., ::-1])
-        return image if image is not None and pixels_sha256(image) == sha256 else None
+        return (image, beyond) if pixels_sha256(image) == sha256 else None
+
+
+def packed(image: np.ndarray, beyond: np.ndarray) -> bytes:
+    """The file for an image (uint8 RGB) and the levels beyond the box."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in ((_IMAGE, image), (_BEYOND, beyond)):
+            archive.writestr(zipfile.ZipInfo(name), png(array))  # without the time: the same image is the same file
+    return buffer.getvalue()
 
 
 def png(image: np.ndarray) -> bytes:
@@ -40,3 +54,10 @@ def png(image: np.ndarray) -> bytes:
 def pixels_sha256(image: np.ndarray) -> str:
     """Hash of an adversarial image's pixels, the ``sha256`` of its rows."""
     return hashlib.sha256(image.tobytes()).hexdigest()
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise OSError("not a PNG file")
+    return np.ascontiguousarray(image[..., ::-1])

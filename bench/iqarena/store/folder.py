@@ -88,7 +88,7 @@ class Store:
     def clear(self) -> None:
         """Forget rows, example pictures and plots of a run (``--overwrite always``); touches no other folder."""
         if self.has_manifest():
-            for pattern in ("rows/*", "adversarials/*/*.png", "gallery/*", "plots/*", "manifest.json"):
+            for pattern in ("rows/*", "adversarials/*/*.zip", "gallery/*", "plots/*", "manifest.json"):
                 for path in self.folder.glob(pattern):
                     path.unlink()
 
