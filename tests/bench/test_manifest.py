@@ -12,6 +12,7 @@ from toymanifest import toy_manifest
 
 from iqarena.errors import StoreError
 from iqarena.store.manifest import GradientCounts, Manifest, RowCounts
+from iqarena.store.union import united
 
 FULL = toy_manifest(
     [{"label": "fgsm", "published": "0.5"}, {"label": "noise", "access": "none", "floor": True, "searched": True}],
@@ -74,3 +75,13 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     del value["planned"]
     with pytest.raises(StoreError, match="missing key 'planned'"):
         read(tmp_path / "manifest.json", value)
+
+
+def test_a_grid_of_an_earlier_run_stays_with_its_reference_beside_a_later_reference() -> None:
+    grid = {"grid": {"attack": "fgsm", "steps": [1, 5]}}
+    ablation = toy_manifest([{"label": "fgsm"}], settings=grid, reference="fgsm(steps=1)")
+    later = toy_manifest([{"label": "pgd"}], settings={"grid": {}}, reference="pgd")
+    assert united(ablation, later).factors == united(later, ablation).factors == ("steps",)
+    assert united(ablation, later).reference == united(later, ablation).reference == "fgsm(steps=1)"
+    plain = dataclasses.replace(later, reference=None)
+    assert united(later, plain).reference == united(plain, later).reference == "pgd"

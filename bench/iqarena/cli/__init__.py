@@ -9,10 +9,12 @@ from collections.abc import Sequence
 import click
 
 from iqarena import __version__
+from iqarena.cli.export import export
 from iqarena.cli.fetch import fetch
 from iqarena.cli.fetch_data import data
 from iqarena.cli.fetch_models import models
 from iqarena.cli.look import cite, describe, doctor, list_
+from iqarena.cli.merge import merge
 from iqarena.cli.options import Session, add_global_options
 from iqarena.cli.run import compare, plan, report, run, speed
 from iqarena.cli.score import attack, score
@@ -44,7 +46,9 @@ def main() -> None:
     """
 
 
-for command in (run, plan, report, compare, score, attack, train, sweep, fetch, list_, describe, cite, doctor, speed):
+for command in (
+    run, plan, report, compare, export, merge, score, attack, train, sweep, fetch, list_, describe, cite, doctor, speed,
+):  # fmt: skip
     main.add_command(command)
 fetch.add_command(data)
 fetch.add_command(models)

@@ -66,11 +66,12 @@ def attack_rows(
         return Result([failed(head, reason(error)) for of_image in heads for head in of_image])
     result = Result(files=_files(bench, crafting, batch, attacked, [of_image[0] for of_image in heads]))
     controls = mirrored(batch.pixels, attacked.adversarial)
+    control_shas = hashes(to_pictures(controls))
+    ascent = _ascent(batch, attacked) if bench.plan.suite.diagnostics else None
     for k, target in enumerate(crafting.targets):
         of_target = [of_image[k] for of_image in heads]
         try:
-            scores = _target_scores(bench.scorers[target], batch, attacked, controls)
-            ascent = _ascent(batch, attacked) if bench.plan.suite.diagnostics else None
+            scores = _target_scores(bench.scorers[target], batch, attacked, controls, control_shas)
             why = target_diagnostics(bench.scorers[target], batch, ascent)
             score_seconds = {"score_seconds": batch.score_seconds(target)}
         except Exception as error:
@@ -180,11 +181,13 @@ def _files(
     return files
 
 
-def _target_scores(scorer: Scorer, batch: Batch, attacked: Attacked, controls: Tensor) -> dict[str, np.ndarray]:
+def _target_scores(
+    scorer: Scorer, batch: Batch, attacked: Attacked, controls: Tensor, control_shas: list[str]
+) -> dict[str, np.ndarray]:
     scores = {
         "score_clean": batch.score(scorer, batch.pixels, batch.sha256),
         "score_adv": batch.score(scorer, attacked.adversarial, attacked.sha256),
-        "score_control": batch.score(scorer, controls, hashes(to_pictures(controls))),
+        "score_control": batch.score(scorer, controls, control_shas),
     }
     if attacked.unrounded is not None and attacked.changed is not None:
         scores["score_float"] = unrounded = scores["score_adv"].copy()

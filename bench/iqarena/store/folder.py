@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Store:
         self.replace(image, [*kept, *rows])
         self.written += 1
 
-    def replace(self, image: str, rows: list[dict[str, Any]]) -> None:
+    def replace(self, image: str, rows: Iterable[Mapping[Any, Any]]) -> None:
         """Make these the rows of one picture, atomically; of several of the same names the last counts."""
         named = {tuple(row[name] for name in NAMES): {**BLANK, **row} for row in rows}
         table = pa.Table.from_pylist([named[names] for names in sorted(named)], SCHEMA)

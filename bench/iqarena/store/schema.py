@@ -15,12 +15,12 @@ CRAFTED = [  # what the rows of one adversarial image have in common, besides it
     "backwards", "queries", "no_response", "seconds", "energy_low", "energy_middle", "energy_high", "filter_kept",
     "mask_kept",
 ]  # fmt: skip
-_SCORED = [
+SCORED = [  # and what is each target's own
     "score_clean", "score_adv", "score_control", "score_float", "score_seconds", "cosine", "sign_agreement",
     *(f"score_at_{at}" for at in CHECKPOINTS), *(f"control_at_{at}" for at in CHECKPOINTS),
 ]  # fmt: skip
 COLUMNS: dict[str, type] = {
-    **dict.fromkeys(_TEXT, str), "repeat": int, **dict.fromkeys(["mos", *CRAFTED, *_SCORED], float)
+    **dict.fromkeys(_TEXT, str), "repeat": int, **dict.fromkeys(["mos", *CRAFTED, *SCORED], float)
 }  # fmt: skip
 TIMES = ["seconds", "score_seconds"]  # the only columns that differ between equal runs
 BLANK = {name: "" if kind is str else float("nan") for name, kind in COLUMNS.items()}  # of what a row knows nothing

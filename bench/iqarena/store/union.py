@@ -24,10 +24,10 @@ def setting(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def differences(there: Manifest, new: Manifest) -> list[str]:
+def differences(one: Manifest, other: Manifest, where: tuple[str, str] = ("there", "asked for")) -> list[str]:
     """``name: … there, … asked for`` for all that differs in the settings; empty when the runs may share a folder."""
-    pairs = zip(setting(there).items(), setting(new).values(), strict=True)
-    return [f"{name}: {_short(a)} there, {_short(b)} asked for" for (name, a), b in pairs if a != b]
+    pairs = zip(setting(one).items(), setting(other).values(), strict=True)
+    return [f"{name}: {_short(a)} {where[0]}, {_short(b)} {where[1]}" for (name, a), b in pairs if a != b]
 
 
 def united(earlier: Manifest, now: Manifest) -> Manifest:

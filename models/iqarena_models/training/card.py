@@ -7,7 +7,7 @@ import io
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from iqarena.api import IqarenaError
 from iqarena_models.training.checkpoint import write_completely
 from iqarena_models.training.data import Opinions
-from iqarena_models.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from iqarena_models.training.recipe import Recipe
 
 
 def identity(recipe: Recipe, opinions: Opinions) -> str:

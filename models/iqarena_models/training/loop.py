@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from iqarena_models.training import card
 from iqarena_models.training.checkpoint import State
 from iqarena_models.training.data import Images, Opinions, read_opinions
 from iqarena_models.training.measure import Measure
-from iqarena_models.training.recipe import Recipe
 from iqarena_models.training.views import batches
+
+if TYPE_CHECKING:
+    from iqarena_models.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
 LOGGED = 128  # validation images that are scored after an epoch, where nothing is selected on them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from iqarena.images.degrade import LADDERS, ladder
 from iqarena.images.sets.pocket import PocketImages
 from iqarena.metrics.correlation import agreement
 from iqarena_models.training.data import Images, Opinions, prefetch
-from iqarena_models.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from iqarena_models.training.recipe import Recipe
 
 CROP = 224  # pixels, the side of the central crops
 MAX_SLOPE = 30_000.0  # fp16 holds it; before anything is learned, ratings hardly differ

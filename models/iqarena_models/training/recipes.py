@@ -69,7 +69,7 @@ RECIPES = {
         zoo(
             "bilinear", BilinearNet,
             design="Two streams, content and distortion, joined by bilinear pooling (DBCNN's idea).",
-            backbone="VGG-16-BN, 7 convolutions", package=vgg.PACKAGE, channels_last=False,
+            backbone="VGG-16-BN, 6 convolutions", package=vgg.PACKAGE, channels_last=False, epochs=6,
             frozen=tuple(f"backbone.convs.{i}." for i in range(4)),
         ),
         zoo(
@@ -87,7 +87,7 @@ RECIPES = {
         zoo(
             "vit", VitNet,
             design="A vision transformer that scores by similarity to five quality levels (LIQE's idea).",
-            backbone="DINOv2 ViT-S/14, 6 blocks", package=dino.PACKAGE, channels_last=False,
+            backbone="DINOv2 ViT-S/14, 6 blocks", package=dino.PACKAGE, channels_last=False, backbone_lr=0.05,
         ),
     )
 }  # fmt: skip

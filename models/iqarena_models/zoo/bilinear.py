@@ -1,7 +1,7 @@
 """``bilinear``: a two-stream bilinear scorer in the spirit of DBCNN (Zhang, Ma, Yan, Deng, Wang, TCSVT 2020).
 
 Kept from the paper: one stream that knows content (VGG-16), one that knows distortions, joined by an outer product over
-positions, signed square root and ℓ2 normalisation. Changed: VGG-16 up to conv3_3, of the image averaged over 2×2
+positions, signed square root and ℓ2 normalisation. Changed: VGG-16 up to conv3_2, of the image averaged over 2×2
 pixels, since at full size it would cost four times as much; the distortion stream, which sees the full resolution, is
 trained with the scorer instead of on a distortion-classification task of its own.
 """
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from iqarena_models.zoo.backbones.vgg import WIDTHS, Vgg
 from iqarena_models.zoo.net import ScorerNet, code, conv, pad_to_multiple
 
-DEPTH = 7  # convolutions
+DEPTH = 6  # convolutions
 
 
 class BilinearNet(ScorerNet):

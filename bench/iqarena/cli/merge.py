@@ -1,0 +1,24 @@
+"""``merge``: several run folders as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the merged run.")
+def merge(folders: tuple[Path, ...], out: Path) -> None:
+    """Join run FOLDERS of one setting (seed, direction, precision, kind of device, image set) and write their boards.
+
+    A row that several have must have the same key and numbers in all of them.
+    """
+    from iqarena.client.run import load
+    from iqarena.runner.merge import merge as join
+
+    manifest = join(folders, out)
+    run = load(out)
+    click.echo(run.report())
+    click.echo(f"{len(run.rows)} of {manifest.planned} rows are in {out}")

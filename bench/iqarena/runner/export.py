@@ -1,0 +1,128 @@
+"""Adversarial images of a stored run as PNG files with a table: the kept ones, the others crafted again and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from iqarena.engine.device import checked_device
+from iqarena.engine.scorer import Scorer
+from iqarena.errors import SpecError, StoreError, nearest
+from iqarena.files.atomic import plain_errors, slug, write_atomically
+from iqarena.metrics.distortion import Reference
+from iqarena.registry.tables import build_attack, build_model
+from iqarena.runner.batch import Batch, clean_sha256, to_pictures
+from iqarena.runner.driver import single_threaded
+from iqarena.runner.measure import attack_images, reason
+from iqarena.runner.work import Bench, Crafting, Row
+from iqarena.store.adversarials import Adversarials, png
+from iqarena.store.folder import Store
+from iqarena.store.keys import SCHEMA
+from iqarena.store.schema import CRAFTED
+from iqarena.suite.file import Suite
+from iqarena.suite.plan import resolve
+from iqarena.suite.sources import parse_source
+
+_NAMES = ["attack", "attack_label", "source", "queried", "image", "image_sha256", "repeat"]
+COLUMNS = [*_NAMES, *CRAFTED, "sha256", "craft_key", "file", "message"]
+
+
+def export(
+    store: Store,
+    out: Path,
+    *,
+    attacks: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    images: Sequence[str] = (),
+    tick: Callable[[int], object] = lambda images: None,
+) -> pd.DataFrame:
+    """Write the adversarial images of a run into ``out`` and say what they are in ``out/adversarials.csv``.
+
+    ``attacks`` (labels or specs), ``sources`` (specs) and ``images`` (ids) choose; none is all. One line an image:
+    its names, what holds for it whoever scores it, its hash and ``file``; an image that cannot be had again has a
+    ``message`` and no file. Raises :class:`IqarenaError` for a choice that the run does not have.
+    """
+    chosen = _chosen(store, attacks, sources, images)
+    kept, lines = Adversarials(store.folder), []
+    with plain_errors(f"cannot create {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+    bench: Bench | None = None
+    for _, group in chosen.groupby(["image", "repeat"], sort=True):
+        batch: Batch | None = None
+        for record in group.to_dict("records"):
+            row: Row = {str(name): value for name, value in record.items()}
+            image, message = kept.load(row["craft_key"], row["sha256"]), ""
+            if image is None:
+                try:
+                    bench = bench or _bench(store, chosen)
+                    batch = batch or _batch(bench, row)
+                    with single_threaded(bench.device.type == "cpu"):
+                        attacked = attack_images(bench, _crafting(row), batch, [row])
+                    image, message = to_pictures(attacked.adversarial)[0], attacked.failures[0]
+                except StoreError:
+                    raise
+                except Exception as error:  # a plugin may fail in any way
+                    message = reason(error)
+            file = f"{slug(row['image'])[:40]}__{slug(row['attack_label'])[:40]}__{row['craft_key'][:12]}.png"
+            if image is not None and not message:
+                data = png(image)
+                write_atomically(out / file, lambda part, data=data: part.write_bytes(data), sync=False)
+            lines.append({**row, "file": "" if message else file, "message": message})
+            tick(1)
+    table = pd.DataFrame(lines, columns=COLUMNS)
+    write_atomically(out / "adversarials.csv", lambda part: table.to_csv(part, index=False, lineterminator="\n"))
+    return table
+
+
+def _chosen(store: Store, attacks: Sequence[str], sources: Sequence[str], images: Sequence[str]) -> pd.DataFrame:
+    """One row of every adversarial image that is wanted."""
+    if store.manifest().schema != SCHEMA:
+        raise StoreError(f"{store.folder}: its rows are of an earlier version of iqarena; run the suite again")
+    rows = store.rows()
+    rows = rows[rows["status"] == "ok"].drop_duplicates("craft_key")
+    rows = rows.assign(queried=rows["target"].where(rows["relation"] == "query", ""))
+    for kind, column, wanted in (
+        ("attack", "attack_label", [_label(text) for text in attacks]),
+        ("source", "source", [parse_source(text).spec for text in sources]),
+        ("image", "image", images),
+    ):
+        there = set(rows[column])
+        for name in wanted:
+            if name not in there:
+                raise SpecError(f"{store.folder} has no adversarial images of {kind} {name!r}{nearest(name, there)}")
+        rows = rows[rows[column].isin(wanted)] if wanted else rows
+    return rows
+
+
+def _label(attack: str) -> str:
+    return build_attack(attack).label
+
+
+def _bench(store: Store, chosen: pd.DataFrame) -> Bench:
+    """What crafting needs: the run's images, and the scorers of the chosen sources (and queried targets)."""
+    manifest = store.manifest()
+    settings: dict[str, Any] = {k: v for k, v in manifest.settings.items() if k in Suite.__dataclass_fields__}
+    plan = resolve(Suite(**{**settings, "ssim": None, "diagnostics": False}))
+    models = [model for source in chosen["source"].unique() for model in parse_source(str(source)).models]
+    models += [build_model(str(target)) for target in chosen["queried"].unique() if target]
+    device = checked_device("cpu" if manifest.device == "cpu" else "cuda")
+    scorers = {model: Scorer(model, device, manifest.precision) for model in dict.fromkeys(models)}
+    return Bench(plan, store, scorers, (device, manifest.precision))
+
+
+def _batch(bench: Bench, row: Row) -> Batch:
+    item = next((item for item in bench.plan.images.items() if item.id == row["image"]), None)
+    if item is None:
+        raise SpecError(f"{row['image']} is no longer in {bench.plan.images!r}")
+    picture = bench.plan.images.read(item)
+    if clean_sha256(picture) != row["image_sha256"]:
+        raise SpecError(f"{row['image']} in {bench.plan.images!r} has other pixels than the image of the run")
+    return Batch([item], [picture], [Reference.of(picture)], bench.device)
+
+
+def _crafting(row: Row) -> Crafting:
+    targets = (build_model(row["queried"]),) if row["queried"] else ()
+    return Crafting(build_attack(row["attack"]), parse_source(row["source"]), int(row["repeat"]), targets, True)
