@@ -77,7 +77,7 @@ def pair_table(rows: pd.DataFrame, manifest: Manifest) -> Pairs:
         group = {name: column[places] for name, column in columns.items()}
         record, sample = _pair(group, weights, budgets, noisy)
         record |= {name: float(rows[name].iloc[places].mean()) for name in why}
-        records.append(dict(zip(KEY, key, strict=True)) | record)  # pyright: ignore[reportCallIssue]
+        records.append(dict(zip(KEY, key, strict=True)) | record)  # pyright: ignore[reportArgumentType, reportCallIssue]
         samples.append(sample)
     drawn = np.stack(samples, axis=2)  # (replicates, statistics, pairs)
     table = _with_intervals(pd.DataFrame(records), drawn)
