@@ -112,7 +112,7 @@ mask = ["none", "jnd(6)"]
         5 * 3 * 2,
     )  # pictures × combinations × samples × members; no combinations
     assert store.manifest().gradients == GradientCounts(evaluated, resumed=False)
-    said = f"{asked} gradients of a picture asked for by the attacks, {evaluated} evaluated; the others were remembered"
+    said = f"{asked} gradients of an image requested by the attacks, {evaluated} evaluated; the others were remembered"
     assert said in answer.out
     assert said in (tmp_path / "run" / "ablation.md").read_text()
     next(store.rows_folder.glob("p1*")).unlink()

@@ -94,14 +94,17 @@ def test_the_reference_is_whole_and_of_this_suite(suite: str) -> None:
 
 
 def test_one_picture_measured_again_gives_the_committed_numbers(tmp_path: Path) -> None:
-    """Another processor may round differently, flipping single pixels of a sign: hence the tolerances."""
+    """Another processor may round differently, flipping single pixels of a sign: hence the tolerances.
+
+    Runs of schema 1 have another control where the box cut a perturbation short (``results/README.md``).
+    """
     plan = resolve(load_suite("pocket", {"limit": 1, "sources": ["cnn"]}))
     again = Store(tmp_path)
     run_plan(plan, again, Options(workers=1))
     made = again.rows().set_index(NAMES)
     committed = Store(REFERENCE / "pocket").rows().set_index(NAMES).loc[made.index]
     assert len(made) == len(plan.attacks) * len(plan.targets)
-    for column, tolerance in (("score_clean", 0.02), ("score_adv", 0.5), ("score_control", 0.5), ("ssim", 1e-3)):
+    for column, tolerance in (("score_clean", 0.02), ("score_adv", 0.5), ("ssim", 1e-3)):
         assert made[column].to_numpy() == pytest.approx(committed[column].to_numpy(), abs=tolerance)
     counts = ["forwards", "backwards", "queries"]
     assert (made[counts] == committed[counts]).to_numpy().all()
