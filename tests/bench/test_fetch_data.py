@@ -155,7 +155,7 @@ def test_a_run_on_a_database(iqarena: Cli, toys: Path, here: Path, tmp_path: Pat
     rows = store.rows()
     assert set(rows["image"]) == {f"{i}.bmp" for i in range(3, 9)}
     assert sorted(set(rows["mos"])) == [17.0 + i for i in range(6)]
-    assert store.manifest().image_set == "clive(path=none, split=test, crop=24)"
+    assert store.manifest().image_set == "clive(crop=24)"
     pairs = pd.read_csv(tmp_path / "run" / "pairs.csv").set_index(["attack", "source", "target"]).to_dict("index")
     attacked = rows[rows["attack_label"] == "fgsm"]
     for place, mine in attacked.groupby(["attack", "source", "target"]):

@@ -190,8 +190,11 @@ def _check(
 
 @contextmanager
 def _bar(suite: str, cells: int) -> Iterator[Callable[[int], object]]:
-    """A progress bar that comes with the first cell, so that a mistake that is noticed while loading is one line."""
+    """A progress bar that comes with the first cell, so that a mistake that is noticed while loading is one line.
+
+    It is drawn at every cell: by the clock, a run of a tenth of a second would show none.
+    """
     from tqdm import tqdm
 
-    with tqdm(total=cells, desc=suite, unit="cell", smoothing=0.02, delay=1e-3) as bar:
+    with tqdm(total=cells, desc=suite, unit="cell", smoothing=0.02, delay=1e-3, mininterval=0) as bar:
         yield bar.update

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from iqarena.metrics.correlation import agreement, bootstrap_srocc
 from iqarena.metrics.score_change import boundary_ratio, past_boundary, relative_gain, robustness
@@ -70,11 +71,13 @@ def pair_table(rows: pd.DataFrame, manifest: Manifest) -> Pairs:
     why = [name for name in WHY if name in rows and rows[name].notna().any()]
     budgets = {attack.label: attack.eps for attack in manifest.attacks}
     noisy = {spec for spec, model in manifest.models.items() if model.stochastic}
+    columns = {str(name): rows[name].to_numpy() for name in rows}  # a data frame of each pair is slow
     records, samples = [], []
-    for key, group in rows.groupby(KEY, sort=True):
+    for key, places in sorted(rows.groupby(KEY).indices.items()):
+        group = {name: column[places] for name, column in columns.items()}
         record, sample = _pair(group, weights, budgets, noisy)
-        record |= {name: float(group[name].mean()) for name in why}
-        records.append(dict(zip(KEY, key, strict=True)) | record)  # pyright: ignore[reportArgumentType]
+        record |= {name: float(rows[name].iloc[places].mean()) for name in why}
+        records.append(dict(zip(KEY, key, strict=True)) | record)  # pyright: ignore[reportArgumentType, reportCallIssue]
         samples.append(sample)
     drawn = np.stack(samples, axis=2)  # (replicates, statistics, pairs)
     table = _with_intervals(pd.DataFrame(records), drawn)
@@ -107,17 +110,18 @@ def _with_effects(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pair(
-    group: pd.DataFrame, weights: Floats, budgets: Mapping[str, float], noisy: Collection[str]
+    group: Mapping[str, NDArray[Any]], weights: Floats, budgets: Mapping[str, float], noisy: Collection[str]
 ) -> tuple[dict[str, Any], Floats]:
     """One line of the table, and its bootstrap samples ``(B, 7)`` of ``_STATISTICS``."""
-    first, ok = group.iloc[0], group[group["ok"]]
-    drawn = weights[:, ok["unit"].to_numpy()]
-    clean, attacked, s = (ok[c].to_numpy() for c in ("score_clean", "score_adv", "direction"))
-    record = {"defense": behind(str(first["target"]))[0]} | {name: first[name] for name in ("attack_label", "relation")}
-    record |= {"n": len(ok), "n_failed": len(group) - len(ok), "n_clusters": ok["cluster"].nunique()}
+    first = {name: str(group[name][0]) for name in ("target", "attack_label", "relation")}
+    ok = {name: column[group["ok"]] for name, column in group.items()}
+    drawn = weights[:, ok["unit"]]
+    clean, attacked, s, mos = (ok[name] for name in ("score_clean", "score_adv", "direction", "mos"))
+    record = {"defense": behind(first["target"])[0]} | {name: first[name] for name in ("attack_label", "relation")}
+    record |= {"n": len(clean), "n_failed": int((~group["ok"]).sum()), "n_clusters": len(set(ok["cluster"]))}
     samples = []
     for effect in EFFECTS:
-        values = ok[effect.name].to_numpy()
+        values = ok[effect.name]
         record |= {effect.mean: _mean(values), f"{effect.name}_median": _median(values)}
         samples += [weighted_mean(values, drawn), weighted_median(values, drawn)]
     record |= agreement(clean, attacked)
@@ -128,11 +132,12 @@ def _pair(
         "boundary_ratio": _mean(boundary_ratio(clean, attacked, s)),
     }
     record |= {f"past_{b:g}": _mean(past_boundary(clean, attacked, s, b)) for b in BOUNDARIES}
-    record |= {f"mos_{k}": v for k, v in agreement(ok["mos"].to_numpy(), attacked).items()}
-    record["mos_srocc_clean"] = agreement(ok["mos"].to_numpy(), clean)["srocc"]
-    record |= {name: _mean(ok[name].to_numpy()) for name in [*MEANS, *COSTS]}
-    record["float_gap"] = _mean((ok["score_float"] - ok["score_adv"]).abs().to_numpy())
-    flags = _flags(record, ok["linf"].max(), budgets.get(first["attack_label"]), str(first["target"]) in noisy)
+    record |= {f"mos_{k}": v for k, v in agreement(mos, attacked).items()}
+    record["mos_srocc_clean"] = agreement(mos, clean)["srocc"]
+    record |= {name: _mean(ok[name]) for name in [*MEANS, *COSTS]}
+    record["float_gap"] = _mean(np.abs(ok["score_float"] - attacked))
+    linf = float(ok["linf"].max(initial=0))
+    flags = _flags(record, linf, budgets.get(first["attack_label"]), first["target"] in noisy)
     record["flags"] = ";".join(flags)
     return record, np.stack(samples, axis=1)
 

@@ -114,9 +114,9 @@ def earlier_manifest(store: Store, manifest: Manifest) -> Manifest | None:
     if not store.has_manifest():
         return None
     old = store.manifest()
-    if found := differences(old, manifest):
+    if lines := differences(old, manifest):
         raise StoreError(
-            f"{store.folder} holds another run ({'; '.join(found)});"
+            f"{store.folder} holds another run ({'; '.join(lines)});"
             " choose another folder with --out, or replace it with --overwrite always"
         )
     return old

@@ -106,11 +106,11 @@ def _model_ignores_neighbours(model: Model) -> None:
 
 
 def _model_stays_frozen(model: Model) -> None:
-    scorer = _scorer(model)
+    scorer, x = _scorer(model), _images(model, [0])
     before = state(scorer)
-    scorer.score(_images(model))
+    scorer.score(x)
     if model.differentiable:
-        scorer.value_and_gradient(_images(model))
+        scorer.value_and_gradient(x)
     assert_frozen(scorer, before)
 
 
