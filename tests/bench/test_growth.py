@@ -221,7 +221,7 @@ def test_kept_images_are_those_of_the_rows(small: Plan, tmp_path: Path) -> None:
 
 
 def test_a_leaderboard_takes_one_more_line(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
-    store, keep = Store(tmp_path / "run"), ["--set", "keep=adversarials"]
+    store, keep = Store(tmp_path / "run"), ["--keep", "adversarials"]
     assert iqarena("run", suite, "--out", store.folder, *keep).code == 0
     before = numbers(store)
     alone = ["--set", 'attacks=["i_fgsm(steps=2)"]', "--set", "baselines=[]", "--limit", 4]

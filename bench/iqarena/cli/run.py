@@ -68,18 +68,21 @@ def _shard(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
 @click.option("--workers", type=click.IntRange(1), help="Worker threads [one per CPU core].")
 @click.option("--shard", default="1/1", show_default=True, metavar="I/N", callback=_shard,
               help="Every N-th image, from the I-th.")  # fmt: skip
+@click.option("--keep", type=click.Choice(["adversarials"]), help="Keep every adversarial image in the run folder.")
 @click.option("--overwrite", type=click.Choice(["missing", "always", "never"]), default="missing", show_default=True,
               help="Add what is missing, start afresh, or refuse a folder that holds a run.")  # fmt: skip
 @json_option
 def run(
     suite: str, settings: dict[str, Any], limit: int | None, seed: int | None, images: str | None, out: Path | None,
     device: str, precision: Literal["fp32", "bf16"], batch_size: int | None, workers: int | None,
-    shard: tuple[int, int], overwrite: Literal["missing", "always", "never"],
+    shard: tuple[int, int], keep: str | None, overwrite: Literal["missing", "always", "never"],
 ) -> int:  # fmt: skip
     """Run SUITE (a name from `iqarena list suites`, or a .toml file) and write its leaderboards.
 
-    A run started again adds what is missing and nothing else.
+    A run started again adds what is missing and nothing else; more attacks, sources, targets or images may be added to
+    the same folder.
     """
+    settings |= {"keep": keep} if keep else {}
     done = client.run(
         suite, out, settings=settings, limit=limit, seed=seed, images=images, device=device, precision=precision,
         batch_size=batch_size, workers=workers, shard=shard, overwrite=overwrite, progress=not session().quiet,
