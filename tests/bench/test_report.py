@@ -49,6 +49,12 @@ def test_a_pair_equals_its_rows_by_hand(rows: pd.DataFrame) -> None:
         assert pair[f"{name}_low"] < pair[f"{name}_high"]
 
 
+def test_rounding_is_averaged_over_the_images_whose_unrounded_score_is_known(rows: pd.DataFrame) -> None:
+    """One that was kept with 8 bits has none."""
+    rows.loc[rows["image"] != rows["image"].iloc[0], "score_float"] = np.nan
+    assert pair_table(rows, make_manifest(rows)).table["float_gap"].to_numpy() == pytest.approx(0.5)
+
+
 def test_the_paired_test_is_against_the_strongest_baseline_over_clusters(rows: pd.DataFrame) -> None:
     pairs = pair_table(rows, make_manifest(rows))
     table = pairs.table

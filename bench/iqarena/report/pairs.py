@@ -135,7 +135,8 @@ def _pair(
     record |= {f"mos_{k}": v for k, v in agreement(mos, attacked).items()}
     record["mos_srocc_clean"] = agreement(mos, clean)["srocc"]
     record |= {name: _mean(ok[name]) for name in [*MEANS, *COSTS]}
-    record["float_gap"] = _mean(np.abs(ok["score_float"] - attacked))
+    rounding = np.abs(ok["score_float"] - attacked)
+    record["float_gap"] = _mean(rounding[~np.isnan(rounding)])  # unknown for images that were kept with 8 bits
     linf = float(ok["linf"].max(initial=0))
     flags = _flags(record, linf, budgets.get(first["attack_label"]), first["target"] in noisy)
     record["flags"] = ";".join(flags)
