@@ -1,4 +1,4 @@
-"""Tiny copies of the published databases in their true layouts, with painted pictures."""
+"""What tests of image sets share: tiny copies of the published databases in their true layouts, and refusals."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ from typing import Any
 
 import numpy as np
 import openpyxl
+import pytest
 import scipy.io
 from toyruns import paint
 
+from iqarena.errors import ImageError
+
 KONIQ_COLUMNS = "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,set"
+
+
+def refusal(call: Callable[[], object]) -> str:
+    """The one line that ``call`` is refused with."""
+    with pytest.raises(ImageError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 def clive(root: Path, tests: int = 4) -> None:

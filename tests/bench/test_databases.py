@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,10 +11,10 @@ import cv2
 import fakesets
 import numpy as np
 import pytest
-from fakesets import FAKES
+from fakesets import FAKES, refusal
 
 from iqarena.api import ImageItem
-from iqarena.errors import ImageError, SpecError
+from iqarena.errors import SpecError
 from iqarena.images.decode import centre
 from iqarena.images.sets.database import Database
 from iqarena.images.sets.folder import FolderImages
@@ -45,14 +44,6 @@ def made(name: str, root: Path, **parameters: Any) -> Database:
 
 def facts(items: list[ImageItem]) -> list[tuple[str, str, float | None]]:
     return [(item.id, item.cluster, item.mos) for item in items]
-
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(ImageError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.fixture(params=sorted(FAKES))

@@ -8,13 +8,13 @@ import io
 import itertools
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from fakesets import refusal
 from PIL import Image
 
 from iqarena.errors import ImageError, SpecError
@@ -38,14 +38,6 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 def cv2_encoded(picture: np.ndarray, suffix: str) -> bytes:
     return cv2.imencode(suffix, picture)[1].tobytes()
-
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(ImageError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 # the embedded set

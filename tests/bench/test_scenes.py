@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from fakesets import refusal
 from PIL import Image
 
-from iqarena.errors import ImageError
 from iqarena.images.decode import decode
 from iqarena.images.sets import scenes
 from iqarena.images.sets.scenes import FOLDER, SceneImages, reference_image
@@ -26,14 +25,6 @@ def jpeg(image: np.ndarray, quality: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
-
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(ImageError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def test_scenes_has_one_image_of_each_of_52_reference_images() -> None:

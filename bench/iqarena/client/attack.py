@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.source import Source
 from iqarena.errors import AttackError, ImageError, SpecError, nearest
 from iqarena.registry.tables import build_attack
+from iqarena.runner.batch import clean_sha256
 from iqarena.suite.sources import parse_source
 
 ScorerLike = str | api.Model | Scorer | nn.Module | Callable[[Tensor], Tensor]
@@ -71,9 +71,9 @@ def attack(
         for given in listed
         for one in (parse_source(given).models if isinstance(given, str) else (given,))
     ]
-    asked = None if target is None else scorer(target, device=device)
-    _check(built, scorers, asked, direction)
-    return BoundAttack(built, scorers, asked, direction, seed)
+    queried = None if target is None else scorer(target, device=device)
+    _check(built, scorers, queried, direction)
+    return BoundAttack(built, scorers, queried, direction, seed)
 
 
 class BoundAttack:
@@ -103,14 +103,14 @@ class BoundAttack:
         given = Images.of(images)
         if ids is not None and len(ids) != len(given.x):
             raise ImageError(f"ids: expected one for each of {len(given.x)} images, found {len(ids)}")
-        names = list(ids) if ids is not None else [_content(image) for image in given.x]
+        names = list(ids) if ids is not None else [clean_sha256(to_array(to_pixels(image))) for image in given.x]
         pixels: list[Tensor] = [*given.x]
         cost = Cost()
-        for some in given.by_size(self._guides[0].engine.chunk if self._guides else 1):
-            x = torch.stack([given.x[i] for i in some])
-            crafted, spent = self._craft(to_pixels(x), [names[i] for i in some])
+        for group in given.by_size(self._guides[0].engine.chunk if self._guides else 1):
+            x = torch.stack([given.x[i] for i in group])
+            crafted, spent = self._craft(to_pixels(x), [names[i] for i in group])
             cost = Cost(*(getattr(cost, name) + getattr(spent, name) for name in Cost.__dataclass_fields__))
-            for i, image in zip(some, _within(crafted, x, self.attack.eps), strict=True):
+            for i, image in zip(group, _within(crafted, x, self.attack.eps), strict=True):
                 pixels[i] = image
         self.cost = cost
         return given.images(pixels)
@@ -181,12 +181,6 @@ def _check(attack: api.Attack, sources: Sequence[Scorer], target: Scorer | None,
         raise SpecError(
             f"{attack.label} needs a source of at least {attack.min_members} scorers, found {len(sources)}; give more"
         )
-
-
-def _content(image: Tensor) -> str:
-    """Hash of an image's size and 8-bit pixels."""
-    array = to_array(to_pixels(image))
-    return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
 
 
 def _within(pixels: Tensor, x: Tensor, eps: float) -> Tensor:

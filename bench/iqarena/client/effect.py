@@ -45,15 +45,15 @@ def attack_file(
     what :func:`iqarena.attack` raises.
     """
     _check_out(out, image)
-    asked = target if "score" in build_attack(spec).access else None
-    bound = attack(spec, sources, target=asked, direction=direction, seed=seed, device=device)
+    queried = target if "score" in build_attack(spec).access else None
+    bound = attack(spec, sources, target=queried, direction=direction, seed=seed, device=device)
     measured = [*bound.sources]
     if target is not None:
         measured.append(bound.target or scorer(target, device=device))
     adversarial: Image.Image = bound(image)
-    found = effect(image, adversarial, measured)
+    measurement = effect(image, adversarial, measured)
     write_atomically(out, lambda part: adversarial.save(part, format="PNG"))
-    return found, bound.cost
+    return measurement, bound.cost
 
 
 def _check_out(path: Path, image: Path) -> None:

@@ -75,7 +75,7 @@ class Images:
         sizes: dict[torch.Size, list[int]] = {}
         for i, image in enumerate(self.x):
             sizes.setdefault(image.shape, []).append(i)
-        return [some[k : k + most] for some in sizes.values() for k in range(0, len(some), most)]
+        return [places[k : k + most] for places in sizes.values() for k in range(0, len(places), most)]
 
 
 def to_pixels(x: Tensor) -> Tensor:

@@ -49,8 +49,8 @@ def scorer(
     if isinstance(model, (str, Model)):
         if range is not None or not higher_better or name is not None:
             raise SpecError(f"{model}: its scale is known; leave out range, higher_better and name")
-        found = build_model(model) if isinstance(model, str) else model
-        return Scorer(engine.Scorer(found, checked_device(device or "auto")))
+        built = build_model(model) if isinstance(model, str) else model
+        return Scorer(engine.Scorer(built, checked_device(device or "auto")))
     if isinstance(model, type) or not callable(model):
         what = f"the class {model.__name__}, not an object of it" if isinstance(model, type) else type(model).__name__
         raise SpecError(f"expected a spec such as 'hyper', a torch module or a function, found {what}")
@@ -76,9 +76,9 @@ class Scorer:
         """
         given = Images.of(images)
         scores = [0.0] * len(given.x)
-        for some in given.by_size(engine.CUDA_BATCH):
-            found = finite(self.engine, torch.stack([given.x[i] for i in some]))
-            for i, score in zip(some, found.tolist(), strict=True):
+        for group in given.by_size(engine.CUDA_BATCH):
+            values = finite(self.engine, torch.stack([given.x[i] for i in group]))
+            for i, score in zip(group, values.tolist(), strict=True):
                 scores[i] = score
         return given.scores(scores)
 

@@ -68,8 +68,8 @@ class Batch:
         missing = [i for i, key in enumerate(keys) if key not in self._scores]
         if missing:
             started = time.perf_counter()
-            some = pixels if len(missing) == len(pixels) else pixels[missing]
-            values = scorer.score(some.to(self.x).div_(255)).tolist()
+            unscored = pixels if len(missing) == len(pixels) else pixels[missing]
+            values = scorer.score(unscored.to(self.x).div_(255)).tolist()
             self._seconds[scorer.model].append((time.perf_counter() - started) / len(missing))
             self._scores.update(zip([keys[i] for i in missing], values, strict=True))
         return np.array([self._scores[key] for key in keys])

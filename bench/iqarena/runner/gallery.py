@@ -35,11 +35,11 @@ class Gallery:
         adversarial: Sequence[np.ndarray],
     ) -> dict[Path, bytes]:
         """The files of the pictures (uint8 RGB) that are examples; none for the others."""
-        found = {}
+        files = {}
         for item, before, after in zip(items, clean, adversarial, strict=True):
             if example := self._wanted.get((item.id, repr(attack), source.spec)):
-                found |= {self.folder / example["clean"]: png(before), self.folder / example["adversarial"]: png(after)}
-        return found
+                files |= {self.folder / example["clean"]: png(before), self.folder / example["adversarial"]: png(after)}
+        return files
 
     def write_index(self) -> None:
         """``gallery.json``: the examples whose pictures are there, those of earlier plans first."""

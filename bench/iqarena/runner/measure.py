@@ -94,10 +94,10 @@ def attack_rows(
 def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequence[Row]) -> Attacked:
     """The adversarial images of a crafting: the kept ones, else crafted, and compared with what is stored of them."""
     kept = [bench.adversarials.load(row["craft_key"], row["sha256"]) for row in stored]
-    found = [one for one in kept if one is not None]
-    if kept and len(found) == len(kept):
+    images = [image for image in kept if image is not None]
+    if kept and len(images) == len(kept):
         columns = [_of_image(row) for row in stored]
-        image, beyond = (to_pixels(part).to(batch.device) for part in zip(*found, strict=True))
+        image, beyond = (to_pixels(part).to(batch.device) for part in zip(*images, strict=True))
         shift = image.short() - batch.pixels.short()
         shift += torch.where(image == 0, -beyond.short(), beyond.short())
         return Attacked(image, shift, [row["sha256"] for row in stored], columns, [""] * len(stored))
