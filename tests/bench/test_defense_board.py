@@ -45,7 +45,7 @@ def make_rows(strength: dict[str, tuple[Any, ...]], mos: bool = False) -> pd.Dat
                     "attack": attack, "attack_label": attack, "source": source, "target": target, "relation": relation,
                     "image": f"i{k:02d}", "cluster": f"c{k // 2}", "repeat": 0, "status": "ok", "message": "",
                     "direction": 1.0, "score_clean": clean[k], "score_adv": clean[k] + moved,
-                    "score_control": clean[k] - moved, "score_float": clean[k] + moved + 0.25,
+                    "score_control": clean[k] - moved, "score_displaced": clean[k], "score_float": clean[k] + moved + 0.25,
                     "mos": float(k) if mos else np.nan, "own_gain": 5.0, "zero_gradient": 0.0 if looks else np.nan,
                     "linf": 4 / 255 if attack == PGD4 else 8 / 255, "l2": 2.0, "psnr": 32.0, "ssim": 0.9,
                     "changed": 1.0, "above_jnd": 0.1, "forwards": 2.0, "backwards": float(looks),

@@ -148,7 +148,7 @@ def test_one_more_attack_costs_its_own_evaluations(small: Plan, tmp_path: Path, 
     grow(both, folder)
     larger = replace(both, attacks=(*both.attacks, build_attack("mi_fgsm(steps=6)")))
     counts = grow(larger, folder)
-    assert counts[repr(STEP)] == {"forward": 3 * IMAGES, "gradient": 0}, "adversarial, control, unrounded; not clean"
+    assert counts[repr(STEP)] == {"forward": 4 * IMAGES, "gradient": 0}, "adversarial, two controls, unrounded; not clean"
     assert counts[repr(SOURCE)] == {"forward": 3 * IMAGES, "gradient": 6 * IMAGES}
     assert_frame_equal(numbers(Store(folder)), results(larger), check_exact=True)
 
@@ -224,7 +224,7 @@ def test_a_leaderboard_takes_one_more_line(suite: Path, tmp_path: Path, iqarena:
     store, keep = Store(tmp_path / "run"), ["--keep", "adversarials"]
     assert iqarena("run", suite, "--out", store.folder, *keep).code == 0
     before = numbers(store)
-    alone = ["--set", 'attacks=["i_fgsm(steps=2)"]', "--set", "baselines=[]", "--limit", 4]
+    alone = ["--set", 'attacks=["i_fgsm(steps=2)"]', "--limit", 4]
     answer = iqarena("run", suite, "--out", store.folder, *alone)
     assert answer.code == 0, answer.err
     manifest, rows = store.manifest(), numbers(store)
@@ -235,7 +235,7 @@ def test_a_leaderboard_takes_one_more_line(suite: Path, tmp_path: Path, iqarena:
     assert manifest.planned == len(rows) == ROWS * IMAGES + PAIRS * 4
     assert {spec: m.planned for spec, m in manifest.models.items()} == rows["target"].value_counts().to_dict()
     assert manifest.finished
-    assert manifest.baselines == ("noise", "fgsm"), "those of the attacks that this plan has not"
+    assert manifest.reference == repr(build_attack("sega(samples=2)")), "of an attack that this plan has not"
     assert len(manifest.images) == IMAGES
     later = united(manifest, replace(manifest, command="another", device="GPU X", history=()))
     assert (later.history, later.device) == ((manifest.command,), "cpu, GPU X")

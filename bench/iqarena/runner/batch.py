@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from iqarena.api import ImageItem, Model
+from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
 from iqarena.metrics.distortion import Reference, distortion
 from iqarena.store.adversarials import pixels_sha256
@@ -47,6 +48,11 @@ class Batch:
     def x(self) -> Tensor:
         """The same as float32 in [0, 1]."""
         return self.pixels.float() / 255
+
+    @cached_property
+    def spare_signs(self) -> Tensor:
+        """Random ±1 for :func:`~iqarena.engine.budget.displaced`, by the images' ids alone, ``(N, 3, H, W)``."""
+        return Streams([item.id for item in self.items], "displaced control").signs(self.x)
 
     @cached_property
     def sha256(self) -> list[str]:
