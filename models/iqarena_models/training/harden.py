@@ -3,9 +3,8 @@
 One epoch of random crops by Adam, at a rate that falls to nothing in a straight line; the weights at its end are kept,
 since validation images, which are clean, would select the least hardened ones. The scorer stays in evaluation mode
 (batch statistics are frozen, nothing is dropped out). An embedded scorer's layers that its own recipe leaves alone are
-left alone here too, and so are those of :data:`ALSO_FROZEN`. Everything is float32, but for the sign of the gradient on
-a GPU (bfloat16): the difference that :mod:`iqarena_models.defenses.gradient_norm` divides by ``h`` is smaller than what
-bfloat16 rounds away.
+left alone here too, and so are those of :data:`ALSO_FROZEN`. Everything is float32: the difference that
+:mod:`iqarena_models.defenses.gradient_norm` divides by ``h`` is smaller than what bfloat16 rounds away.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def train_hardened(model: Model, *, lr: float = 2e-4, crop: int = 192) -> Recipe
         design=f"`{scorer.name}` hardened by `{defense.label}`.",
         build=lambda: scorer.load().eval().requires_grad_(),
         loss=lambda net, batch: defense.loss(net, batch.images, batch.mos),
-        loss_name=f"the loss of {defense.training}, signs of gradients in bfloat16 on a GPU", views=Views((crop,)),
+        loss_name=f"the loss of {defense.training}", views=Views((crop,)),
         epochs=1, batch=16, lr=lr, backbone_lr=0.5, optimizer=torch.optim.Adam, weight_decay=5e-4,
         schedule=linear_fall, frozen=frozen,
         clip=2.0,  # the first steps' losses are many times the last ones', which Adam would remember
