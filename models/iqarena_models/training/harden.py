@@ -52,10 +52,8 @@ def train_hardened(model: Model, *, lr: float = 2e-4, crop: int = 192) -> Recipe
         loss=lambda net, batch: defense.loss(net, batch.images, batch.mos),
         loss_name=f"the loss of {defense.training}", views=Views((crop,)),
         epochs=1, batch=16, lr=lr, backbone_lr=0.5, optimizer=torch.optim.Adam, weight_decay=5e-4,
-        schedule=linear_fall, frozen=frozen,
-        clip=2.0,  # the first steps' losses are many times the last ones', which Adam would remember
-        evaluation=True, channels_last=scorer.channels_last, min_size=scorer.min_size,
-        probes={"gradient_l1": gradient_l1}, tensors=changed,
-        metadata={"iqarena": json.dumps(about)},
+        schedule=linear_fall, frozen=frozen, evaluation=True,
+        channels_last=scorer.channels_last, min_size=scorer.min_size,
+        probes={"gradient_l1": gradient_l1}, tensors=changed, metadata={"iqarena": json.dumps(about)},
         starts_from=f"{start}; not trained: {', '.join(frozen)}" if frozen else start, facts=about,
     )  # fmt: skip
