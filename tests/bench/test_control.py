@@ -68,7 +68,13 @@ SMALL = {"images": "scenes(crop=96)", "targets": ["cnn", "linearity"]}
 
 
 def test_floors_have_no_aligned_effect(tmp_path: Path) -> None:
-    floors = ["noise", "noise(mask=jnd(6))", "uap", Degraded(kind="blur", strength=0.6), Degraded(kind="jpeg", strength=40.0)]
+    floors = [
+        "noise",
+        "noise(mask=jnd(6))",
+        "uap",
+        Degraded(kind="blur", strength=0.6),
+        Degraded(kind="jpeg", strength=40.0),
+    ]
     board, _ = board_of(tmp_path, [*floors, "fgsm"], **SMALL, limit=26)
     for label in board.index.drop("fgsm"):
         assert board["aligned_sd_low"][label] <= 0 <= board["aligned_sd_high"][label], label

@@ -9,7 +9,14 @@ import pytest
 from scipy import stats as scipy_stats
 
 from iqarena.metrics.correlation import agreement, bootstrap_srocc
-from iqarena.metrics.score_change import aligned_effect, boundary_ratio, directed_effect, gain, relative_gain, robustness
+from iqarena.metrics.score_change import (
+    aligned_effect,
+    boundary_ratio,
+    directed_effect,
+    gain,
+    relative_gain,
+    robustness,
+)
 
 
 def test_agreement_equals_scipy() -> None:

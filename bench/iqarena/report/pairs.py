@@ -122,7 +122,9 @@ def _pair(
     ok = {name: column[group["ok"]] for name, column in group.items()}
     drawn = weights[:, ok["unit"]]
     clean, attacked, s, mos = (ok[name] for name in ("score_clean", "score_adv", "direction", "mos"))
-    record: dict[str, Any] = {"defense": behind(first["target"])[0]} | {name: first[name] for name in ("attack_label", "relation")}
+    record: dict[str, Any] = {"defense": behind(first["target"])[0]} | {
+        name: first[name] for name in ("attack_label", "relation")
+    }
     record |= {"n": len(clean), "n_failed": int((~group["ok"]).sum()), "n_clusters": len(set(ok["cluster"]))}
     samples = []
     for effect in EFFECTS:

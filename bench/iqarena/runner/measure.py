@@ -73,6 +73,7 @@ def attack_rows(
         try:
             scores = _target_scores(bench.scorers[target], batch, attacked, controls)
             why = target_diagnostics(bench.scorers[target], batch, ascent)
+            certificates = batch.certificate(bench.scorers[target])
             score_seconds = {"score_seconds": batch.score_seconds(target)}
         except Exception as error:
             result.rows += [failed(head, reason(error)) for head in of_target]
@@ -85,7 +86,15 @@ def attack_rows(
                 result.rows.append(failed(head, f"{target!r} gave a score that is not finite"))
             else:
                 result.rows.append(
-                    {**head, "status": "ok", **numbers, **attacked.columns[i], **why[i], **score_seconds}
+                    {
+                        **head,
+                        "status": "ok",
+                        **numbers,
+                        **attacked.columns[i],
+                        **why[i],
+                        **certificates[i],
+                        **score_seconds,
+                    }
                 )
     return result
 

@@ -17,7 +17,7 @@ CRAFTED = [  # what the rows of one adversarial image have in common, besides it
 ]  # fmt: skip
 SCORED = [  # and what is each target's own
     *(f"score_{of}" for of in ("clean", "adv", "control", "displaced", "float")), "score_seconds",
-    "cosine", "sign_agreement",
+    "cosine", "sign_agreement", "certified_low", "certified_high",
     *(f"score_at_{at}" for at in CHECKPOINTS), *(f"displaced_at_{at}" for at in CHECKPOINTS),
 ]  # fmt: skip
 COLUMNS: dict[str, type] = {
