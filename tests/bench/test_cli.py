@@ -17,8 +17,8 @@ from toyruns import ATTACKS, ROWS, Answer, files
 
 from iqarena.files.weights import FOLDER, OFFLINE
 from iqarena.registry import tables as registry
-from iqarena.store.folder import Store
 from iqarena.registry.tables import build_attack
+from iqarena.store.folder import Store
 from iqarena.store.manifest import RowCounts
 
 Cli = Callable[..., Answer]

@@ -85,7 +85,7 @@ def test_floors_have_no_aligned_effect(tmp_path: Path) -> None:
 def test_raising_grows_with_the_budget(tmp_path: Path, attack: str) -> None:
     name, _, rest = attack.rstrip(")").partition("(")
     specs = [f"{name}({', '.join(filter(None, [rest, f'eps={eps}/255']))})" for eps in (2, 4, 8, 16)]
-    board, pairs = board_of(tmp_path, specs, **SMALL, limit=8, direction="raise")
+    _, pairs = board_of(tmp_path, specs, **SMALL, limit=8, direction="raise")
     own = pairs[pairs["relation"] == "whitebox"].groupby("attack", sort=False)["aligned_sd_mean"].mean()
     effects = [own[[label for label in own.index if f"eps={eps}/255" in label]].item() for eps in (2, 4, 8, 16)]
     assert effects == sorted(effects)
