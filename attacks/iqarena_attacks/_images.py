@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from iqarena.api import Source
-from iqarena.images.sets.pocket import PocketImages
+from iqarena.images.sets.pocket import PocketImages, reference_image
 
 ALIKE = 0.9  # correlation of two thumbnails above which they are of one reference image
 
 
 @cache
 def embedded() -> Tensor:
-    """All 24 of image set ``pocket``, ``(24, 3, 288, 384)``; do not write into it."""
-    return _read([item.id for item in PocketImages().items()])
+    """Image set ``pocket``, ``(52, 3, 288, 384)``; do not write into it."""
+    return _stacked([PocketImages().read(item) for item in PocketImages().items()])
 
 
 @cache
 def references() -> Tensor:
-    """The 13 reference images in it, ``(13, 3, 288, 384)``; do not write into it."""
-    first = {item.cluster: item.id for item in reversed(PocketImages().items())}
-    return _read(sorted(first.values()))
+    """The reference images of the same, undegraded, ``(52, 3, 288, 384)``; do not write into it."""
+    return _stacked([reference_image(item) for item in PocketImages().items()])
 
 
 def others(x: Tensor) -> list[tuple[int, ...]]:
@@ -47,10 +47,8 @@ def ranges(source: Source) -> Tensor:
     return torch.tensor([member.once("range of embedded images", extent) for member in source.alone()])
 
 
-def _read(ids: list[str]) -> Tensor:
-    images = PocketImages()
-    items = {item.id: item for item in images.items()}
-    return torch.stack([torch.from_numpy(images.read(items[id])).permute(2, 0, 1) for id in ids]).float() / 255
+def _stacked(images: list[np.ndarray]) -> Tensor:
+    return torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in images]).float() / 255
 
 
 @cache

@@ -4,7 +4,7 @@
 
 Official values: n = 3 ``samples`` of other classes, m = 5 ``scales``, eta 0.2, 10 steps of eps/10, decay 1; and 150
 gradients. For scores: the loss is the score itself, and as there are no classes, the ``x_j`` are drawn for every
-image and step from the 13 embedded reference images, but for its own, and resized to it. With eta 0 this is
+image and step from the embedded reference images, but for its own, and resized to it. With eta 0 this is
 SI-FGSM.
 """
 

@@ -13,7 +13,7 @@ The other dials are ours, for ablation. ``sigma=auto`` is √(C/L) of each image
 members' scores, L from the mean gradient at the image and 1/255 further along its sign (two evaluations more,
 and two members at least). It is large, as the bound is loose: 130 to 303/255 on four embedded images with the five
 embedded scorers. ``antithetic`` noise is u, −u, …. ``weights``: ``l2`` divides a member's averaged gradient by its ℓ2
-norm on that image, ``range`` by the highest minus the lowest score the member gives the 24 embedded images (24
+norm on that image, ``range`` by the highest minus the lowest score the member gives the 52 embedded images (52
 scores a member and run, not counted). With ``steps`` the averaged gradient is taken anew, under fresh noise, at each
 point of MI-FGSM's loop, ``m ← decay · m + g / mean|g|``, in moves of ``alpha`` (``none``: eps / steps) under the mask.
 """

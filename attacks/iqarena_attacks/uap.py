@@ -4,7 +4,7 @@
     x' = x + δ   (tiled or cropped to x)
 
 The same for all images, so that no gradient at the image itself is needed; after Moosavi-Dezfooli et al., CVPR
-2017, arXiv 1610.08401. The paper trains on thousands of images with Adam. Ours is trained on the 13 embedded
+2017, arXiv 1610.08401. The paper trains on thousands of images with Adam. Ours is trained on the embedded
 reference images, 384×288, without that of the image under attack, in turn, one step for each: ``steps`` in all, of
 ``alpha``, under momentum. There is one δ for raising and one for lowering, trained once a run for the same source and
 the same reference image left out. Every image is charged with the ``steps`` gradients of its δ.

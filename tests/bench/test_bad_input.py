@@ -17,7 +17,7 @@ import pytest
 from toyruns import Answer, files
 
 from iqarena.store.folder import Store
-from iqarena_models.pocket import zoo
+from iqarena_models.zoo import scorers as zoo
 
 Cli = Callable[..., Answer]
 

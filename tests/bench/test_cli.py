@@ -36,7 +36,7 @@ def test_list_has_a_line_for_every_plugin(iqarena: Cli, kind: str) -> None:
 
 
 def test_the_zoo_has_five_descriptions(iqarena: Cli) -> None:
-    lines = [line for line in iqarena("list").out.splitlines() if "pocket.zoo" in line]
+    lines = [line for line in iqarena("list").out.splitlines() if "zoo.scorers" in line]
     assert len({line.partition("  ")[2] for line in lines}) == 5
 
 
@@ -175,7 +175,7 @@ class Brighter(Attack):
 
 
 def test_doctor_names_what_is_wrong_and_goes_on(iqarena: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from iqarena_models.pocket import zoo
+    from iqarena_models.zoo import scorers as zoo
 
     monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
     zoo._facts.cache_clear()
@@ -185,7 +185,7 @@ def test_doctor_names_what_is_wrong_and_goes_on(iqarena: Cli, monkeypatch: pytes
     wrong = [line for line in answer.out.splitlines() if line.startswith("FAIL")]
     assert len(wrong) == 5
     assert all("found no such file; install iqarena again" in line for line in wrong)
-    assert "ok    24 embedded pictures decode" in answer.out
+    assert "ok    52 embedded pictures decode" in answer.out
 
 
 def test_score_says_what_the_api_says(iqarena: Cli, photos: Path) -> None:

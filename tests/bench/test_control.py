@@ -64,7 +64,7 @@ def board_of(folder: Path, attacks: list[Attack | str], **keys: Any) -> tuple[pd
     return attack_board(pairs, manifest).set_index("attack_label"), pairs.table
 
 
-SMALL = {"images": "scenes(crop=96)", "targets": ["cnn", "linearity"]}
+SMALL = {"images": "pocket(crop=96)", "targets": ["cnn", "linearity"]}
 
 
 def test_floors_have_no_aligned_effect(tmp_path: Path) -> None:

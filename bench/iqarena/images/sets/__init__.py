@@ -9,7 +9,6 @@ PLUGINS = {
         "kadid10k": "iqarena.images.sets.kadid10k:Kadid10k",
         "koniq10k": "iqarena.images.sets.koniq10k:Koniq10k",
         "pocket": "iqarena.images.sets.pocket:PocketImages",
-        "scenes": "iqarena.images.sets.scenes:SceneImages",
         "spaq": "iqarena.images.sets.spaq:Spaq",
         "tid2013": "iqarena.images.sets.tid2013:Tid2013",
     },

@@ -25,14 +25,19 @@ PACKAGE = Package(
 CHANNELS = (112, 320)
 
 
+def imagenet() -> nn.Module:
+    """timm's network with the weights of the package, classifier and all; the names differ, the order is timm's."""
+    net = create_model("tf_efficientnet_lite0", pretrained=False, num_classes=1000)
+    fill(net, PACKAGE.tensors())
+    return net
+
+
 class Lite(nn.Module):
     """Images ``(N, 3, H, W)`` in [0, 1] → features at 1/16 and 1/32 of the image, ``CHANNELS`` wide."""
 
     def __init__(self, *, pretrained: bool = False) -> None:
         super().__init__()
-        net = create_model("tf_efficientnet_lite0", pretrained=False, num_classes=1000 if pretrained else 0)
-        if pretrained:
-            fill(net, PACKAGE.tensors())  # its names differ, its order is timm's
+        net = imagenet() if pretrained else create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
         _fold(net.eval())
         net.requires_grad_()  # folding makes biases that are not trained
         blocks: nn.Sequential = net.blocks  # pyright: ignore[reportAssignmentType]

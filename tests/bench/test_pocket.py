@@ -1,4 +1,4 @@
-"""The embedded set of 52 scenes: complete, licensed, as its table says."""
+"""The embedded set of 52 pocket: complete, licensed, as its table says."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fakesets import refusal
 from PIL import Image
 
 from iqarena.images.decode import decode
-from iqarena.images.sets import scenes
-from iqarena.images.sets.scenes import FOLDER, SceneImages, reference_image
+from iqarena.images.sets import pocket
+from iqarena.images.sets.pocket import FOLDER, PocketImages, reference_image
 from iqarena.registry.tables import build, names
 from iqarena.tools.embed import LICENCES, attribution, file_name, read_rows
 
-ITEMS = SceneImages().items()
+ITEMS = PocketImages().items()
 
 
 def jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -27,13 +27,13 @@ def jpeg(image: np.ndarray, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_scenes_has_one_image_of_each_of_52_reference_images() -> None:
+def test_pocket_has_one_image_of_each_of_52_reference_images() -> None:
     assert len(ITEMS) == 52
     assert len({i.id for i in ITEMS}) == len({i.cluster for i in ITEMS}) == 52
     assert all(i.mos is None for i in ITEMS)
     assert sum("+" not in i.id for i in ITEMS) == 26
-    assert repr(build("imageset", "scenes")) == "scenes(crop=none)"
-    assert {"folder", "scenes"} <= set(names("imageset"))
+    assert repr(build("imageset", "pocket")) == "pocket(crop=none)"
+    assert {"folder", "pocket"} <= set(names("imageset"))
 
 
 @pytest.mark.parametrize("limit", [4, 8, 16, 24])
@@ -43,31 +43,31 @@ def test_the_first_images_of_pocket_span_the_quality_scale_too(limit: int) -> No
     assert len(set(degradations)) >= min(limit // 2 + 1, 5)  # undegraded and up to all four kinds
 
 
-def test_scenes_reads_the_same_bytes_each_time() -> None:
+def test_pocket_reads_the_same_bytes_each_time() -> None:
     digests = set()
     for item in ITEMS:
-        picture = SceneImages().read(item)
+        picture = PocketImages().read(item)
         assert picture.shape == (288, 384, 3)
         assert picture.dtype == np.uint8
-        np.testing.assert_array_equal(picture, SceneImages().read(item))
+        np.testing.assert_array_equal(picture, PocketImages().read(item))
         digests.add(hashlib.sha256(picture.tobytes()).hexdigest())
     assert len(digests) == 52
 
 
-def test_scenes_scenes_are_different_ones() -> None:
+def test_pocket_scenes_are_different_ones() -> None:
     small = [cv2.resize(reference_image(item), (16, 12), interpolation=cv2.INTER_AREA).mean(2) for item in ITEMS]
     alike = np.corrcoef([plane.ravel() for plane in small]) - np.eye(52)
     assert alike.max() < 0.9
 
 
-def test_scenes_crops_the_middle() -> None:
-    whole, part = SceneImages().read(ITEMS[1]), SceneImages(crop=224).read(ITEMS[1])
+def test_pocket_crops_the_middle() -> None:
+    whole, part = PocketImages().read(ITEMS[1]), PocketImages(crop=224).read(ITEMS[1])
     np.testing.assert_array_equal(part, whole[32:256, 80:304])
 
 
-def test_scenes_ids_tell_the_strength() -> None:
+def test_pocket_ids_tell_the_strength() -> None:
     named = {i.id: i for i in ITEMS}
-    read = SceneImages().read
+    read = PocketImages().read
     np.testing.assert_array_equal(read(named["coffee"]), reference_image(named["coffee"]))
     blurred = cv2.GaussianBlur(reference_image(named["canyon+blur2"]), (0, 0), 2)
     np.testing.assert_array_equal(read(named["canyon+blur2"]), blurred)
@@ -82,7 +82,7 @@ def test_scenes_ids_tell_the_strength() -> None:
     assert np.abs(read(bridge).astype(float) - decode(second, "x")).mean() < 0.5
 
 
-def test_scenes_list_is_complete_and_true() -> None:
+def test_pocket_list_is_complete_and_true() -> None:
     rows = read_rows()
     files = {path.name: path for path in FOLDER.glob("*.jpg")}
     assert sorted(map(file_name, rows)) == sorted(files)
@@ -106,12 +106,12 @@ def test_the_attribution_names_every_image() -> None:
         assert text.rfind("\n## ", 0, text.index(line)) == text.index(f"\n## {row['licence']}\n")
 
 
-def test_scenes_notices_a_changed_or_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pocket_notices_a_changed_or_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "coffee.jpg").write_bytes((FOLDER / "coffee.jpg").read_bytes() + b"\0")
-    scenes._sha256s()  # the true list is remembered
-    monkeypatch.setattr(scenes, "FOLDER", tmp_path)
+    pocket._sha256s()  # the true list is remembered
+    monkeypatch.setattr(pocket, "FOLDER", tmp_path)
     named = {i.id: i for i in ITEMS}
-    assert "expected sha256" in refusal(lambda: SceneImages().read(named["coffee"]))
-    assert "bridge.jpg" in refusal(lambda: SceneImages().read(named["bridge+jpeg10"]))
+    assert "expected sha256" in refusal(lambda: PocketImages().read(named["coffee"]))
+    assert "bridge.jpg" in refusal(lambda: PocketImages().read(named["bridge+jpeg10"]))
     stranger = type(ITEMS[0])(id="cofee", cluster="cofee")
-    assert "'coffee'" in refusal(lambda: SceneImages().read(stranger))
+    assert "'coffee'" in refusal(lambda: PocketImages().read(stranger))
