@@ -110,7 +110,7 @@ def test_copies_lose_contrast_about_mid_grey() -> None:
 
 
 class _SeenScorer(nn.Module):
-    """Sums an image and keeps what it was shown."""
+    """The mean of an image; it keeps what it was shown."""
 
     def __init__(self) -> None:
         super().__init__()
