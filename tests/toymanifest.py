@@ -11,7 +11,7 @@ _RUN: dict[str, Any] = {
     "suite": "toy", "settings": {}, "command": "iqarena run toy", "seed": 0, "started": "2026-01-01",
     "finished": "2026-01-02", "packages": {}, "python": "3.11", "platform": "Linux", "processor": "x86_64",
     "git_commit": None, "device": "cpu", "precision": "fp32", "image_set": "toy", "images": [], "sources": [],
-    "targets": [], "baselines": [], "models": {}, "attacks": [], "planned": 0,
+    "targets": [], "models": {}, "attacks": [], "planned": 0,
 }  # fmt: skip
 _ATTACK: dict[str, Any] = {"eps": 8 / 255, "version": 1, "access": "gradient"}
 

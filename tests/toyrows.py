@@ -44,6 +44,7 @@ def make_rows(images: int = 12, seed: int = 0) -> pd.DataFrame:
                 "source": source, "target": target, "relation": relation, "image": f"i{k:02d}",
                 "cluster": f"c{k // 2:02d}", "repeat": 0, "status": "ok", "message": "", "direction": s,
                 "score_clean": f, "score_adv": f + drift + directed, "score_control": f + drift - directed,
+                "score_displaced": f + drift,
                 "score_float": f + drift + directed + 0.5, "mos": float(k), "own_gain": 5 * effect,
                 "linf": moves * 8 / 255, "l2": 2.0, "psnr": 32.0 if moves else np.inf, "ssim": 0.9,
                 "changed": 1.0, "above_jnd": 0.1, "zero_gradient": 0.0 if effect else np.nan,
@@ -69,7 +70,7 @@ def make_manifest(rows: pd.DataFrame, **changes: Any) -> Manifest:
             for label in ATTACKS
         ],
         "models": {target: {"label": target, "planned": int(of_target.get(target, 0))} for target in MODELS},
-        "baselines": [label for label in ATTACKS if "sega" not in label],
+        "reference": spec_of("mi_fgsm"),
         **{"suite": "toy & co", "seed": 5, "planned": len(rows), "sources": list(rows["source"].unique())},
         "targets": MODELS,
     }  # fmt: skip

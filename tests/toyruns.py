@@ -19,7 +19,6 @@ SUITE = """# Toy scorers on small pictures.
 images = {{ path = "{photos}" }}
 targets = ["toy_curved", "toy_curved(seed=1)", "toy_step"]
 attacks = ["identity", "noise", "fgsm", "mi_fgsm(steps=2)", "sega(samples=2)"]
-baselines = ["noise", "fgsm"]
 """
 SOURCES, PAIRS, ATTACKS = 3, 7, 5  # of that suite: two sources with three targets each, their ensemble with the third
 ROWS = PAIRS * ATTACKS  # per picture

@@ -48,6 +48,7 @@ class Sega(Iterative):
     """
 
     name = "sega"
+    reference = True
     reconstructed = "samples, sigma and the Fourier filter are our reading; the JND mask was measured on a figure"
     bibtex = """@article{sega2026,
   title = {SEGA: Signed Ensemble Gaussian attack on no-reference image quality assessment models},

@@ -26,6 +26,7 @@ from iqarena_attacks.sega import Sega
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SegaPlus(Sega):
     name = "sega_plus"
+    reference = False
     reconstructed = "not a published attack: iqarena's own variant of SEGA"
 
     steps: int = 5

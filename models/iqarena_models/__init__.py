@@ -22,6 +22,7 @@ PLUGINS = {
         "gradient_norm": "iqarena_models.defenses.gradient_norm:GradientNorm",
         "jpeg": "iqarena_models.defenses.jpeg:Jpeg",
         "median": "iqarena_models.defenses.median:Median",
+        "median_smoothing": "iqarena_models.defenses.median_smoothing:MedianSmoothing",
         "random_crop": "iqarena_models.defenses.random_crop:RandomCrop",
         "resize": "iqarena_models.defenses.resize:Resize",
         "unsharp": "iqarena_models.defenses.unsharp:Unsharp",

@@ -25,6 +25,7 @@ class Metric:
     exact_range: bool = False
     lower_better: bool = False
     trained_on: str = ""
+    backbones: tuple[str, ...] = ()
     crops: int = 1
     crops_option: str = ""
     input: str = "any size, as it is"

@@ -51,6 +51,10 @@ class Published(Model):
         return dataclasses.asdict(self.metric)
 
     @property
+    def backbones(self) -> tuple[str, ...]:
+        return self.metric.backbones
+
+    @property
     def files(self) -> tuple[WeightFile, ...]:
         published = tuple(weight_file(name) for name in self.metric.files)
         return published if self.weights is None else (WeightFile(self.weights), *published[1:])
@@ -85,6 +89,10 @@ class PyiqaModel(Published):
             raise SpecError(f"{self.name}: expected no crops, it looks at the whole picture; found crops={self.crops}")
         if self.crops is not None and self.crops < 1:
             raise SpecError(f"{self.name}: expected crops ≥ 1, found {self.crops}")
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        return (f"{self.backbone} of timm",) if self.backbone else super().backbones
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -124,6 +132,10 @@ class LinearityIQA(Published):
     backbone: str | None = None
 
     @property
+    def backbones(self) -> tuple[str, ...]:
+        return (f"{self.backbone} of timm" if self.backbone else _TRUNKS[self.trunk],)
+
+    @property
     def files(self) -> tuple[WeightFile, ...]:
         _expect_weights(self, self.backbone)
         return super().files
@@ -143,6 +155,10 @@ class LiqeStyle(Published):
     min_size = 32
     backbone: str = "resnet50"
 
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        return (f"{self.backbone} of timm",)
+
     def build(self, paths: Mapping[str, Path]) -> nn.Module:
         from iqarena_models.common_scale import filled, read_tensors
         from iqarena_models.liqe_style import LiqeStyle as Network
@@ -150,6 +166,13 @@ class LiqeStyle(Published):
         (path,) = paths.values()
         tensors = read_tensors(path)
         return filled(lambda: Network(self.backbone), tensors.get("params", tensors), path)
+
+
+_TRUNKS = {
+    "resnext101_32x8d": "ResNeXt-101 32x8d, ImageNet", "resnext50_32x4d": "ResNeXt-50 32x4d, ImageNet",
+    "resnet101": "ResNet-101, ImageNet", "resnet50": "ResNet-50, ImageNet", "resnet34": "ResNet-34, ImageNet",
+    "resnet18": "ResNet-18, ImageNet",
+}  # fmt: skip
 
 
 def _expect_weights(model: Published, backbone: str | None) -> None:

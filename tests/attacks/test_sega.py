@@ -352,7 +352,7 @@ def test_a_filter_that_removes_everything_is_flagged_and_finite(filters: str, tm
     table = pair_table(rows, manifest).table
     pairs = table[table["attack"] == repr(build_attack(spec))]
     assert set(pairs["flags"]) == {"did_not_run;unchanged"}
-    assert (pairs["directed_mean"] == 0).all()
+    assert (pairs["aligned_sd_mean"] == 0).all()
     assert set(table.loc[table["attack"] == repr(build_attack("fgsm")), "flags"]) == {""}
 
 

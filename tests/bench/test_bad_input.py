@@ -48,7 +48,7 @@ SETTINGS = [
     ('sources=["ensemble(toy_curved, toy_curved(seed=0))"]', "names a model twice"),
     ('sources=["toy_step"]', "toy_step has no gradient; use it as a target only"),
     ("sources=[]", "no source has a target"),
-    ('baselines=["nose"]', "unknown attack 'nose'; nearest: 'noise'"),
+    ('reference="nose"', "unknown attack 'nose'; nearest: 'noise'"),
     ("direction=up", "expected mid, raise or lower for 'direction', found 'up'"),
     ("seed=-1", "expected a whole number ≥ 0 for 'seed', found -1"),
     ("repeats=1.5", "expected a whole number ≥ 1 for 'repeats', found 1.5"),

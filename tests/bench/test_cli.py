@@ -17,6 +17,7 @@ from toyruns import ATTACKS, ROWS, Answer, files
 
 from iqarena.files.weights import FOLDER, OFFLINE
 from iqarena.registry import tables as registry
+from iqarena.registry.tables import build_attack
 from iqarena.store.folder import Store
 from iqarena.store.manifest import RowCounts
 
@@ -96,7 +97,7 @@ def test_the_manifest_says_what_was_run(iqarena: Cli, suite: Path, tmp_path: Pat
     assert manifest.finished
     assert manifest.started <= manifest.finished
     assert (manifest.device, manifest.precision) == ("cpu", "fp32")
-    assert manifest.baselines == ("noise", "fgsm")
+    assert manifest.reference == repr(build_attack("sega(samples=2)"))
     assert [attack.label for attack in manifest.attacks if attack.floor] == ["identity", "noise"]
     assert [attack.planned for attack in manifest.attacks] == [4 * ROWS // ATTACKS] * ATTACKS
     assert sum(model.planned for model in manifest.models.values()) == manifest.planned
@@ -282,7 +283,7 @@ def test_what_a_machine_reads_of_a_run_is_its_boards(iqarena: Cli, suite: Path, 
     )
     run = api.load(tmp_path / "run")
     assert [line["attack_label"] for line in said["attacks"]] == run.attacks["attack_label"].tolist()
-    assert [line["directed_sd"] for line in said["models"]] == pytest.approx(run.models["directed_sd"].tolist())
+    assert [line["aligned_sd"] for line in said["models"]] == pytest.approx(run.models["aligned_sd"].tolist())
     assert json.loads(iqarena("report", tmp_path / "run", "--json").out) == said
     checks = json.loads(iqarena("doctor", "--json").out)
     assert all(check["ok"] for check in checks)

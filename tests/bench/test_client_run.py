@@ -26,7 +26,6 @@ def keys(photos: Path) -> dict[str, Any]:
         "images": {"path": str(photos)},
         "targets": ["toy_curved", "toy_step"],
         "attacks": ["noise", "fgsm"],
-        "baselines": ["noise"],
     }
 
 

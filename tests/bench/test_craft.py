@@ -12,6 +12,7 @@ from torch import Tensor
 
 from iqarena.api import Attack, AttackError
 from iqarena.api.streams import Streams
+from iqarena.engine.budget import displaced
 from iqarena.engine.craft import Crafted, craft
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
@@ -108,6 +109,37 @@ def test_noise_and_its_control_are_equally_strong_at_the_edge_of_the_box() -> No
     crafted = craft(Kernel(of=lambda x: x + 8 / 255 * signs), dark, dark / 255, source, streams)
     assert torch.equal(crafted.adversarial, torch.where(signs > 0, 8, 0).to(torch.uint8))
     assert torch.equal(crafted.control, torch.where(signs < 0, 8, 0).to(torch.uint8))
+
+
+def test_the_displaced_control_keeps_every_amplitude_and_takes_its_sign_from_half_an_image_away() -> None:
+    clean = torch.full((1, 3, 4, 6), 100, dtype=torch.uint8)
+    shift = torch.zeros(1, 3, 4, 6, dtype=torch.int16)
+    shift[..., 0, 0], shift[..., 2, 3], shift[..., 1, 1] = 5, -2, 7  # the first two lie half an image apart
+    spare = torch.ones(1, 3, 4, 6)
+    moved = displaced(clean, shift, -spare).short() - 100
+    assert moved[0, 0, 0, 0] == -5, "the sign of the other"
+    assert moved[0, 0, 2, 3] == 2
+    assert moved[0, 0, 1, 1] == -7, "half an image away is nothing: the spare sign"
+    assert torch.equal(moved.abs(), shift.abs())
+    assert (displaced(clean, shift, spare).short() - 100)[0, 0, 1, 1] == 7
+
+
+def test_the_displaced_control_is_cut_to_the_box_after_it_was_turned() -> None:
+    dark = torch.zeros(1, 3, 4, 6, dtype=torch.uint8)
+    shift = torch.full((1, 3, 4, 6), -3, dtype=torch.int16)  # the box lets none of it through
+    shift[..., :2, :] = 3
+    assert displaced(dark, shift, shift).unique().tolist() == [0, 3]
+    assert (displaced(dark, shift, shift)[..., :2, :] == 0).all(), "its signs come from below"
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7)])
+def test_a_linear_scorer_does_not_see_a_displaced_perturbation_on_average(size: tuple[int, int]) -> None:
+    """δ = sign w gains Σ|w|; displaced, Σ w · sign w', whose mean over random w is 0."""
+    w = torch.randn(4000, 3, *size, generator=torch.Generator().manual_seed(0))
+    clean = torch.full(w.shape, 100, dtype=torch.uint8)
+    moved = displaced(clean, w.sign().short(), torch.ones_like(w)).float() - 100
+    gain, control = w.abs().flatten(1).sum(1).mean(), (w * moved).flatten(1).sum(1)
+    assert abs(control.mean()) < 4 * control.std() / 4000**0.5 < 0.05 * gain
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,6 @@ SUITE = {
     "targets": ["toy_curved", "jpeg|toy_curved", "flip(draws=2)|toy_curved", "toy_linear", "jpeg|toy_linear"],
     "sources": ["undefended", "own"],
     "attacks": ["identity", "noise", "mi_fgsm(eps=4/255, steps=2)", "mi_fgsm(steps=2)", "square(eps=8/255, queries=5)"],
-    "baselines": ["noise"],
 }
 
 

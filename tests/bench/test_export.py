@@ -118,7 +118,7 @@ def test_runs_of_different_attacks_are_one_leaderboard_and_what_one_lacks_is_cou
     short: Path, tmp_path: Path, iqarena: Cli
 ) -> None:
     for name, attacks in (("a", '["noise", "fgsm"]'), ("b", '["fgsm", "i_fgsm(steps=2)"]')):
-        options = ["--set", f"attacks={attacks}", "--set", "baselines=[]"]
+        options = ["--set", f"attacks={attacks}"]
         assert iqarena("run", short, "--out", tmp_path / name, *options).code == 0
     Store(tmp_path / "b").replace("p1.png", [])
     answer = iqarena("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
@@ -131,7 +131,7 @@ def test_runs_of_different_attacks_are_one_leaderboard_and_what_one_lacks_is_cou
 
 def test_runs_that_do_not_go_together_are_refused_in_one_line(short: Path, tmp_path: Path, iqarena: Cli) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
-    options: list[Any] = ["--set", 'attacks=["fgsm"]', "--set", "baselines=[]"]
+    options: list[Any] = ["--set", 'attacks=["fgsm"]']
     assert iqarena("run", short, "--out", a, *options).code == 0
     assert iqarena("run", short, "--out", b, *options, "--seed", 1).code == 0
 

@@ -58,7 +58,7 @@ def test_what_cannot_be_crossed_is_refused_in_one_line(grid: dict[str, Any], wor
 
 def test_a_grid_joins_the_attacks_of_its_suite(suite: Path) -> None:
     grid = {"attack": "fgsm", "eps": ["4/255", "8/255"]}
-    plan = resolve(load_suite(str(suite), {"grid": grid, "attacks": ["noise"], "baselines": []}))
+    plan = resolve(load_suite(str(suite), {"grid": grid, "attacks": ["noise"]}))
     assert [a.label for a in plan.attacks] == ["noise", "fgsm(eps=4/255)", "fgsm"]
     with pytest.raises(SpecError, match=r"attack fgsm\(eps=8/255\) is listed twice"):
         resolve(load_suite(str(suite), {"grid": grid, "attacks": ["fgsm"]}))
@@ -97,13 +97,12 @@ def test_a_filter_ablation_of_any_size_costs_one_gradient_pass(
     suite: Path, tmp_path: Path, iqarena: Callable[..., Answer]
 ) -> None:
     filters = """attacks = []
-baselines = []
 [grid]
 attack = "sega(samples=3)"
 gradient_filter = ["none", "fourier_topk(0.5)", "random(0.5)"]
 mask = ["none", "jnd(6)"]
 """
-    suite.write_text(re.sub("attacks = .*\nbaselines = .*\n", filters, suite.read_text()))
+    suite.write_text(re.sub("attacks = .*\n", filters, suite.read_text()))
     answer = iqarena("run", suite, "--out", tmp_path / "run")
     assert answer.code == 0, answer.err
     store = Store(tmp_path / "run")

@@ -53,7 +53,7 @@ def keeping(plan: Plan) -> Plan:
 
 
 @pytest.mark.parametrize("batch_size", [1, 100])
-def test_one_more_target_costs_three_scores_of_what_is_kept_and_no_gradient(
+def test_one_more_target_costs_four_scores_of_what_is_kept_and_no_gradient(
     small: Plan, tmp_path: Path, results: Run, batch_size: int
 ) -> None:
     folder = tmp_path / "run"
@@ -62,7 +62,7 @@ def test_one_more_target_costs_three_scores_of_what_is_kept_and_no_gradient(
     before = numbers(Store(folder))
     larger = replace(small, targets=(STEP, OTHER))
     counts = grow(larger, folder, batch_size=batch_size)
-    assert counts == {repr(STEP): ZERO, repr(SOURCE): ZERO, repr(OTHER): {"forward": 3 * IMAGES, "gradient": 0}}
+    assert counts == {repr(STEP): ZERO, repr(SOURCE): ZERO, repr(OTHER): {"forward": 4 * IMAGES, "gradient": 0}}
     rows, fresh = numbers(Store(folder)), results(larger)
     new = rows["target"] == repr(OTHER)
     assert rows.loc[new, "score_float"].isna().all(), "what was not rounded is not known"
@@ -94,7 +94,7 @@ def test_without_kept_images_a_target_is_met_by_the_same_image_crafted_again(
     counts = grow(larger, folder)
     assert counts[repr(SOURCE)] == {"forward": 0, "gradient": 3 * IMAGES}, "direction and own gain are stored"
     assert counts[repr(STEP)] == ZERO
-    assert counts[repr(OTHER)] == {"forward": 4 * IMAGES, "gradient": 0}, "the unrounded image too"
+    assert counts[repr(OTHER)] == {"forward": 5 * IMAGES, "gradient": 0}, "the unrounded image too"
     rows = Store(folder).rows()
     assert_frame_equal(numbers(Store(folder)), results(larger), check_exact=True)
     assert (rows["seconds"].to_numpy().reshape(-1, 2) == times.to_numpy()[:, None]).all(), "of the first time"
@@ -148,8 +148,10 @@ def test_one_more_attack_costs_its_own_evaluations(small: Plan, tmp_path: Path, 
     grow(both, folder)
     larger = replace(both, attacks=(*both.attacks, build_attack("mi_fgsm(steps=6)")))
     counts = grow(larger, folder)
-    assert counts[repr(STEP)] == {"forward": 3 * IMAGES, "gradient": 0}, "adversarial, control, unrounded; not clean"
-    assert counts[repr(SOURCE)] == {"forward": 3 * IMAGES, "gradient": 6 * IMAGES}
+    assert counts[repr(STEP)] == {"forward": 4 * IMAGES, "gradient": 0}, (
+        "adversarial, two controls, unrounded; not clean"
+    )
+    assert counts[repr(SOURCE)] == {"forward": 4 * IMAGES, "gradient": 6 * IMAGES}
     assert_frame_equal(numbers(Store(folder)), results(larger), check_exact=True)
 
 
@@ -162,7 +164,7 @@ def test_one_more_image_costs_its_own_evaluations(
     before = files(folder / "rows")
     paint(photos / "p5.png", 5)
     counts = grow(small, folder, batch_size=batch_size)
-    assert counts == {repr(SOURCE): {"forward": 2, "gradient": 3}, repr(STEP): {"forward": 4, "gradient": 0}}
+    assert counts == {repr(SOURCE): {"forward": 2, "gradient": 3}, repr(STEP): {"forward": 5, "gradient": 0}}
     after = files(folder / "rows")
     assert {name: after[name] for name in before} == before
     assert_frame_equal(numbers(Store(folder)), results(small), check_exact=True)
@@ -224,7 +226,7 @@ def test_a_leaderboard_takes_one_more_line(suite: Path, tmp_path: Path, iqarena:
     store, keep = Store(tmp_path / "run"), ["--keep", "adversarials"]
     assert iqarena("run", suite, "--out", store.folder, *keep).code == 0
     before = numbers(store)
-    alone = ["--set", 'attacks=["i_fgsm(steps=2)"]', "--set", "baselines=[]", "--limit", 4]
+    alone = ["--set", 'attacks=["i_fgsm(steps=2)"]', "--limit", 4]
     answer = iqarena("run", suite, "--out", store.folder, *alone)
     assert answer.code == 0, answer.err
     manifest, rows = store.manifest(), numbers(store)
@@ -235,7 +237,7 @@ def test_a_leaderboard_takes_one_more_line(suite: Path, tmp_path: Path, iqarena:
     assert manifest.planned == len(rows) == ROWS * IMAGES + PAIRS * 4
     assert {spec: m.planned for spec, m in manifest.models.items()} == rows["target"].value_counts().to_dict()
     assert manifest.finished
-    assert manifest.baselines == ("noise", "fgsm"), "those of the attacks that this plan has not"
+    assert manifest.reference == repr(build_attack("sega(samples=2)")), "of an attack that this plan has not"
     assert len(manifest.images) == IMAGES
     later = united(manifest, replace(manifest, command="another", device="GPU X", history=()))
     assert (later.history, later.device) == ((manifest.command,), "cpu, GPU X")

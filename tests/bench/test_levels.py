@@ -84,13 +84,11 @@ def test_a_run_with_a_wanted_ssim_is_an_ordinary_run(matched: Path, tmp_path: Pa
 def test_what_a_search_cannot_do_is_said_in_one_line(matched: Path, tmp_path: Path, iqarena: Cli) -> None:
     shard = iqarena("run", matched, "--out", tmp_path / "a", "--shard", "1/2")
     assert (shard.code, "a search for an SSIM needs all pictures" in shard.err) == (2, True)
-    odd = iqarena(
-        "run", matched, "--out", tmp_path / "b", "--set", 'attacks=["fgsm(eps=0.03)"]', "--set", "baselines=[]"
-    )
+    odd = iqarena("run", matched, "--out", tmp_path / "b", "--set", 'attacks=["fgsm(eps=0.03)"]')
     assert odd.code == 2
     assert "expected budgets of whole grey levels such as eps=8/255, found fgsm(eps=0.03)" in odd.err
-    never = iqarena("run", matched, "--out", tmp_path / "c", "--set", 'attacks=["identity", "noise"]', "--set",
-                    "baselines=[]", "--set", "ssim=0.00001")  # fmt: skip
+    never = iqarena("run", matched, "--out", tmp_path / "c", "--set", 'attacks=["identity", "noise"]',
+                    "--set", "ssim=0.00001")  # fmt: skip
     assert never.code == 0, never.err
     table = pd.read_csv(tmp_path / "c" / "same_ssim.csv")
     assert table["rank"].isna().all()

@@ -9,7 +9,14 @@ import pytest
 from scipy import stats as scipy_stats
 
 from iqarena.metrics.correlation import agreement, bootstrap_srocc
-from iqarena.metrics.score_change import boundary_ratio, directed_effect, gain, relative_gain, robustness
+from iqarena.metrics.score_change import (
+    aligned_effect,
+    boundary_ratio,
+    directed_effect,
+    gain,
+    relative_gain,
+    robustness,
+)
 
 
 def test_agreement_equals_scipy() -> None:
@@ -63,6 +70,11 @@ def test_directed_effect_does_not_see_what_both_signs_do() -> None:
     s, drift, effect = np.array([-1.0, 1.0]), np.array([9.0, -4.0]), np.array([2.0, 3.0])
     attacked, control = 50 + drift + s * effect, 50 + drift - s * effect
     np.testing.assert_allclose(directed_effect(attacked, control, s), effect)
+
+
+def test_aligned_effect_does_not_see_what_the_displaced_control_does() -> None:
+    s, drift, effect = np.array([-1.0, 1.0]), np.array([9.0, -4.0]), np.array([2.0, 3.0])
+    np.testing.assert_allclose(aligned_effect(50 + drift + s * effect, 50 + drift, s), effect)
 
 
 def test_score_changes_at_the_ends_of_the_scale() -> None:

@@ -1,4 +1,4 @@
-"""Suites resolved: sources, relations, baselines, the count of gradients."""
+"""Suites resolved: sources, relations, the reference, the count of gradients."""
 
 from __future__ import annotations
 
@@ -45,11 +45,6 @@ def test_a_source_may_be_named_and_need_not_be_a_target(suite: Path) -> None:
     assert [repr(m) for m in plan.models] == ["toy_step", "toy_curved(seed=0)", "toy_linear(seed=0)"]
 
 
-def test_baselines_are_kept_by_label_and_only_where_they_run(suite: Path) -> None:
-    keys = {"attacks": ["fgsm", "pgd(steps=10)"], "baselines": ["pgd", "noise", "fgsm(eps=8/255)"]}
-    assert resolve(load_suite(str(suite), keys)).baselines == ("fgsm", "pgd")
-
-
 def test_the_reference_is_the_suites_or_the_grids_and_only_where_it_runs(suite: Path) -> None:
     def reference(**keys: Any) -> str | None:
         plan = resolve(load_suite(str(suite), keys))
@@ -57,7 +52,8 @@ def test_the_reference_is_the_suites_or_the_grids_and_only_where_it_runs(suite: 
 
     assert reference(reference="fgsm(eps=8/255)") == "fgsm"
     assert reference(reference="pgd") is None
-    assert reference() is None
+    assert reference() == "sega(samples=2)", "which declares itself one"
+    assert reference(attacks=["fgsm"]) is None
     assert reference(grid={"attack": "mi_fgsm", "steps": [10, 2]}, attacks=[]) == "mi_fgsm"
     with pytest.raises(SpecError, match="unknown attack 'fgms'; nearest: 'fgsm'"):
         reference(reference="fgms")
@@ -77,8 +73,7 @@ def test_overrides_beat_the_file(suite: Path) -> None:
 def test_suites_that_come_with_iqarena_resolve(name: str) -> None:
     plan = resolve(load_suite(name))
     assert plan.suite.name == name
-    assert set(plan.baselines) <= {a.label for a in plan.attacks}
-    assert len(plan.baselines) == len(plan.suite.baselines)
+    assert plan.reference or plan.suite.name == "defenses"
 
 
 def test_gradients_are_foretold_exactly_when_none_is_taken_at_the_clean_image_in_passing(

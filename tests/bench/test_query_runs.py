@@ -37,7 +37,6 @@ def queried(suite: Path) -> Plan:
         "targets": TARGETS,
         "attacks": ATTACKS,
         "sources": ["leave_one_out"],
-        "baselines": ["noise", "square(queries=60)"],
     }
     return resolve(load_suite(str(suite), keys))
 
@@ -100,7 +99,7 @@ def test_answers_on_the_way_are_kept_inside_the_budget(rows: pd.DataFrame) -> No
     for label, group in asked.groupby("attack_label"):
         budget = group["queries"].iloc[0]
         for at in CHECKPOINTS:
-            kept = group[[f"score_at_{at}", f"control_at_{at}"]].notna()
+            kept = group[[f"score_at_{at}", f"displaced_at_{at}"]].notna()
             assert (kept == (at <= budget)).to_numpy().all(), label
     square = asked[asked["attack_label"] == "square(queries=60)"]
     stages = square[["score_clean", "score_at_20", "score_at_50", "score_adv"]].mul(square["direction"], axis=0)
@@ -112,7 +111,7 @@ def test_answers_on_the_way_are_kept_inside_the_budget(rows: pd.DataFrame) -> No
 def test_the_answer_at_the_end_is_the_final_picture(suite: Path, results: Run) -> None:
     keys: dict[str, Any] = {"targets": TARGETS, "sources": [], "attacks": ["random_search(queries=50)"]}
     shorter = results(resolve(load_suite(str(suite), keys)))
-    assert np.array_equal(shorter["control_at_50"], shorter["score_control"])
+    assert np.array_equal(shorter["displaced_at_50"], shorter["score_displaced"])
     assert np.array_equal(shorter["score_at_50"], shorter["score_adv"]), "the last answer is the final picture"
 
 
@@ -175,7 +174,7 @@ def test_a_target_that_does_not_answer_or_answers_with_noise_is_flagged(suite: P
 
 
 def test_query_attacks_stand_on_a_board_of_their_own(queried: Plan, rows: pd.DataFrame) -> None:
-    facts = manifest(queried, rows, baselines=list(queried.baselines))
+    facts = manifest(queried, rows, reference="fgsm")
     pairs = pair_table(rows, facts)
     board = attack_board(pairs, facts).set_index("attack_label")
     assert board["board"].to_dict() == {
@@ -186,11 +185,15 @@ def test_query_attacks_stand_on_a_board_of_their_own(queried: Plan, rows: pd.Dat
     assert sorted(board.loc[board["board"] == "held-out", "rank"]) == [1, 2]
     assert (board["coverage"] == 1).all()
     square = pairs.table[pairs.table["attack_label"] == "square(queries=60)"]
-    assert board["directed_sd"]["square(queries=60)"] == pytest.approx(square["directed_sd_mean"].mean())
-    opponents = pairs.table.set_index(["attack_label", "target"])["baseline"]
-    assert opponents["random_search(queries=25)", "toy_shut"] == "square(queries=60)"
-    assert opponents["warm_start(queries=30, start=fgsm)", "toy_shut"] == "square(queries=60)"
-    assert opponents["fgsm", "toy_shut"] == "noise"
+    assert board["aligned_sd"]["square(queries=60)"] == pytest.approx(square["aligned_sd_mean"].mean())
+    assert set(board.loc[board["board"] == "query", "reference"]) == {"square(queries=60)"}, "the first one listed"
+    assert set(board.loc[board["board"] == "held-out", "reference"]) == {"fgsm"}
+    means = pairs.table.set_index(["attack_label", "target"])["aligned_sd_mean"]
+    gap = means["random_search(queries=25)"] - means["square(queries=60)"]
+    assert board["gap"]["random_search(queries=25)"] == pytest.approx(gap.mean())
+    started = means["warm_start(queries=30, start=fgsm)"] - means["square(queries=60)"]
+    assert board["gap"]["warm_start(queries=30, start=fgsm)"] == pytest.approx(started.mean()), "by target alone"
+    assert board["gap"]["noise"] == pytest.approx((means["noise"] - means["fgsm"]).mean())
     without = rows[rows["relation"] != "query"]
     apart = attack_board(pair_table(without, facts), dataclasses.replace(facts, attacks=facts.attacks[:2]))
     together = attack_board(pairs, facts)
@@ -228,7 +231,7 @@ def test_curves_go_through_the_rows(queried: Plan, rows: pd.DataFrame) -> None:
         )
         assert shut["srocc"][at] == pytest.approx(square["score_clean"].corr(square[column], method="spearman"))
         assert shut["gain_low"][at] <= shut["gain"][at] <= shut["gain_high"][at]
-    assert list(shut.loc[0, ["gain", "directed_sd"]]) == [0, 0]
+    assert list(shut.loc[0, ["gain", "aligned_sd"]]) == [0, 0]
     last = mine[mine["queries"] == 60].set_index("target")["gain"]
     assert last[ALL] == pytest.approx(last.drop(ALL).mean())
     fgsm = curves[(curves["attack_label"] == "fgsm") & (curves["target"] == ALL)]

@@ -21,6 +21,6 @@ def test_the_python_examples_run_as_they_stand(
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)
-    assert "directed_sd" in capsys.readouterr().out
+    assert "aligned_sd" in capsys.readouterr().out
     assert (tmp_path / "adversarial.png").exists()
     assert (tmp_path / "results" / "runs").is_dir()

@@ -21,6 +21,8 @@ from iqarena.report.boards import attack_board, model_board
 from iqarena.report.figures.plots import slug
 from iqarena.report.pairs import pair_table, tidy
 from iqarena.report.specs import short_source
+from iqarena.report.studies.relatives import relatives_table
+from iqarena.report.text.tables import attack_table
 
 
 @pytest.fixture
@@ -33,18 +35,22 @@ def test_a_pair_equals_its_rows_by_hand(rows: pd.DataFrame) -> None:
     chosen = (rows["attack_label"] == "fgsm") & (rows["source"] == "cnn") & (rows["target"] == "vit")
     mine = rows[chosen]
     pair = table[(table["attack_label"] == "fgsm") & (table["source"] == "cnn") & (table["target"] == "vit")].iloc[0]
+    aligned = mine["direction"] * (mine["score_adv"] - mine["score_displaced"])
     directed = mine["direction"] * (mine["score_adv"] - mine["score_control"]) / 2
     deviation = mine["score_clean"].std()
     assert (pair["relation"], pair["n"], pair["n_failed"], pair["flags"]) == ("transfer", 12, 0, "")
-    assert pair["directed_mean"] == pytest.approx(directed.mean())
-    assert pair["directed_median"] == pytest.approx(directed.median())
     assert pair["directed_sd_mean"] == pytest.approx(directed.mean() / deviation)
-    assert pair["directed_sd_mean_high"] == pytest.approx(pair["directed_mean_high"] / deviation)
+    assert pair["aligned_sd_mean"] == pytest.approx(aligned.mean() / deviation)
+    assert pair["aligned_sd_median"] == pytest.approx(aligned.median() / deviation)
+    assert pair["aligned_sd_raise"] == pytest.approx(aligned[mine["direction"] == 1].mean() / deviation)
+    assert pair["aligned_sd_lower"] == pytest.approx(aligned[mine["direction"] == -1].mean() / deviation)
+    control = mine["direction"] * (mine["score_displaced"] - mine["score_clean"])
+    assert pair["control_gain_mean"] == pytest.approx(control.mean())
     assert pair["gain_mean"] == pytest.approx((mine["direction"] * (mine["score_adv"] - mine["score_clean"])).mean())
     assert pair["srocc"] == pytest.approx(scipy_stats.spearmanr(mine["score_clean"], mine["score_adv"])[0])
     assert pair["mos_krocc"] == pytest.approx(scipy_stats.kendalltau(mine["mos"], mine["score_adv"])[0])
     assert pair["float_gap"] == pytest.approx(0.5)
-    for name in ("gain_mean", "gain_median", "directed_mean", "directed_median", "srocc"):
+    for name in ("gain_mean", "gain_median", "aligned_sd_mean", "aligned_sd_median", "directed_sd_mean", "srocc"):
         assert pair[f"{name}_low"] <= pair[name] <= pair[f"{name}_high"]
         assert pair[f"{name}_low"] < pair[f"{name}_high"]
 
@@ -55,21 +61,90 @@ def test_rounding_is_averaged_over_the_images_whose_unrounded_score_is_known(row
     assert pair_table(rows, make_manifest(rows)).table["float_gap"].to_numpy() == pytest.approx(0.5)
 
 
-def test_the_paired_test_is_against_the_strongest_baseline_over_clusters(rows: pd.DataFrame) -> None:
+def test_a_constant_in_a_score_changes_no_effect(rows: pd.DataFrame) -> None:
+    raised = rows.copy()
+    scores = ["score_clean", "score_adv", "score_control", "score_displaced", "score_float"]
+    raised.loc[rows["target"] == "vit", scores] += 7.5
+    before, after = (pair_table(r, make_manifest(rows)).table for r in (rows, raised))
+    for name in ("aligned_sd_mean", "aligned_sd_mean_low", "directed_sd_mean", "gain_mean", "srocc", "p"):
+        np.testing.assert_allclose(before[name], after[name], atol=1e-9)
+
+
+def test_one_test_an_attack_against_the_reference_over_all_pairs_that_both_have(rows: pd.DataFrame) -> None:
+    manifest = make_manifest(rows)  # the reference is mi_fgsm
+    lost = (rows["attack_label"] == "fgsm") & (rows["target"] == "cnn")
+    pairs = pair_table(fail(rows, lost), manifest)
+    board = attack_board(pairs, manifest).set_index("attack_label")
+    here = pairs.rows[pairs.rows["relation"].isin(["transfer", "ensemble_holdout"]) & (pairs.rows["target"] != "cnn")]
+    means = here.groupby(["attack_label", "source", "target", "cluster"])["aligned_sd"].mean()
+    by_cluster = means.groupby(["attack_label", "cluster"]).mean()
+    expected = scipy_stats.wilcoxon(by_cluster["fgsm"].to_numpy(), by_cluster["mi_fgsm"].to_numpy())
+    assert board["p"]["fgsm"] == pytest.approx(expected.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    assert board["gap"]["fgsm"] == pytest.approx(by_cluster["fgsm"].mean() - by_cluster["mi_fgsm"].mean())
+    others = board.drop(index="mi_fgsm")
+    assert ((others["gap_low"] <= others["gap"]) & (others["gap"] <= others["gap_high"])).all()
+    assert set(board["reference"]) == {"mi_fgsm"}
+    assert np.isnan(board["p"]["mi_fgsm"])
+    np.testing.assert_allclose(others["p_holm"], np.minimum(1, 4 * others["p"]))  # all are the smallest possible
+    assert board["verdict"].to_dict() == {
+        "sega(mask=jnd(6)|soft)": "not decided", "mi_fgsm": "reference", "fgsm": "not decided",
+        "noise": "not decided", "identity": "not decided",
+    }, "six reference images cannot decide four tests: 4 · 2⁻⁵ > 0.05"  # fmt: skip
+
+
+def test_enough_images_decide_attacks_and_pairs_and_too_few_say_so() -> None:
+    many = make_rows(images=40)  # 20 reference images
+    manifest = make_manifest(many)
+    pairs = pair_table(many, manifest)
+    board = attack_board(pairs, manifest).set_index("attack_label")
+    assert board["verdict"].to_dict() == {
+        "sega(mask=jnd(6)|soft)": "stronger", "mi_fgsm": "reference", "fgsm": "weaker", "noise": "weaker",
+        "identity": "weaker",
+    }  # fmt: skip
+    assert (board["tested"].drop("mi_fgsm") == 9).all()
+    assert board["better"]["sega(mask=jnd(6)|soft)"] > 0
+    assert "too few" not in attack_table(attack_board(pairs, manifest)).note
+    few = make_rows(images=12)
+    pairs = pair_table(few, make_manifest(few))
+    assert pairs.table["p"].notna().sum() == 4 * 12
+    assert pairs.table["p_holm"].isna().all(), "the smallest p of six images times 48 is above 5 %"
+    note = attack_table(attack_board(pairs, make_manifest(few))).note
+    assert "Not told apart from mi_fgsm: sega(mask=jnd(6)|soft), fgsm, identity, noise." in note
+    assert "There are too few reference images to decide single pairs." in note
+    unnamed = attack_table(attack_board(pairs, make_manifest(few, reference=None)))
+    assert "No attack of this run is named as the reference" in unnamed.note
+    assert "Verdict" not in unnamed.header
+
+
+def test_pairs_are_tested_against_the_reference_over_clusters(rows: pd.DataFrame) -> None:
     pairs = pair_table(rows, make_manifest(rows))
     table = pairs.table
-    strongest = table[table["attack_label"] == "mi_fgsm"]
-    assert set(strongest["baseline"]) == {""}
-    assert strongest["p"].isna().all()
-    assert set(table.loc[table["attack_label"].str.startswith("sega"), "baseline"]) == {"mi_fgsm"}
+    assert table.loc[table["attack_label"] == "mi_fgsm", ["gap", "p"]].isna().to_numpy().all()
     chosen = (table["attack_label"] == "fgsm") & (table["source"] == "cnn") & (table["target"] == "vit")
     here = pairs.rows[(pairs.rows["source"] == "cnn") & (pairs.rows["target"] == "vit")]
-    means = here.groupby(["attack_label", "cluster"])["directed_sd"].mean()
+    means = here.groupby(["attack_label", "cluster"])["aligned_sd"].mean()
     expected = scipy_stats.wilcoxon(means["fgsm"].to_numpy(), means["mi_fgsm"].to_numpy())
     assert table.loc[chosen, "p"].item() == pytest.approx(expected.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
-    named = pair_table(rows, make_manifest(rows, baselines=["fgsm"])).table
-    assert set(named["baseline"]) == {"", "fgsm"}
-    assert ((named["p_holm"] >= named["p"]) | named["p"].isna()).all()
+    assert table.loc[chosen, "gap"].item() == pytest.approx(means["fgsm"].mean() - means["mi_fgsm"].mean())
+
+
+def test_relatives_are_not_held_out_and_stand_in_a_table_of_their_own(rows: pd.DataFrame) -> None:
+    manifest = make_manifest(rows)
+    assert relatives_table(pair_table(rows, manifest)) is None
+    kin = rows["relation"].isin(["transfer", "ensemble_holdout"]) & (rows["target"] == "vit")
+    kin |= (rows["source"] == "hyper") & (rows["target"] == "cnn")
+    rows.loc[kin, "relation"] = "same_backbone"
+    pairs = pair_table(rows, manifest)
+    board = attack_board(pairs, manifest).set_index("attack_label")
+    held_out = pairs.table[pairs.table["relation"].isin(["transfer", "ensemble_holdout"])]
+    assert board["n_pairs"]["fgsm"] == (held_out["attack_label"] == "fgsm").sum() == 5
+    own = pairs.table[(pairs.table["relation"] == "same_backbone") & (pairs.table["attack_label"] == "fgsm")]
+    assert board["same_backbone_aligned_sd"]["fgsm"] == pytest.approx(own["aligned_sd_mean"].mean())
+    table = relatives_table(pairs)
+    assert table is not None
+    assert table.summary == {"Attacked by relatives alone, and so on no held-out board": "vit"}
+    (line,) = (row for row in table.rows if row[0] == "fgsm")
+    assert line[-2:] == ["3", "3"], "single sources: two on vit and one on cnn; strangers: the other three"
 
 
 def test_flags(rows: pd.DataFrame) -> None:
@@ -92,23 +167,23 @@ def test_attacks_are_ranked_by_held_out_pairs_alone(rows: pd.DataFrame) -> None:
     assert board["tie_group"].tolist() == [1, 2, 3, 4, 4]
     assert board["win_rate"].is_monotonic_decreasing
     floors = board.set_index("attack_label").loc[["identity", "noise"]]
-    assert ((floors["directed_sd_low"] <= 0) & (floors["directed_sd_high"] >= 0)).all()
+    assert ((floors["aligned_sd_low"] <= 0) & (floors["aligned_sd_high"] >= 0)).all()
     white = rows["relation"] == "whitebox"
     rows.loc[white, "score_adv"] = rows.loc[white, "score_clean"]
     other = attack_board(pair_table(rows, manifest), manifest)
     untouched = [c for c in board.columns if not c.startswith("whitebox")]
     pd.testing.assert_frame_equal(board[untouched], other[untouched])
-    assert not board["whitebox_directed_sd"].equals(other["whitebox_directed_sd"])
+    assert not board["whitebox_aligned_sd"].equals(other["whitebox_aligned_sd"])
 
 
 def test_the_board_mean_counts_each_pair_once(rows: pd.DataFrame) -> None:
     manifest = make_manifest(rows)
     pairs = pair_table(rows, manifest)
     board = attack_board(pairs, manifest).set_index("attack_label")
-    table = pairs.table[pairs.table["attack_label"] == "fgsm"].set_index("relation")["directed_sd_mean"]
-    assert board["transfer_directed_sd"]["fgsm"] == pytest.approx(table["transfer"].mean())
-    assert board["ensemble_holdout_directed_sd"]["fgsm"] == pytest.approx(table["ensemble_holdout"].mean())
-    assert board["directed_sd"]["fgsm"] == pytest.approx(table[["transfer", "ensemble_holdout"]].mean())
+    table = pairs.table[pairs.table["attack_label"] == "fgsm"].set_index("relation")["aligned_sd_mean"]
+    assert board["transfer_aligned_sd"]["fgsm"] == pytest.approx(table["transfer"].mean())
+    assert board["ensemble_holdout_aligned_sd"]["fgsm"] == pytest.approx(table["ensemble_holdout"].mean())
+    assert board["aligned_sd"]["fgsm"] == pytest.approx(table[["transfer", "ensemble_holdout"]].mean())
 
 
 def test_replicates_are_paired_over_attacks(rows: pd.DataFrame) -> None:
@@ -116,7 +191,7 @@ def test_replicates_are_paired_over_attacks(rows: pd.DataFrame) -> None:
     board = attack_board(pair_table(pd.concat([rows, twin]), make_manifest(rows)), make_manifest(rows))
     assert board["win_rate"].mean() == pytest.approx(0.5)  # what one wins another loses; ties are shared
     same = board.set_index("attack_label").loc[["fgsm", "twin"]]
-    for column in ("rank", "rank_low", "rank_high", "tie_group", "directed_sd", "directed_sd_low", "win_rate"):
+    for column in ("rank", "rank_low", "rank_high", "tie_group", "aligned_sd", "aligned_sd_low", "win_rate"):
         assert same[column].nunique() == 1, column
 
 
@@ -130,7 +205,7 @@ def test_models_are_ranked_without_floors_and_without_pairs_that_did_not_run(row
     assert all(source.startswith("ensemble(") for source in board["strongest_source"])
     rows.loc[rows["attack_label"] == "fgsm", "own_gain"] = 0.0
     stronger = model_board(pair_table(rows, manifest), manifest).set_index("model")
-    assert (stronger["directed_sd"] - board["directed_sd"] > 0).to_numpy().all()  # the weakest real attack is out
+    assert (stronger["aligned_sd"] - board["aligned_sd"] > 0).to_numpy().all()  # the weakest real attack is out
     assert (stronger["n_pairs"] == 2 * 3).all()
 
 
@@ -161,7 +236,7 @@ def test_failed_rows_lower_coverage_and_an_attack_that_always_fails_stays_on_the
     assert board["coverage"]["fgsm"] == 0
     assert board["coverage"]["noise"] == pytest.approx(11 / 12)
     assert board["coverage"]["mi_fgsm"] == 1
-    numbers = board.loc[["fgsm"], ["rank", "directed_sd", "srocc", "win_rate", "ssim", "seconds"]]
+    numbers = board.loc[["fgsm"], ["rank", "aligned_sd", "srocc", "win_rate", "ssim", "seconds"]]
     assert numbers.isna().to_numpy().all()
     pairs = pd.read_csv(tmp_path / "pairs.csv")
     assert set(pairs.loc[pairs["attack_label"] == "fgsm", "n_failed"]) == {12}
@@ -179,7 +254,7 @@ def test_degenerate_runs_give_empty_cells_and_no_warning(rows: pd.DataFrame, tmp
     if case == "one image":
         rows = rows[rows["image"] == "i00"]
     elif case == "constant scores":
-        rows = rows.assign(score_clean=50.0, score_adv=50.0, score_control=50.0, mos=np.nan)
+        rows = rows.assign(score_clean=50.0, score_adv=50.0, score_control=50.0, score_displaced=50.0, mos=np.nan)
     elif case == "all failed":
         rows = fail(rows, rows["status"] == "ok")
     else:
@@ -187,12 +262,12 @@ def test_degenerate_runs_give_empty_cells_and_no_warning(rows: pd.DataFrame, tmp
     text = derive(rows, make_manifest(rows), tmp_path)
     pairs = pd.read_csv(tmp_path / "pairs.csv")
     if case != "one pair":
-        assert pairs[["directed_sd_mean", "srocc", "srocc_low", "p"]].isna().to_numpy().all()
+        assert pairs[["aligned_sd_mean", "srocc", "srocc_low", "p"]].isna().to_numpy().all()
         texts = [text, *((tmp_path / name).read_text() for name in ("leaderboard.md", "pairs.csv", "index.html"))]
         assert not any(re.search(r"\bnan\b", t, re.IGNORECASE) for t in texts)
     if case == "one image":
-        assert pairs["directed_mean"].notna().all()
-        assert pairs["directed_mean_low"].isna().all()
+        assert pairs["gain_mean"].notna().all()
+        assert pairs["gain_mean_low"].isna().all()
     board = pd.read_csv(tmp_path / "leaderboard_attacks.csv")
     assert len(board) == len(ATTACKS)
     assert board["rank"].isna().all()

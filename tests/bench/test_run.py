@@ -156,7 +156,7 @@ def test_counts_are_what_was_evaluated_when_nothing_is_shared(plan: Plan, tmp_pa
     assert scorers[source]["gradient"] == rows["backwards"].sum()
     assert scorers[source]["forward"] == 2 * 5, "clean and adversarial picture, for direction and own gain"
     assert scorers[target]["gradient"] == 0
-    assert scorers[target]["forward"] == 4 * 5, "clean, adversarial, control, unrounded"
+    assert scorers[target]["forward"] == 5 * 5, "clean, adversarial, two controls, unrounded"
 
 
 def test_costs_in_rows_are_those_of_an_attack_alone(plan: Plan, results: Run) -> None:
@@ -236,7 +236,7 @@ def test_pictures_that_cannot_be_used_cost_error_rows_that_say_why(
     assert (tiny["status"] == "error").all(), "every source needs 16 pixels"
     grey = rows[rows["image"] == "grey.png"]
     assert (grey["status"] == "ok").all()
-    same = ["score_clean", "score_adv", "score_control", "score_float"]
+    same = ["score_clean", "score_adv", "score_control", "score_displaced", "score_float"]
     opaque, plain = (rows[rows["image"] == n].reset_index(drop=True) for n in ("opaque.png", "p1.png"))
     quiet = opaque["attack_label"].isin(["identity", "fgsm", "mi_fgsm(steps=2)"])
     assert_frame_equal(opaque.loc[quiet, same], plain.loc[quiet, same], check_exact=True)

@@ -23,14 +23,33 @@ def expanded(values: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
     return [np.repeat(values, w.astype(int)) for w in weights]
 
 
-def test_clusters_are_drawn_whole_and_as_many_as_there_are() -> None:
-    weights = cluster_weights(["b", "a", "b", "c"], seed=3, replicates=500)
-    assert weights.shape == (500, 4)
-    np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
-    np.testing.assert_array_equal(weights[:, [0, 1, 3]].sum(axis=1), 3)
-    np.testing.assert_array_equal(weights, cluster_weights(["b", "a", "b", "c"], seed=3, replicates=500))
-    assert not np.array_equal(weights, cluster_weights(["b", "a", "b", "c"], seed=4, replicates=500))
-    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.12)  # 2.5 standard errors of a multinomial count
+def test_clusters_are_drawn_whole_and_a_few_less_than_there_are() -> None:
+    names = [f"{k // 2}" for k in range(26)]
+    weights = cluster_weights(names, seed=3, replicates=4000)
+    assert weights.shape == (4000, 26)
+    np.testing.assert_array_equal(weights[:, ::2], weights[:, 1::2])
+    drawn = weights[:, ::2].sum(axis=1)
+    assert set(drawn) == {9, 10}
+    wide = scipy_stats.t.ppf(0.975, 12) / scipy_stats.norm.ppf(0.975) * np.sqrt(13 / 12)
+    assert drawn.mean() == pytest.approx(13 / wide**2, abs=0.03)
+    np.testing.assert_array_equal(weights, cluster_weights(names, seed=3, replicates=4000))
+    assert not np.array_equal(weights, cluster_weights(names, seed=4, replicates=4000))
+    np.testing.assert_allclose(weights.mean(axis=0), drawn.mean() / 13, atol=0.05)
+    assert (cluster_weights(["a", "b"], seed=0).sum(axis=1) == 1).all(), "two clusters: the interval is their range"
+
+
+@pytest.mark.parametrize("images", [13, 24, 52])
+@pytest.mark.parametrize("skewed", [False, True])
+def test_intervals_cover_what_they_say(images: int, skewed: bool) -> None:
+    """Of a mean over pairs that share their images, at the numbers of images that runs have."""
+    rng, runs, truth = np.random.default_rng(images), 2000, 0.5
+    weights = cluster_weights([str(k) for k in range(images)], seed=1)
+    of_image = rng.gamma(4, 0.5, (images, runs)) - 2 if skewed else rng.normal(size=(images, runs))
+    effects = truth + of_image + 0.5 * rng.normal(size=(3, images, runs))  # three pairs
+    samples = np.stack([weights @ pair / weights.sum(axis=1, keepdims=True) for pair in effects]).mean(axis=0)
+    low, high = interval(samples)
+    least = 0.92 if skewed and images == 13 else 0.93  # a skewed mean of thirteen: no interval of ours is right
+    assert least <= ((low <= truth) & (truth <= high)).mean() <= 0.97
 
 
 def test_one_cluster_gives_no_replicates_and_an_empty_interval() -> None:

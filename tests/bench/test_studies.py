@@ -24,7 +24,7 @@ from iqarena.report.studies.ablation import ablation_study, factor_levels
 from iqarena.report.studies.agreement import agreement_study
 from iqarena.report.studies.compare import comparison
 from iqarena.report.studies.same_ssim import same_ssim_study
-from iqarena.report.studies.study import weighted_sum
+from iqarena.report.sums import weighted_sum
 from iqarena.store.manifest import GradientCounts, Manifest
 
 TARGETS = ["a", "b", "c"]
@@ -66,7 +66,7 @@ def make_rows(
                 "attack": attack, "attack_label": attack, "source": source, "target": target, "relation": relation,
                 "image": f"i{k:02d}", "cluster": f"c{k // 2}", "repeat": 0, "status": "ok", "message": "",
                 "direction": s, "score_clean": f, "score_adv": f + change, "score_control": f - change,
-                "score_float": f + change, "mos": np.nan, "own_gain": 1.0, "linf": 8 / 255, "l2": 1.0, "psnr": 30.0,
+                "score_displaced": f, "score_float": f + change, "mos": np.nan, "own_gain": 1.0, "linf": 8 / 255, "l2": 1.0, "psnr": 30.0,
                 "ssim": 0.9, "changed": 1.0, "above_jnd": 0.0, "zero_gradient": 0.0, "forwards": 20, "backwards": 20,
                 "queries": 0, "seconds": 0.1, "sha256": "", **columns,
             })  # fmt: skip
@@ -119,15 +119,15 @@ def test_main_effects_without_noise_are_the_ones_put_in() -> None:
     mean_mask, mean_steps, mean_sources = np.mean([*MASKS.values()]), np.mean([*STEPS.values()]), 0.5
     for mask, effect in MASKS.items():
         line = found["mask", mask]
-        assert line["directed_sd"] == pytest.approx(effect + mean_steps + mean_sources)
-        assert line["directed_sd_low"] == pytest.approx(line["directed_sd_high"]) == pytest.approx(line["directed_sd"])
+        assert line["aligned_sd"] == pytest.approx(effect + mean_steps + mean_sources)
+        assert line["aligned_sd_low"] == pytest.approx(line["aligned_sd_high"]) == pytest.approx(line["aligned_sd"])
         if mask != "jnd(threshold=6)":
             assert line["difference"] == pytest.approx(effect - MASKS["jnd(threshold=6)"])
             assert line["p"] == pytest.approx(2 / 2**10), "ten photographs, all on one side"
     assert found["steps", "5"]["difference"] == pytest.approx(0.5)
     assert found["steps", "5"]["verdict"] == "helped"
     assert found["mask", "none"]["verdict"] == "hurt"
-    assert found["sources", "1"]["directed_sd"] == pytest.approx(mean_mask + mean_steps)
+    assert found["sources", "1"]["aligned_sd"] == pytest.approx(mean_mask + mean_steps)
     assert found["sources", "1"]["difference"] == pytest.approx(-1)
     assert [r["level"] for r in found.values() if r["verdict"] == "reference"] == ["1", "jnd(threshold=6)", "2"]
     compared = [r for r in found.values() if r["verdict"] != "reference"]
@@ -142,7 +142,7 @@ def test_the_paired_p_value_is_scipys_over_photographs() -> None:
         mask=held_out["attack"].str.extract(r"mask=(.*), samples")[0], size=held_out["source"].map(SOURCES)
     )
     cell["steps"] = cell["attack"].str.extract(r"steps=(\d)")[0]
-    means = cell.groupby(["mask", "steps", "size", "target", "cluster"])["directed_sd"].mean()
+    means = cell.groupby(["mask", "steps", "size", "target", "cluster"])["aligned_sd"].mean()
     per_photograph = means.groupby(["mask", "cluster"]).mean().unstack("mask")
     for mask in ("none", "jnd(threshold=3)|random(keep=0.5)"):
         expected = scipy_stats.wilcoxon(per_photograph[mask], per_photograph["jnd(threshold=6)"])
@@ -175,7 +175,7 @@ def test_cells_are_one_line_per_combination_and_relation() -> None:
     assert (single["n_pairs"] == 6).all()
     assert (single["n"] == 6 * 20).all()
     wanted = [STEPS[s] + MASKS[m] for s, m in zip(single["steps"], single["mask"], strict=True)]
-    np.testing.assert_allclose(single["directed_sd"], wanted)
+    np.testing.assert_allclose(single["aligned_sd"], wanted)
 
 
 def test_an_ablation_is_written_and_survives_what_failed(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_an_ablation_is_written_and_survives_what_failed(tmp_path: Path) -> None
     assert "main_effects.csv" in page
     assert "steps = 5 instead of 1" in page
     everything = main_effects(pair_table(rows.assign(status="error"), MANIFEST))
-    assert all(np.isnan(r["directed_sd"]) for r in everything.values())
+    assert all(np.isnan(r["aligned_sd"]) for r in everything.values())
     assert {r["verdict"] for r in everything.values()} == {"reference", "no difference shown"}
 
 
@@ -225,14 +225,14 @@ def test_the_effect_at_an_ssim_is_interpolated_between_its_neighbours() -> None:
     beyond_first = 3 / 9  # of nine held-out pairs, three are of ensembles of two, each worth 1 more
     assert line["levels"] == "5–6"
     assert line["budget"] == pytest.approx(5.25)
-    assert line["directed_sd"] == pytest.approx(1.4 + 0.25 * 0.2 + beyond_first)
+    assert line["aligned_sd"] == pytest.approx(1.4 + 0.25 * 0.2 + beyond_first)
     # a replicate with other pictures has another SSIM at both budgets, and so another place between them
     images = np.arange(20) / 1000 - 0.0095
     weights = pair_table(rows, manifest).weights
     shift = weights @ images / weights.sum(axis=1)
     drawn = 1.4 + (0.91 + shift - 0.9) / 0.04 * 0.2 + beyond_first
-    assert line["directed_sd_low"] == pytest.approx(np.quantile(drawn, 0.025))
-    assert line["directed_sd_high"] == pytest.approx(np.quantile(drawn, 0.975))
+    assert line["aligned_sd_low"] == pytest.approx(np.quantile(drawn, 0.025))
+    assert line["aligned_sd_high"] == pytest.approx(np.quantile(drawn, 0.975))
     assert study.files["ssim_levels.csv"]["level"].tolist() == [4, 5, 6, 8]
 
 
@@ -254,9 +254,9 @@ def test_the_boards_show_declared_budgets_and_the_table_all(tmp_path: Path) -> N
     ]
     table = pd.read_csv(tmp_path / "same_ssim.csv")
     assert table["attack"].tolist() == ["sega", "fgsm", "noise", "faint"]
-    assert table["directed_sd"][:3].tolist() == pytest.approx([1.5 + 1 / 3, 0.75 + 1 / 3, 1 / 3], rel=1e-5)
+    assert table["aligned_sd"][:3].tolist() == pytest.approx([1.5 + 1 / 3, 0.75 + 1 / 3, 1 / 3], rel=1e-5)
     assert table["rank"].tolist()[:3] == [1, 2, 3]
-    assert table.iloc[3][["rank", "directed_sd", "levels"]].isna().all()
+    assert table.iloc[3][["rank", "aligned_sd", "levels"]].isna().all()
     assert "Attacks at the same SSIM, 0.9" in (tmp_path / "leaderboard.md").read_text()
     assert (tmp_path / "plots" / "same_ssim.png").exists()
 
@@ -280,7 +280,7 @@ def test_agreement_is_the_rank_correlation_over_pairs_without_floors(tmp_path: P
     assert study is not None
     table = pairs.table
     real = table[(table["relation"] != "whitebox") & (table["attack"] != "noise")]
-    expected = scipy_stats.spearmanr(real["cosine"], real["directed_sd_mean"])[0]
+    expected = scipy_stats.spearmanr(real["cosine"], real["aligned_sd_mean"])[0]
     summary = study.table.summary["Rank correlation"]
     assert summary.startswith(f"Spearman's ρ = {expected:.2f} [")
     assert f"over {len(real)} points" in summary
@@ -319,7 +319,7 @@ def test_a_comparison_is_over_the_held_out_pairs_that_both_attacks_have() -> Non
     held_out = pairs.table[
         pairs.table["relation"].isin(["transfer", "ensemble_holdout"]) & (pairs.table["source"] != "a")
     ]
-    wide = held_out.pivot(index=["source", "target"], columns="attack", values="directed_sd_mean")
+    wide = held_out.pivot(index=["source", "target"], columns="attack", values="aligned_sd_mean")
     total, *targets = comparison(pairs, "fgsm", "pgd").rows
     assert [row[0] for row in targets] == TARGETS
     assert [int(row[-1]) for row in (total, *targets)] == [7, 3, 2, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import signal
@@ -16,10 +17,11 @@ import pandas as pd
 import pytest
 import torch
 from opinions import write_opinions
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from iqarena.api import ImageItem, SpecError, WeightsError
+from iqarena.api.purified import Purified
 from iqarena.cli import entry
 from iqarena.images.sets.pocket import PocketImages
 from iqarena.metrics.distortion import distortion
@@ -29,7 +31,16 @@ from iqarena_models import linearityiqa
 from iqarena_models.defenses import hardened
 from iqarena_models.defenses.adversarial import Adversarial, ssim
 from iqarena_models.defenses.gradient_norm import DEVIATION, GradientNorm, gradient_l1, score_and_steepness
+from iqarena_models.defenses.jpeg import Jpeg
+from iqarena_models.defenses.median_smoothing import MedianSmoothing
 from iqarena_models.training.harden import train_hardened
+from iqarena_models.training.recipes import RECIPES
+from iqarena_models.zoo import scorers
+from iqarena_models.zoo.bilinear import BilinearNet
+from iqarena_models.zoo.cnn import CnnNet
+from iqarena_models.zoo.hyper import HyperNet
+from iqarena_models.zoo.linearity import LinearityNet
+from iqarena_models.zoo.vit import VitNet
 
 pytestmark = pytest.mark.usefixtures("tiny_ladders")
 STRONG = GradientNorm(weight=1.0)
@@ -115,6 +126,44 @@ def test_adversarial_training_moves_away_from_the_label_and_lowers_it() -> None:
     torch.testing.assert_close(Adversarial(eps=eps).loss(net, x, mos), expected)
     assert bool((lowered < mos).all())
     torch.testing.assert_close(Adversarial(eps=0).loss(net, x, mos), (net(x) - mos).abs().mean())
+
+
+class Recorded(nn.Module):
+    """A scorer that keeps what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.images = CurvedNet(0), list[Tensor]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.images.append(x.detach())
+        return self.net(x)
+
+
+def test_the_attack_in_training_moves_every_free_pixel_by_4_of_255() -> None:
+    recorded, x = Recorded(), torch.rand(3, 3, 20, 24)
+    mos = recorded.net(x).detach() + torch.tensor([-5.0, 5.0, 5.0])
+    Adversarial().loss(recorded, x, mos)
+    attacked, eps = recorded.images[-1], 4 / 255
+    leaf = x.clone().requires_grad_()
+    g = torch.autograd.grad((recorded.net(leaf) - mos).abs().sum(), leaf)[0]
+    assert torch.equal(attacked, (x + eps * g.sign()).clamp(0, 1))
+    free = ((x > eps) & (x < 1 - eps) & (g != 0)).double()
+    assert float(((attacked - x).abs().double() * free).sum() / free.sum()) == pytest.approx(eps, abs=1e-6)
+    assert float(free.mean()) > 0.9
+    assert sum(torch.equal(image, x) for image in recorded.images) == 1, "one evaluation, for score and gradient"
+
+
+@pytest.mark.parametrize(("mos", "similarity", "label"), [(80, 0.9, 70), (80, 1, 80), (6, 0.9, 0), (100, 0, 0)])
+def test_the_label_falls_by_the_similarity_that_is_lost(
+    mos: float, similarity: float, label: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scorer that says 50 of every image: half of the loss is |50 − mos|, the other half |50 − label|."""
+    net = LinearNet(0)
+    nn.init.zeros_(net.pattern)
+    monkeypatch.setattr("iqarena_models.defenses.adversarial.ssim", lambda x, y: torch.full((len(x),), similarity))
+    loss = Adversarial().loss(net, torch.rand(2, 3, 16, 16), torch.full((2,), float(mos)))
+    assert float(loss.detach()) == pytest.approx((abs(50 - mos) + abs(50 - label)) / 2, abs=1e-4)
 
 
 def test_ssim_is_that_of_the_metrics() -> None:
@@ -214,18 +263,18 @@ def test_what_is_not_shipped_names_the_training_command() -> None:
         GradientNorm().defend(build_model("toy_step"))
 
 
-SHIPPED = sorted(path.stem.partition("-")[2] for path in hardened.WEIGHTS.glob("gradient_norm-*.safetensors"))
+SHIPPED = sorted(path.stem.replace("-", "|", 1) for path in hardened.WEIGHTS.glob("*.safetensors"))
 
 
-def test_the_shipped_weights_are_small_and_of_every_pocket_scorer() -> None:
-    assert SHIPPED == ["bilinear", "cnn", "hyper", "linearity", "vit"]
-    assert sum(path.stat().st_size for path in hardened.WEIGHTS.glob("*.safetensors")) <= 20e6
+def test_the_shipped_weights_are_small_and_gradient_norms_are_of_every_embedded_scorer() -> None:
+    assert {f"gradient_norm|{name}" for name in RECIPES} <= set(SHIPPED)
+    assert sum(path.stat().st_size for path in hardened.WEIGHTS.glob("*.safetensors")) <= 40e6
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_weights_are_flatter_than_the_scorers_own(name: str) -> None:
-    base = build_model(name)
-    model = GradientNorm().defend(base)
+@pytest.mark.parametrize("spec", SHIPPED)
+def test_shipped_weights_are_flatter_than_the_scorers_own(spec: str) -> None:
+    model = build_model(spec)
+    base = model.undefended
     images = PocketImages(crop=256)
     pictures = [images.read(item) for item in images.items() if item.id in ("astronaut", "china", "coffee")]
     x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
@@ -234,6 +283,82 @@ def test_shipped_weights_are_flatter_than_the_scorers_own(name: str) -> None:
     assert facts["sha256"] == model.weights_sha256
     assert facts["base_sha256"] == base.weights_sha256
     assert facts["after"]["gradient_l1"] < facts["before"]["gradient_l1"]
+
+
+ZOO = {
+    "bilinear": (scorers.Bilinear, BilinearNet), "cnn": (scorers.Cnn, CnnNet), "hyper": (scorers.Hyper, HyperNet),
+    "linearity": (scorers.Linearity, LinearityNet), "vit": (scorers.Vit, VitNet),
+}  # fmt: skip
+TRAINED = {  # beginnings of the names of all tensors that hardening may change
+    "bilinear": ("backbone.convs.4.", "backbone.convs.5.", "content.", "distortion.", "regression."),
+    "cnn": ("first.", "body.", "head."),
+    "hyper": ("backbone.stages.1.", "backbone.stages.2.", "content.", "norm.", "semantic.", "weights."),
+    "linearity": ("backbone.to_16.5.", "backbone.to_16.6.", "backbone.to_32.", "reduce", "rate", "regression."),
+    "vit": ("backbone.token", "backbone.patches.", "backbone.blocks.", "norm.", "embed.", "quality", "temperature"),
+}
+
+
+@pytest.fixture
+def zoo_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in the place of the zoo's shipped weights, and of the user's."""
+    monkeypatch.setattr(scorers, "WEIGHTS", tmp_path)
+    monkeypatch.setenv("IQARENA_WEIGHTS_DIR", str(tmp_path))
+    return tmp_path
+
+
+def write_random(name: str, folder: Path, seed: int = 0) -> None:
+    torch.manual_seed(seed)
+    tensors = save({key: value.half().contiguous() for key, value in ZOO[name][1]().state_dict().items()})
+    (folder / f"{name}.safetensors").write_bytes(tensors)
+    (folder / f"{name}.json").write_text(json.dumps({"sha256": hashlib.sha256(tensors).hexdigest()}))
+    scorers._facts.cache_clear()
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_zoos_scorers_are_hardened_where_it_is_declared(name: str, data: Path, zoo_weights: Path) -> None:
+    """Random weights: what changes, what is stored, and that it is laid over nothing else."""
+    write_random(name, zoo_weights)
+    scorer = ZOO[name][0]()
+    defense = Adversarial() if name in ("bilinear", "cnn") else GradientNorm()
+    facts = train_hardened(defense.defend(scorer), lr=1e-2, crop=64).train(data, zoo_weights, limit=8)
+    stored = load_file(zoo_weights / facts["file"])
+    model = type(defense)(weights=facts["file"]).defend(scorer)
+    before, after = scorer.load().state_dict(), model.load().state_dict()
+    changed = {key for key, value in before.items() if not torch.equal(value, after[key])}
+    assert changed == stored.keys()
+    assert all(key.startswith(TRAINED[name]) for key in changed)
+    assert all(any(key.startswith(beginning) for key in changed) for beginning in TRAINED[name])
+    if name == "vit":
+        parts = {key.split(".")[3] for key in changed if ".blocks." in key}
+        assert parts == {"norm1", "norm2", "scale1", "scale2"}
+    assert facts["bytes"] < 6.5e6, "two of each of the five are within 40 MB"
+    assert facts["base_sha256"] == scorer.weights_sha256 != model.weights_sha256 == facts["sha256"]
+    write_random(name, zoo_weights, seed=1)
+    with pytest.raises(WeightsError, match=r"expected weights trained with base_sha256 \w+, found \w+; next step"):
+        model.load()
+
+
+def test_defenses_of_image_and_weights_compose(data: Path, zoo_weights: Path) -> None:
+    write_random("cnn", zoo_weights)
+    scorer = scorers.Cnn()
+    file = train_hardened(GradientNorm().defend(scorer), crop=64).train(data, zoo_weights, limit=8)["file"]
+    hard = GradientNorm(weights=file).defend(scorer)
+    model = Jpeg(quality=70).defend(hard)
+    assert model.label == f"jpeg(quality=70)|gradient_norm(weights={file})|cnn"
+    assert model.weights_sha256 == hard.weights_sha256
+    x = torch.rand(2, 3, 64, 72)
+    with torch.no_grad():
+        purified = Purified(Jpeg(quality=70), nn.Identity()).purify(x)
+        assert torch.equal(model.load()(x), hard.load()(purified))
+        assert not torch.equal(model.load()(x), hard.load()(x))
+        low, high = MedianSmoothing(n=20).defend(hard).load().certificate(x).T  # pyright: ignore[reportCallIssue]
+    assert (low < high).all()
+
+
+def test_a_shipped_chain_is_built_from_its_spec() -> None:
+    spec = "jpeg(quality=70)|gradient_norm|cnn"
+    assert build_model(spec).label == spec
+    assert build_model(spec).weights_sha256 == build_model("gradient_norm|cnn").weights_sha256
 
 
 def test_a_published_scorer_is_hardened_like_any(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
-"""Purifications against other implementations, and where they change nothing."""
+"""Purifications against other implementations, and where they change nothing; median smoothing and its bounds."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 
 import cv2
@@ -10,13 +11,18 @@ import pytest
 import torch
 from PIL import Image
 from scipy import ndimage
+from scipy.stats import beta, binom, norm
 from torch import Tensor
 
-from iqarena.api import Purification
+from iqarena.api import Certified, Purification
 from iqarena.api.streams import Streams
+from iqarena.engine.scorer import Scorer
 from iqarena.errors import SpecError
-from iqarena.registry.tables import build_defense
+from iqarena.registry.tables import build_defense, build_model
 from iqarena.testing import pictures
+from iqarena.testing.toys import CurvedNet, LinearNet
+from iqarena_models.defenses.median_smoothing import MedianSmoothing, lower_rank
+from iqarena_models.defenses.smoothed import Smoothed
 
 SIZE = (40, 56)
 
@@ -140,8 +146,106 @@ def test_a_flip_mirrors_and_a_crop_is_from_the_picture() -> None:
         ("flip(p=2)", r"p in \[0, 1\], found 2"),
         ("flip(draws=0)", "draws ≥ 1, found 0"),
         ("random_crop(keep=0)", r"keep in \(0, 1\], found 0"),
+        ("median_smoothing(sigma=0)", "sigma > 0, found 0"),
+        ("median_smoothing(n=0)", "n ≥ 1, found 0"),
+        ("median_smoothing(radius=-1)", "radius ≥ 0, found -1"),
+        ("median_smoothing(confidence=1)", r"confidence in \(0, 1\), found 1"),
     ],
 )
 def test_values_that_make_no_sense_are_named(spec: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         build_defense(spec)
+
+
+# Median smoothing
+
+
+def greys(n: int, size: int = 8) -> Tensor:
+    """Random images whose values no noise of 0.02 takes out of [0, 1]."""
+    return 0.4 + 0.2 * torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("n", [1, 4, 5])
+def test_the_score_is_the_median_over_noise_of_the_images_own(n: int) -> None:
+    x, net = pictures(size=SIZE).float() / 255, CurvedNet(0)
+    smoothed = Smoothed(MedianSmoothing(n=n, sigma=0.2, seed=7), net)
+    for i, score in enumerate(smoothed(x).tolist()):
+        digest = hashlib.sha256(x[i].numpy().tobytes()).hexdigest()
+        noise = torch.stack([Streams([digest], "median_smoothing", 7, k).normal(x[i : i + 1])[0] for k in range(n)])
+        scores = net((x[i] + 0.2 * noise).clamp(0, 1)).detach().double().numpy()
+        assert score == pytest.approx(float(np.median(scores)), abs=1e-4)
+
+
+def test_an_attack_is_given_the_score_and_the_mean_gradient_of_the_draws() -> None:
+    x = pictures(size=SIZE).float() / 255
+    scorer = Scorer(build_model("median_smoothing(n=9, draws=3)|toy_curved"))
+    value, gradient = scorer.value_and_gradient(x)
+    assert torch.equal(value, scorer.score(x))
+    apart = torch.cat([scorer.score(part) for part in x.split(2)])
+    assert torch.equal(value, apart)
+    leaf = x.clone().requires_grad_()
+    noisy, net = Smoothed(MedianSmoothing(draws=3), CurvedNet(0)), CurvedNet(0)
+    mean = torch.stack([net(noisy.purify(leaf, k)) for k in range(3)]).mean(0)
+    torch.testing.assert_close(gradient, torch.autograd.grad(mean.sum(), leaf)[0])
+
+
+@pytest.mark.parametrize(("n", "p", "alpha"), [(100, 0.159, 0.0005), (100, 0.5, 0.0005), (7, 0.4, 0.3), (1, 0.9, 0.2)])
+def test_the_rank_of_a_bound_is_the_highest_that_the_laws_of_order_statistics_allow(
+    n: int, p: float, alpha: float
+) -> None:
+    """The k-th smallest of n uniform numbers is Beta(k, n + 1 − k), and above p if fewer than k numbers are below."""
+    rank = lower_rank(n, p, alpha)
+    assert rank > 0
+    assert beta.sf(p, rank, n + 1 - rank) <= alpha
+    assert binom.cdf(rank - 1, n, p) <= alpha < binom.cdf(rank, n, p)
+
+
+def test_no_bound_is_claimed_beyond_the_radius_that_the_draws_carry_to() -> None:
+    net, x = LinearNet(0), greys(1)
+    furthest = 0.12 * float(norm.ppf(0.0005 ** (1 / 100)))
+    assert furthest == pytest.approx(0.174, abs=5e-4)
+    low, high = Smoothed(MedianSmoothing(radius=furthest - 1e-6), net).certificate(x)[0].tolist()
+    assert low < high < np.inf
+    for radius in (furthest + 1e-6, 1e6):
+        assert Smoothed(MedianSmoothing(radius=radius), net).certificate(x).tolist() == [[-np.inf, np.inf]]
+
+
+def test_the_bounds_hold_as_often_as_they_say_and_no_more() -> None:
+    """Under noise, a linear score is normal: its median moves by exactly ± radius · ‖w‖ within the radius."""
+    net, x = LinearNet(0), greys(500)
+    defense = MedianSmoothing(sigma=0.02, n=20, radius=0.015, confidence=0.5)
+    low, high = Smoothed(defense, net).certificate(x).T
+    exact, reach = net(x).detach(), defense.radius * net.weights(x).norm().detach()
+    p = float(norm.cdf(-defense.radius / defense.sigma))
+    missed = float(binom.cdf(lower_rank(20, p, 0.25) - 1, 20, p))
+    assert 0.05 < missed <= 0.25
+    for above in (low > exact - reach, high < exact + reach):
+        assert above.double().mean() == pytest.approx(missed, abs=4 * (missed * (1 - missed) / len(x)) ** 0.5)
+
+
+def test_official_bounds_hold_for_the_worst_perturbation_inside_the_radius() -> None:
+    net, x = LinearNet(1), greys(20, 16)
+    defense = MedianSmoothing(sigma=0.03, radius=0.03)
+    smoothed, w = Smoothed(defense, net), net.weights(x).detach()
+    low, high = smoothed.certificate(x).T
+    for sign, bound in ((-1, low), (1, high)):
+        moved = net(x + sign * defense.radius * w / w.norm()).detach()  # the exact median there
+        assert (sign * (bound - moved) > 0).all()
+    assert (high - low < 10 * defense.radius * w.norm()).all()
+
+
+def test_only_a_chain_that_begins_with_smoothing_has_bounds() -> None:
+    x = pictures(size=SIZE).float() / 255
+    chains = {
+        "median_smoothing(n=20)|gaussian|toy_curved": True,
+        "median_smoothing(n=20)|jpeg(quality=70)|toy_curved": True,
+        "jpeg|median_smoothing(n=20)|toy_curved": False,
+        "gaussian|toy_curved": False,
+    }
+    for spec, certified in chains.items():
+        net = build_model(spec).load()
+        assert isinstance(net, Certified) == certified, spec
+        if isinstance(net, Certified):
+            low, high = net.certificate(x).T
+            assert torch.equal(net.certificate(x[2:3]), net.certificate(x)[2:3])
+            assert ((low <= net(x)) & (net(x) <= high)).all()  # pyright: ignore[reportCallIssue]

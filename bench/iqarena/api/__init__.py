@@ -15,7 +15,7 @@ from iqarena.api.filter import Filter, FilterChain
 from iqarena.api.imageset import ImageItem, ImageSet
 from iqarena.api.model import Defended, Defense, Model
 from iqarena.api.plugin import Plugin
-from iqarena.api.purification import Purification, RandomPurification
+from iqarena.api.purification import Certified, Purification, RandomPurification
 from iqarena.api.source import EXACT, Estimate, Exact, Member, Oracle, Source
 from iqarena.errors import (
     AttackError,
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from iqarena.api.streams import Streams
 
 __all__ = [
-    "CHECKPOINTS", "EVEN", "EXACT", "ODD", "Attack", "AttackError", "Defended", "Defense", "Estimate", "Exact",
-    "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet", "IqarenaError", "Member", "Model", "Oracle",
-    "Plugin", "Purification", "RandomPurification", "ScorerError", "Source", "SpecError", "StoreError", "Streams",
-    "WeightFile", "WeightsError", "file_sha256", "known_sha256", "obtain",
+    "CHECKPOINTS", "EVEN", "EXACT", "ODD", "Attack", "AttackError", "Certified", "Defended", "Defense", "Estimate",
+    "Exact", "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet", "IqarenaError", "Member", "Model",
+    "Oracle", "Plugin", "Purification", "RandomPurification", "ScorerError", "Source", "SpecError", "StoreError",
+    "Streams", "WeightFile", "WeightsError", "file_sha256", "known_sha256", "obtain",
 ]  # fmt: skip
 
 

@@ -34,6 +34,11 @@ class Model(Plugin):
         return {}
 
     @property
+    def backbones(self) -> tuple[str, ...]:
+        """Names of the pretrained networks that it contains; scorers that share one are relatives, not strangers."""
+        return ()
+
+    @property
     def files(self) -> tuple[WeightFile, ...]:
         """Files that ``iqarena fetch models`` brings and :func:`iqarena.api.obtain` finds; none when shipped."""
         return ()
@@ -123,6 +128,10 @@ class Defended(Model):
     @property
     def facts(self) -> dict[str, Any]:
         return self.model.facts
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        return self.model.backbones
 
     @property
     def files(self) -> tuple[WeightFile, ...]:

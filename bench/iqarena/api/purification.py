@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 from annotated_types import Ge
 
@@ -62,3 +62,13 @@ class _Purified(Defended):
         from iqarena.api.purified import Purified
 
         return Purified(self.defense, self.model.load())
+
+
+@runtime_checkable
+class Certified(Protocol):
+    """What ``load`` of a defended scorer gives, if it knows within which bounds its scores stay."""
+
+    def certificate(self, x: Tensor) -> Tensor:
+        """Lower and upper bound ``(N, 2)`` of the score on all images within the radius that the defense declares of
+        each of ``x`` ``(N, 3, H, W)``; infinite where there is none."""
+        ...

@@ -1,8 +1,8 @@
 """The budget of an attack in whole grey levels: what it moves each pixel by, and the images that come of it.
 
-A *shift* is a perturbation in grey levels, inside the budget, before the box cuts it: the control turns it round, and a
-pixel at the edge of the box that the attack could not move may then move the other way. From the 8-bit image alone the
-control of plain noise would be weaker than the noise.
+A *shift* is a perturbation in grey levels, inside the budget, before the box cuts it: controls give it other signs, and
+a pixel at the edge of the box that the attack could not move may then move the other way. From the 8-bit image alone
+the control of plain noise would be weaker than the noise.
 """
 
 from __future__ import annotations
@@ -28,6 +28,17 @@ def shifted(clean: Tensor, shift: Tensor) -> Tensor:
 def mirrored(clean: Tensor, shift: Tensor) -> Tensor:
     """The sign-flip control ``x - δ`` of ``x + δ``."""
     return shifted(clean, -shift)
+
+
+def displaced(clean: Tensor, shift: Tensor, spare: Tensor) -> Tensor:
+    """The displaced control: every pixel keeps its amplitude ``|δ|`` and takes its sign from half an image away.
+
+    So mask, budget and visibility stay, and what is lost is how the signs fit the image. Where the sign there is 0 it
+    is that of ``spare``, random ±1 ``(N, 3, H, W)``.
+    """
+    height, width = shift.shape[-2:]
+    signs = shift.sign().roll((height // 2, width // 2), (-2, -1))
+    return shifted(clean, shift.abs() * torch.where(signs == 0, spare.to(signs), signs))
 
 
 def round8(clean: Tensor, moved: Tensor, eps: float) -> Tensor:

@@ -21,7 +21,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from iqarena.api import AttackError, ImageError, Model
+from iqarena.api import AttackError, Certified, ImageError, Model
 
 CUDA_BATCH = 16
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -62,6 +62,18 @@ class Scorer:
         scores = self._fitting(lambda: self._scores(x))
         self._count("forward", len(x))
         return scores.double().clone()
+
+    def certificate(self, x: Tensor) -> Tensor | None:
+        """Bounds ``(N, 2)`` of the scores within the radius that a certified defense declares; none without one."""
+        module = self._module
+        if not isinstance(module, Certified):
+            return None
+
+        def bounds() -> Tensor:
+            with torch.inference_mode():
+                return _joined([module.certificate(part)[:n] for part, n in self._parts(x)])
+
+        return self._fitting(bounds).double().clone()
 
     def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scores ``(N,)`` and ``∂ score / ∂ x`` ``(N, 3, H, W)``, at the price of one forward and one backward.

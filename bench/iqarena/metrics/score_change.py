@@ -3,6 +3,7 @@
 ``f`` clean score, ``f'`` attacked score, ``s`` the direction (+1 raise, −1 lower), all ``(N,)``::
 
     gain            s · (f' − f)
+    aligned         s · (f(x + δ) − f(x + δ'))     δ' the displaced control: the signs of half an image away
     directed        s · (f(x + δ) − f(x − δ)) / 2
     RGO             |f' − f| / max(100 − f, f)
     boundary ratio  |f' − f| / (100 − f when raising, f when lowering)
@@ -10,7 +11,7 @@
 
 R is of Zhang et al., "Perceptual attacks of no-reference image quality models with human-in-the-loop"
 (NeurIPS 2022, arXiv 2210.00933); lower R = stronger attack. The boundary ratio is what the score-boundary attack
-(arXiv 2401.05217) raises step by step. The directed effect is ours: undirected noise has about 0.
+(arXiv 2401.05217) raises step by step. The aligned and the directed effect are ours: undirected noise has about 0.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ def gain(clean: Floats, attacked: Floats, direction: Floats) -> Floats:
 def directed_effect(attacked: Floats, control: Floats, direction: Floats) -> Floats:
     """Half the difference to the sign-flipped perturbation, in score points, ``(N,)``."""
     return direction * (attacked - control) / 2
+
+
+def aligned_effect(attacked: Floats, displaced: Floats, direction: Floats) -> Floats:
+    """Difference to the displaced control, in score points, ``(N,)``."""
+    return direction * (attacked - displaced)
 
 
 def relative_gain(clean: Floats, attacked: Floats) -> Floats:

@@ -6,19 +6,21 @@ for all pairs together, so differences between attacks (or models) are paired.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from iqarena.metrics.statistics import Floats, Ranking, divide, interval, mean_of_present, ranking
-from iqarena.report.effects import GAIN, RANKED
+from iqarena.metrics.statistics import Floats, Ranking, divide, holm, interval, mean_of_present, ranking
+from iqarena.report.effects import EFFECTS, RANKED, WAYS
 from iqarena.report.pairs import BOUNDARIES, COSTS, Pairs, looks_at_a_model
+from iqarena.report.sums import difference
+from iqarena.report.verdicts import SIGNIFICANT, references
 from iqarena.store.manifest import Manifest
 from iqarena.suite.relations import HELD_OUT
 
-SIGNIFICANT = 0.05  # on Holm-corrected p-values
+REFERENCE, STRONGER, WEAKER, UNDECIDED = "reference", "stronger", "weaker", "not decided"
 
 
 def attack_board(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:
@@ -35,13 +37,14 @@ def attack_board(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:
     labels = _in_order((a.label for a in manifest.attacks), table["attack_label"])
     held_out = [label for label in labels if label not in in_rows]
     queried = [label for label in labels if label in in_rows]
-    boards = [_board(pairs, "held-out", HELD_OUT, held_out)] if held_out else []
-    boards += [_board(pairs, "query", ("query",), queried)] if queried else []
+    opponents = references(table, manifest)
+    boards = [_board(pairs, "held-out", HELD_OUT, held_out, opponents[False])] if held_out else []
+    boards += [_board(pairs, "query", ("query",), queried, opponents[True])] if queried else []
     return pd.concat(boards, ignore_index=True)
 
 
-def _board(pairs: Pairs, name: str, relations: Sequence[str], labels: Sequence[str]) -> pd.DataFrame:
-    """Attacks ranked by their mean effect over pairs of these relations."""
+def _board(pairs: Pairs, name: str, relations: Sequence[str], labels: Sequence[str], reference: str) -> pd.DataFrame:
+    """Attacks ranked by their mean effect over pairs of these relations, each compared with ``reference``."""
     table = pairs.table
     counted = table["relation"].isin(relations)
     rows = pairs.rows[pairs.rows["relation"].isin(relations)]
@@ -56,17 +59,22 @@ def _board(pairs: Pairs, name: str, relations: Sequence[str], labels: Sequence[s
         planned = int((board["n"] + board["n_failed"]).sum()) if name == "query" else shared
         mean, drawn = _mean_effect(pairs, of_attack & counted)
         record: dict[str, Any] = {"attack_label": label, "board": name, **_summary(RANKED.name, mean, drawn)}
-        for relation in ("transfer", "ensemble_holdout", "whitebox"):
+        for relation in ("transfer", "ensemble_holdout", "same_backbone", "whitebox"):
             values = _mean_effect(pairs, of_attack & (table["relation"] == relation))
             record |= _summary(f"{relation}_{RANKED.name}", *values)
-        record |= {GAIN.name: board[GAIN.mean].mean(), "srocc": board["srocc"].mean()}
+        for effect in EFFECTS:
+            record |= {effect.name: board[effect.mean].mean()}
+            record |= {f"{effect.name}_{way}": board[f"{effect.name}_{way}"].mean() for way in WAYS}
+        record |= {"srocc": board["srocc"].mean(), "mos_srocc": board["mos_srocc"].mean()}
         record |= {"mos_srocc_fall": (board["mos_srocc_clean"] - board["mos_srocc"]).mean()}
         record |= {column: board[column].mean() for column in (f"past_{b:g}" for b in BOUNDARIES)}
         record |= {"win_rate": wins.get(label, float("nan"))}
+        gap, _, _ = difference(pairs, of_attack & counted, (table["attack_label"] == reference) & counted)
+        record |= {"reference": reference, **gap.columns("gap"), "p": float("nan") if label == reference else gap.p}
         decided = board["p_holm"] < SIGNIFICANT
         record |= {
-            "better": int((decided & (board["baseline_gap"] > 0)).sum()),
-            "worse": int((decided & (board["baseline_gap"] < 0)).sum()),
+            "better": int((decided & (board["gap"] > 0)).sum()),
+            "worse": int((decided & (board["gap"] < 0)).sum()),
             "tested": int(board["p_holm"].notna().sum()),
             "ssim": board["ssim"].mean(),
             **{name: board[name].mean() for name in COSTS},
@@ -79,7 +87,11 @@ def _board(pairs: Pairs, name: str, relations: Sequence[str], labels: Sequence[s
         records.append(record)
         means.append(mean)
         samples.append(drawn)
-    return ranked(records, ranking(np.array(means), np.stack(samples, axis=1)), "attack_label")
+    board = ranked(records, ranking(np.array(means), np.stack(samples, axis=1)), "attack_label")
+    after = list(board.columns).index("p") + 1
+    board.insert(after, "p_holm", holm(board["p"].to_numpy(float)))
+    board.insert(after + 1, "verdict", [_verdict(r) for r in board.to_dict("records")])
+    return board
 
 
 def model_board(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:
@@ -129,6 +141,17 @@ def _mean_effect(pairs: Pairs, chosen: pd.Series) -> tuple[float, Floats]:
 def _summary(name: str, mean: float, samples: Floats) -> dict[str, float]:
     low, high = interval(samples[:, None])[:, 0]
     return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def _verdict(record: Mapping[Any, Any]) -> str:
+    """What the test says of an attack beside the reference; empty where there is none."""
+    if record["attack_label"] == record["reference"]:
+        return REFERENCE
+    if np.isnan(record["gap"]):
+        return ""
+    if not record["p_holm"] < SIGNIFICANT:
+        return UNDECIDED
+    return STRONGER if record["gap"] > 0 else WEAKER
 
 
 def _win_rates(rows: pd.DataFrame) -> dict[str, float]:

@@ -22,6 +22,7 @@ from iqarena.report.studies.agreement import agreement_study
 from iqarena.report.studies.curves import ALL, curve_table
 from iqarena.report.studies.defenses import defense_study
 from iqarena.report.studies.masking import masking_table
+from iqarena.report.studies.relatives import relatives_table
 from iqarena.report.studies.same_ssim import same_ssim_study
 from iqarena.report.text.provenance import provenance
 from iqarena.report.text.table import Table
@@ -83,6 +84,7 @@ def contents(rows: pd.DataFrame, manifest: Manifest, gallery: Path | None = None
     ]
     sections = [*boards, *(study for study in studies if study)]
     remarks = [
+        relatives_table(pairs),
         masking_table(pairs, declared),
         flag_table(pairs.table),
         failure_table(rows),

@@ -11,18 +11,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from iqarena.metrics.correlation import agreement, bootstrap_srocc
-from iqarena.metrics.score_change import boundary_ratio, past_boundary, relative_gain, robustness
+from iqarena.metrics.score_change import boundary_ratio, gain, past_boundary, relative_gain, robustness
 from iqarena.metrics.statistics import (
     Floats,
     cluster_weights,
-    holm,
     interval,
-    paired_test,
     weighted_mean,
     weighted_median,
 )
-from iqarena.report.effects import EFFECTS, RANKED, effects
+from iqarena.report.effects import EFFECTS, GAIN, RANKED, WAYS, effects
 from iqarena.report.specs import behind
+from iqarena.report.verdicts import control_driven, with_tests
 from iqarena.store.manifest import Manifest
 
 KEY = ["attack", "source", "target"]
@@ -32,7 +31,9 @@ BOUNDARIES = (0.01, 0.05, 0.1, 0.2, 0.5)  # of the score, as shares of the headr
 COSTS = ["forwards", "backwards", "queries", "seconds"]
 ALL_ZERO = 0.99  # a mean share of zero gradient entries, or of queries without response, above this is none at all
 ROUNDING = 1e-6  # slack of a stored L∞ against its budget
-_STATISTICS = [*(f"{effect.name}_{kind}" for effect in EFFECTS for kind in ("mean", "median")), "srocc"]
+CONTROL_GAIN = "control_gain"  # of the displaced control
+_STATISTICS = [*(f"{effect.name}_{kind}" for effect in EFFECTS for kind in ("mean", "median"))]
+_STATISTICS += [f"{CONTROL_GAIN}_mean", "srocc"]
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,13 @@ def pair_table(rows: pd.DataFrame, manifest: Manifest) -> Pairs:
         samples.append(sample)
     drawn = np.stack(samples, axis=2)  # (replicates, statistics, pairs)
     table = _with_intervals(pd.DataFrame(records), drawn)
+    control, noise = (drawn[:, _STATISTICS.index(name)] for name in (f"{CONTROL_GAIN}_mean", GAIN.mean))
+    driven = control_driven(table, control, noise, {attack.spec for attack in manifest.attacks if attack.floor})
+    table["flags"] = [";".join(filter(None, [flags, driven.get(k, "")])) for k, flags in enumerate(table["flags"])]
     per_cluster = rows.pivot_table(index=KEY, columns="cluster", values=RANKED.name, aggfunc="mean", observed=True)
     clusters = per_cluster.reindex(pd.MultiIndex.from_frame(table[KEY])).to_numpy(float).T
     ranked = drawn[:, _STATISTICS.index(RANKED.mean)]
-    return Pairs(_with_tests(table, clusters, manifest.baselines), ranked, clusters, rows, weights)
+    return Pairs(with_tests(table, clusters, manifest), ranked, clusters, rows, weights)
 
 
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
@@ -98,32 +102,38 @@ def _with_effects(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.sort_values([*KEY, "image", "repeat"], kind="stable")
     rows = rows.reset_index(drop=True).assign(ok=lambda r: r["status"] == "ok")
     rows = rows.assign(**{name: np.nan for name in MEANS if name not in rows})
-    numeric = ["direction", "score_clean", "score_adv", "score_control", "score_float", "mos", *MEANS, *COSTS]
-    numeric += [name for name in WHY if name in rows]
+    numeric = ["direction", *(f"score_{of}" for of in ("clean", "adv", "displaced", "control", "float")), "mos"]
+    numeric += [*MEANS, *COSTS] + [name for name in WHY if name in rows]
     rows[numeric] = rows[numeric].astype(float).where(rows["ok"], axis=0)
     scored = rows[rows["ok"]].drop_duplicates(["target", "image"])
     deviation = scored.groupby("target")["score_clean"].std()  # pandas: ddof = 1
     deviation = deviation.where(deviation > 1e-9)
     rows["deviation"] = rows["target"].map(deviation).astype(float)
-    scores = ("score_clean", "score_adv", "score_control", "direction", "deviation")
+    rows[CONTROL_GAIN] = gain(*(rows[name].to_numpy() for name in ("score_clean", "score_displaced", "direction")))
+    scores = ("score_clean", "score_adv", "score_displaced", "score_control", "direction", "deviation")
     return rows.assign(**effects(*(rows[name].to_numpy() for name in scores)))
 
 
 def _pair(
     group: Mapping[str, NDArray[Any]], weights: Floats, budgets: Mapping[str, float], noisy: Collection[str]
 ) -> tuple[dict[str, Any], Floats]:
-    """One line of the table, and its bootstrap samples ``(B, 7)`` of ``_STATISTICS``."""
+    """One line of the table, and its bootstrap samples of ``_STATISTICS``, ``(B, 8)``."""
     first = {name: str(group[name][0]) for name in ("target", "attack_label", "relation")}
     ok = {name: column[group["ok"]] for name, column in group.items()}
     drawn = weights[:, ok["unit"]]
     clean, attacked, s, mos = (ok[name] for name in ("score_clean", "score_adv", "direction", "mos"))
-    record = {"defense": behind(first["target"])[0]} | {name: first[name] for name in ("attack_label", "relation")}
+    record: dict[str, Any] = {"defense": behind(first["target"])[0]} | {
+        name: first[name] for name in ("attack_label", "relation")
+    }
     record |= {"n": len(clean), "n_failed": int((~group["ok"]).sum()), "n_clusters": len(set(ok["cluster"]))}
     samples = []
     for effect in EFFECTS:
         values = ok[effect.name]
         record |= {effect.mean: _mean(values), f"{effect.name}_median": _median(values)}
+        record |= {f"{effect.name}_{way}": _mean(values[s == sign]) for way, sign in WAYS.items()}
         samples += [weighted_mean(values, drawn), weighted_median(values, drawn)]
+    record[f"{CONTROL_GAIN}_mean"] = _mean(ok[CONTROL_GAIN])
+    samples.append(weighted_mean(ok[CONTROL_GAIN], drawn))
     record |= agreement(clean, attacked)
     samples.append(bootstrap_srocc(clean, attacked, drawn))
     record |= {
@@ -166,25 +176,6 @@ def _with_intervals(table: pd.DataFrame, drawn: Floats) -> pd.DataFrame:
         table.insert(at, f"{name}_low", np.where(table["n_clusters"] > 1, low, np.nan))
         table.insert(at + 1, f"{name}_high", np.where(table["n_clusters"] > 1, high, np.nan))
     return table.drop(columns="n_clusters")
-
-
-def _with_tests(table: pd.DataFrame, clusters: Floats, baselines: Collection[str]) -> pd.DataFrame:
-    """Add each attack's paired test against the strongest baseline on the same source and target."""
-    labels = table["attack_label"]
-    effect = table[RANKED.mean].to_numpy(float)
-    strength = np.where(labels.isin(baselines) & ~np.isnan(effect), effect, -np.inf)
-    opponent, gap, p = [""] * len(table), np.full(len(table), np.nan), np.full(len(table), np.nan)
-    queried = table["relation"] == "query"  # all query attacks on a target are opponents, whatever they started from
-    for indices in table.groupby([queried, table["source"].mask(queried, ""), "target"], sort=True).indices.values():
-        places = [int(k) for k in indices]
-        strongest = max(places, key=strength.__getitem__)
-        if np.isneginf(strength[strongest]):
-            continue
-        for k in (k for k in places if k != strongest):
-            opponent[k] = str(labels[strongest])
-            gap[k] = effect[k] - effect[strongest]
-            p[k] = paired_test(clusters[:, k], clusters[:, strongest])
-    return table.assign(baseline=opponent, baseline_gap=gap, p=p, p_holm=holm(p))
 
 
 def _mean(values: Floats) -> float:

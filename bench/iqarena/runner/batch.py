@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from iqarena.api import ImageItem, Model
+from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
 from iqarena.metrics.distortion import Reference, distortion
 from iqarena.store.adversarials import pixels_sha256
@@ -36,6 +37,7 @@ class Batch:
     gradients: dict[Any, Any] = field(default_factory=dict)
     _scores: dict[tuple[Model, int, str], float] = field(default_factory=dict)
     _seconds: defaultdict[Model, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _certificates: dict[Model, list[dict[str, float]]] = field(default_factory=dict)
     _distances: dict[tuple[int, str], dict[str, float]] = field(default_factory=dict)
 
     @cached_property
@@ -47,6 +49,11 @@ class Batch:
     def x(self) -> Tensor:
         """The same as float32 in [0, 1]."""
         return self.pixels.float() / 255
+
+    @cached_property
+    def spare_signs(self) -> Tensor:
+        """Random ±1 for :func:`~iqarena.engine.budget.displaced`, by the images' pixels alone, ``(N, 3, H, W)``."""
+        return Streams(self.sha256, "displaced control").signs(self.x)
 
     @cached_property
     def sha256(self) -> list[str]:
@@ -73,6 +80,15 @@ class Batch:
             self._seconds[scorer.model].append((time.perf_counter() - started) / len(missing))
             self._scores.update(zip([keys[i] for i in missing], values, strict=True))
         return np.array([self._scores[key] for key in keys])
+
+    def certificate(self, scorer: Scorer) -> list[dict[str, float]]:
+        """Columns with the certified bounds of each clean image's score; empty where the scorer has none."""
+        if scorer.model not in self._certificates:
+            bounds = scorer.certificate(self.x)
+            pairs = [] if bounds is None else bounds.tolist()
+            named = [{"certified_low": low, "certified_high": high} for low, high in pairs]
+            self._certificates[scorer.model] = named or [{}] * len(self.items)
+        return self._certificates[scorer.model]
 
     def score_seconds(self, model: Model) -> float:
         """What a score of ``model`` has taken so far, per picture: the median of the calls that scored anything."""

@@ -44,7 +44,6 @@ def build_manifest(plan: Plan, options: Options, command: str) -> Manifest:
         reference=repr(plan.reference) if plan.reference else None,
         sources=tuple(source.spec for source in plan.sources),
         targets=tuple(map(repr, plan.targets)),
-        baselines=plan.baselines,
         models={repr(model): _model_facts(model) for model in plan.models},
         attacks=(),
         planned=0,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from iqarena.api import AttackError, IqarenaError
 from iqarena.api.streams import Streams
-from iqarena.engine.budget import mirrored
+from iqarena.engine.budget import displaced, mirrored
 from iqarena.engine.craft import craft
 from iqarena.engine.direction import directions
 from iqarena.engine.score_oracle import ScoreOracle
@@ -66,14 +66,14 @@ def attack_rows(
     except Exception as error:  # an attack or a model may fail in any way; the run goes on and says so
         return Result([failed(head, reason(error)) for of_image in heads for head in of_image])
     result = Result(files=_files(bench, crafting, batch, attacked, [of_image[0] for of_image in heads]))
-    controls = mirrored(batch.pixels, attacked.shift)
-    control_shas = hashes(to_pictures(controls))
+    controls = _controls(batch, attacked.shift)
     ascent = _ascent(batch, attacked) if bench.plan.suite.diagnostics else None
     for k, target in enumerate(crafting.targets):
         of_target = [of_image[k] for of_image in heads]
         try:
-            scores = _target_scores(bench.scorers[target], batch, attacked, controls, control_shas)
+            scores = _target_scores(bench.scorers[target], batch, attacked, controls)
             why = target_diagnostics(bench.scorers[target], batch, ascent)
+            certificates = batch.certificate(bench.scorers[target])
             score_seconds = {"score_seconds": batch.score_seconds(target)}
         except Exception as error:
             result.rows += [failed(head, reason(error)) for head in of_target]
@@ -86,7 +86,15 @@ def attack_rows(
                 result.rows.append(failed(head, f"{target!r} gave a score that is not finite"))
             else:
                 result.rows.append(
-                    {**head, "status": "ok", **numbers, **attacked.columns[i], **why[i], **score_seconds}
+                    {
+                        **head,
+                        "status": "ok",
+                        **numbers,
+                        **attacked.columns[i],
+                        **why[i],
+                        **certificates[i],
+                        **score_seconds,
+                    }
                 )
     return result
 
@@ -188,21 +196,30 @@ def _files(
     return files
 
 
+def _controls(batch: Batch, shift: Tensor) -> dict[str, tuple[Tensor, list[str]]]:
+    """Control images with their hashes, by the column of their score."""
+    images = {
+        "score_control": mirrored(batch.pixels, shift),
+        "score_displaced": displaced(batch.pixels, shift, batch.spare_signs),
+    }
+    return {name: (pixels, hashes(to_pictures(pixels))) for name, pixels in images.items()}
+
+
 def _target_scores(
-    scorer: Scorer, batch: Batch, attacked: Attacked, controls: Tensor, control_shas: list[str]
+    scorer: Scorer, batch: Batch, attacked: Attacked, controls: dict[str, tuple[Tensor, list[str]]]
 ) -> dict[str, np.ndarray]:
     scores = {
         "score_clean": batch.score(scorer, batch.pixels, batch.sha256),
         "score_adv": batch.score(scorer, attacked.adversarial, attacked.sha256),
-        "score_control": batch.score(scorer, controls, control_shas),
+        **{name: batch.score(scorer, *control) for name, control in controls.items()},
     }
     if attacked.unrounded is not None and attacked.changed is not None:
         scores["score_float"] = unrounded = scores["score_adv"].copy()
         if len(changed := attacked.changed.nonzero()[:, 0]):
             unrounded[changed.cpu().numpy()] = scorer.score(attacked.unrounded[changed]).cpu().numpy()
     for at, answers in attacked.on_the_way.items():
-        controls = mirrored(batch.pixels, answers.short() - batch.pixels.short())
-        for name, pixels in ((f"score_at_{at}", answers), (f"control_at_{at}", controls)):
+        control = displaced(batch.pixels, answers.short() - batch.pixels.short(), batch.spare_signs)
+        for name, pixels in ((f"score_at_{at}", answers), (f"displaced_at_{at}", control)):
             scores[name] = batch.score(scorer, pixels, hashes(to_pictures(pixels)))
     return scores
 

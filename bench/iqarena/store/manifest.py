@@ -87,8 +87,8 @@ class Manifest:
     ``planned`` counts the rows that are there or planned by the last one; ``command``, ``settings`` and the machine are
     those of the last one, ``history`` has the commands before. ``schema`` is that of the keys of the rows.
 
-    ``settings`` are the keys of its suite. ``models`` are by spec; ``sources`` and ``targets`` are specs, ``baselines``
-    labels of attacks. ``reference`` is the spec of the attack that others are compared with, if there is one.
+    ``settings`` are the keys of its suite. ``models`` are by spec; ``sources`` and ``targets`` are specs. ``reference``
+    is the spec of the attack that others are compared with, if there is one.
     """
 
     suite: str
@@ -109,7 +109,6 @@ class Manifest:
     reference: str | None = None
     sources: tuple[str, ...]
     targets: tuple[str, ...]
-    baselines: tuple[str, ...]
     models: dict[str, ModelFacts]
     attacks: tuple[AttackFacts, ...]
     planned: int  # rows
@@ -161,6 +160,7 @@ def _migrated(value: Any) -> Any:
     """A manifest of an earlier version with what it left to be concluded; whatever is malformed stays so."""
     if not isinstance(value, Mapping):
         return value
+    value = {name: part for name, part in value.items() if name != "baselines"}
     attacks, models = value.get("attacks"), value.get("models")
     if isinstance(attacks, list):
         attacks = [{"floor": a.get("access") == "none", **a} if isinstance(a, Mapping) else a for a in attacks]

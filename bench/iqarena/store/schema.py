@@ -16,8 +16,9 @@ CRAFTED = [  # what the rows of one adversarial image have in common, besides it
     "mask_kept",
 ]  # fmt: skip
 SCORED = [  # and what is each target's own
-    "score_clean", "score_adv", "score_control", "score_float", "score_seconds", "cosine", "sign_agreement",
-    *(f"score_at_{at}" for at in CHECKPOINTS), *(f"control_at_{at}" for at in CHECKPOINTS),
+    *(f"score_{of}" for of in ("clean", "adv", "control", "displaced", "float")), "score_seconds",
+    "cosine", "sign_agreement", "certified_low", "certified_high",
+    *(f"score_at_{at}" for at in CHECKPOINTS), *(f"displaced_at_{at}" for at in CHECKPOINTS),
 ]  # fmt: skip
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(_TEXT, str), "repeat": int, **dict.fromkeys(["mos", *CRAFTED, *SCORED], float)

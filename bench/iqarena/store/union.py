@@ -41,7 +41,6 @@ def united(earlier: Manifest, now: Manifest) -> Manifest:
     models |= {facts.label: (spec, facts) for spec, facts in now.models.items()}
     grid = earlier if earlier.factors and not now.factors else now
     reference = specs.get(earlier.reference or "", earlier.reference)
-    current = {attack.label for attack in now.attacks}
     settings = {**now.settings, "repeats": max(earlier.settings.get("repeats", 1), now.settings.get("repeats", 1))}
     return dataclasses.replace(
         now,
@@ -52,7 +51,6 @@ def united(earlier: Manifest, now: Manifest) -> Manifest:
         images=_by("id", earlier.images, now.images),
         sources=_all([renamed_source(source, specs) for source in earlier.sources], now.sources),
         targets=_all([specs.get(target, target) for target in earlier.targets], now.targets),
-        baselines=_all([label for label in earlier.baselines if label not in current], now.baselines),
         models=dict(models.values()),
         attacks=_by("label", [dataclasses.replace(attack, planned=0) for attack in earlier.attacks], now.attacks),
         plugins=_by("name", earlier.plugins, now.plugins),

@@ -23,7 +23,6 @@ class Suite:
     targets: list[str]
     attacks: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=lambda: ["each", "leave_one_out"])
-    baselines: list[str] = field(default_factory=list)
     reference: str | None = None
     grid: dict[str, Any] = field(default_factory=dict)
     ssim: float | None = None
@@ -86,7 +85,7 @@ def _checked(suite: Suite, where: str) -> Suite:
 
     expect(re.fullmatch(r"[\w.+-]*\w", str(suite.name)) is not None, "name", "a word that can name a folder")
     expect(isinstance(suite.images, (str, dict)), "images", "a name or a table such as {path = 'photos'}")
-    for key in ("attacks", "targets", "sources", "baselines"):
+    for key in ("attacks", "targets", "sources"):
         value = getattr(suite, key)
         words = isinstance(value, list) and all(isinstance(v, str) for v in value)
         expect(words, key, "a list of specs such as ['a', 'b']")

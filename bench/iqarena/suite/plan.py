@@ -11,6 +11,7 @@ from iqarena.errors import SpecError, nearest
 from iqarena.registry.tables import build, build_attack, build_model, plugin_class
 from iqarena.suite.file import Suite
 from iqarena.suite.grid import Grid, expand
+from iqarena.suite.relations import HELD_OUT
 from iqarena.suite.sources import SourceSpec, named_sources
 
 
@@ -23,7 +24,6 @@ class Plan:
     sources: tuple[SourceSpec, ...]
     targets: tuple[Model, ...]
     images: ImageSet
-    baselines: tuple[str, ...]  # labels of those attacks that the others are compared with
     grid: Grid | None = None  # the factorial among the attacks
     reference: Attack | None = None  # what the others are compared with one by one
 
@@ -57,6 +57,12 @@ class Plan:
         if attack.access == "gradient+score":
             return tuple(t for t in self.scored(source) if t not in source.models)
         return self.scored(source)
+
+    @property
+    def without_strangers(self) -> tuple[Model, ...]:
+        """Targets that only relatives attack: they have no held-out pair."""
+        relations = {t: {s.relation(t) for s in self.sources if t in self.scored(s)} for t in self.targets}
+        return tuple(t for t, found in relations.items() if "same_backbone" in found and not found & set(HELD_OUT))
 
     def results(self) -> list[tuple[Attack, SourceSpec, Model]]:
         """All that is measured on each picture."""
@@ -102,15 +108,20 @@ def resolve(suite: Suite) -> Plan:
                     f"suite {suite.name}: {attack.label} needs a source of at least {attack.min_members} scorers, found"
                     f" {source.spec}; write sources = ['leave_one_out'] or leave the attack out"
                 )
-    named = {repr(build_attack(spec)) for spec in suite.baselines}
-    baselines = tuple(a.label for a in attacks if repr(a) in named)
-    reference = grid.reference if grid else build_attack(suite.reference) if suite.reference else None
-    reference = reference if grid or reference in attacks else None
+    reference = grid.reference if grid else _reference(suite, attacks)
     images = _image_set(suite.images)
-    plan = Plan(suite, attacks, tuple(sources.values()), targets, images, baselines, grid, reference)
+    plan = Plan(suite, attacks, tuple(sources.values()), targets, images, grid, reference)
     if not plan.results():
         raise SpecError(f"suite {suite.name}: no source has a target that is not its own ensemble member; add a target")
     return plan
+
+
+def _reference(suite: Suite, attacks: tuple[Attack, ...]) -> Attack | None:
+    """What the suite names, where it is run; else the first attack that declares itself a reference."""
+    if suite.reference:
+        named = build_attack(suite.reference)
+        return named if named in attacks else None
+    return next((attack for attack in attacks if attack.reference), None)
 
 
 def _image_set(value: str | dict[str, Any]) -> ImageSet:

@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Relation = Literal["whitebox", "same_scorer", "transfer", "ensemble_holdout", "ensemble_member", "query"]
-HELD_OUT = ("transfer", "ensemble_holdout")  # the attack never saw the target
+Relation = Literal[
+    "whitebox", "same_scorer", "same_backbone", "transfer", "ensemble_holdout", "ensemble_member", "query"
+]
+HELD_OUT = ("transfer", "ensemble_holdout")  # the attack never saw the target, nor a network that it contains

@@ -29,13 +29,21 @@ class SourceSpec:
 
     def relation(self, target: Model) -> Relation:
         """``whitebox``: the source is the target; ``ensemble_member``: it contains it; ``same_scorer``: it is or
-        contains the target's scorer, with other defenses or none; else it never saw the target."""
+        contains the target's scorer, with other defenses or none; ``same_backbone``: a scorer of it shares a
+        pretrained network with the target; else it never saw the target."""
         alone = len(self.models) == 1
         if target in self.models:
             return "whitebox" if alone else "ensemble_member"
         if target.undefended in {model.undefended for model in self.models}:
             return "same_scorer"
+        if any(related(model, target) for model in self.models):
+            return "same_backbone"
         return "transfer" if alone else "ensemble_holdout"
+
+
+def related(one: Model, other: Model) -> bool:
+    """Whether two scorers are one behind different defenses, or contain the same pretrained network."""
+    return one.undefended == other.undefended or not set(one.backbones).isdisjoint(other.backbones)
 
 
 def parse_source(text: str) -> SourceSpec:
@@ -61,7 +69,7 @@ def named_sources(text: str, targets: tuple[Model, ...]) -> list[SourceSpec]:
     if text == "own":
         return [SourceSpec((t,), own=True) for t in able]
     if text == "leave_one_out":
-        ensembles = [SourceSpec(tuple(m for m in able if m.undefended != t.undefended)) for t in targets]
+        ensembles = [SourceSpec(tuple(m for m in able if not related(m, t))) for t in targets]
         return [e for e in ensembles if len(e.models) > 1]
     if text == "subsets":
         some = (SourceSpec(s) for k in range(1, len(able) + 1) for s in itertools.combinations(able, k))

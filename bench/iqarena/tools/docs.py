@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from iqarena.errors import SpecError, nearest
+from iqarena.errors import SpecError, WeightsError, nearest
 from iqarena.registry.tables import build_attack, build_defense, build_model, names, origin
 from iqarena.tools.describe import default, model_table, summary
 
@@ -89,12 +89,16 @@ def _defenses() -> list[dict[str, object]]:
 
 def _hardened() -> list[dict[str, object]]:
     rows = []
-    for name in (name for name in _shipped("model") if "monotone" in build_model(name).facts):
-        facts = build_model(f"gradient_norm|{name}").facts["hardened"]
+    scorers = [name for name in _shipped("model") if "monotone" in build_model(name).facts]
+    for spec in (f"{defense}|{name}" for defense in ("gradient_norm", "adversarial") for name in scorers):
+        try:
+            facts = build_model(spec).facts["hardened"]
+        except WeightsError:  # none are shipped
+            continue
         before, after = facts["before"], facts["after"]
         rows.append(
             {
-                "scorer": f"`gradient_norm|{name}`".replace("|", "\\|"),
+                "scorer": f"`{spec}`".replace("|", "\\|"),
                 "mean gradient norm": f"{before['gradient_l1']:.0f} → {after['gradient_l1']:.0f}",
                 "clean SROCC": f"{before['srocc']:.3f} → {after['srocc']:.3f}",
                 "clean PLCC": f"{before['plcc']:.3f} → {after['plcc']:.3f}",

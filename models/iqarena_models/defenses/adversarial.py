@@ -24,7 +24,7 @@ from annotated_types import Interval, Unit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iqarena_models.defenses.hardened import Hardened, signs
+from iqarena_models.defenses.hardened import Hardened, scores_and_signs
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -52,9 +52,9 @@ class Adversarial(Hardened):
     weights: str | None = None
 
     def loss(self, module: nn.Module, x: Tensor, mos: Tensor) -> Tensor:
-        scores = module(x)
+        scores, s = scores_and_signs(module, x)
         away = torch.where(scores.detach() < mos, -1.0, 1.0).view(-1, 1, 1, 1)  # the sign of ∂|f − mos| / ∂f
-        attacked = (x + self.eps * away * signs(module, x)).clamp(0, 1)
+        attacked = (x + self.eps * away * s).clamp(0, 1)
         lowered = (mos - (1 - ssim(x, attacked)) * 100).clamp(0, 100)
         return ((scores - mos).abs().mean() + (module(attacked) - lowered).abs().mean()) / 2
 

@@ -2,7 +2,7 @@
 
 ``iqarena train SCORER --defense DEFENSE`` (:mod:`iqarena_models.training.harden`) leaves the tensors that it changed in
 ``<defense>-<scorer>.safetensors``; they are laid over the scorer's own weights. The file says which defense and which
-weights those were, and neither may be another's. The files in ``weights/`` are those of the pocket scorers with each
+weights those were, and neither may be another's. The files in ``weights/`` are those of the embedded scorers with each
 defense's default parameters; a file of the user's own is named by ``weights`` and found in ``--weights-dir``.
 """
 
@@ -123,12 +123,12 @@ def origin(defense: Hardened, model: Model) -> dict[str, str]:
     return {"defense": defense.training, "scorer": model.name, "base_sha256": model.weights_sha256}
 
 
-def signs(module: nn.Module, x: Tensor) -> Tensor:
-    """``sign ∇f(x)``, a constant; on a GPU under bfloat16 autocast, which is enough for a sign."""
+def scores_and_signs(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """``f(x)`` ``(N,)`` with a graph, and ``sign ∇f(x)``, a constant, both of one evaluation."""
     leaf = x.detach().requires_grad_(True)
-    with torch.enable_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda):
-        (gradient,) = torch.autograd.grad(module(leaf).sum(), leaf)
-    return gradient.sign()
+    scores = module(leaf)
+    (gradient,) = torch.autograd.grad(scores.sum(), leaf, retain_graph=True)
+    return scores, gradient.sign()
 
 
 @cache

@@ -52,6 +52,9 @@ def train(
     torch.manual_seed(seed)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     net = recipe.build().to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
+    for key, parameter in net.named_parameters():
+        if key.startswith(recipe.frozen):
+            parameter.requires_grad_(False)
     out.mkdir(parents=True, exist_ok=True)
     images = Images(opinions.files, out.parent / "cache", log)
     measure = Measure(recipe, net, images, opinions, device)

@@ -55,6 +55,7 @@ class Recipe:
     lr: float
     backbone: str = "backbone."  # parameters whose name starts so learn ``backbone_lr`` times as fast
     backbone_lr: float = 1.0
+    frozen: tuple[str, ...] = ()  # parameters whose names start so are not trained
     optimizer: type[torch.optim.Adam] = torch.optim.AdamW
     weight_decay: float = 0.0
     schedule: Callable[[float], float] = constant  # progress from 0 to 1 → factor of the learning rates

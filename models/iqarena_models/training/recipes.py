@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -32,24 +33,18 @@ def zoo(
     parameters whose names begin with one of ``frozen`` stay as they are; ``criterion`` compares ratings with opinion
     scores, and ``slope`` is how far apart a unit of strength must be rated; ``changes`` are fields of
     :class:`~iqarena_models.training.recipe.Recipe`."""
-
-    def build() -> ScorerNet:
-        built = net(pretrained=True) if package else net()
-        for key, parameter in built.named_parameters():
-            parameter.requires_grad_(not key.startswith(frozen))
-        return built
-
     start = str(package or "random weights")
     common: dict[str, Any] = {
         "loss": on_opinions_and_ranks(criterion, slope=slope),
         "loss_name": f"{criterion_name} + 0.5 × ranking hinge, margin {slope} × distance of strengths",
         "views": Views((192, 224, 256, (224, 224), (320, 320)), degraded=8),
         "epochs": 5, "batch": 32, "lr": 1e-3, "backbone_lr": 0.1, "weight_decay": 0.02, "schedule": one_cycle,
-        "clip": 2.0, "ema": 0.99, "min_size": 64, "channels_last": True,
+        "clip": 2.0, "ema": 0.99, "min_size": 64, "channels_last": True, "frozen": frozen,
         "rating": lambda net, x: net.ratings(x)[:, -1], "calibrate": _calibrate, "facts": {"backbone": backbone},
         "starts_from": f"{start}; not trained: {', '.join(frozen)}" if frozen else start,
         "licence": f"{OURS}; backbone: {package}" if package else OURS,
     }  # fmt: skip
+    build = partial(net, pretrained=True) if package else net
     return Recipe(name=name, build=build, design=design, **(common | changes))
 
 
@@ -64,12 +59,12 @@ RECIPES = {
     for recipe in (
         zoo(
             "cnn", CnnNet, design="A plain convolutional scorer with local contrast normalisation (CNNIQA's idea).",
-            epochs=14, lr=3e-3, slope=1.5, views=Views((128, 160, 224, (224, 224)), degraded=32),
+            epochs=10, lr=3e-3, slope=1.5, views=Views((128, 160, 224, (224, 224)), degraded=32),
         ),
         zoo(
             "bilinear", BilinearNet,
             design="Two streams, content and distortion, joined by bilinear pooling (DBCNN's idea).",
-            backbone="VGG-16-BN, 6 convolutions", package=vgg.PACKAGE, channels_last=False,
+            backbone="VGG-16-BN, 6 convolutions", package=vgg.PACKAGE, channels_last=False, epochs=4,
             frozen=tuple(f"backbone.convs.{i}." for i in range(4)),
         ),
         zoo(

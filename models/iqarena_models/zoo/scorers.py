@@ -31,6 +31,10 @@ class ZooModel(Model):
         return _facts(WEIGHTS / f"{self.name}.json") | {"trained_on": "BIQ2021", "input": "any size, as it is"}
 
     @property
+    def backbones(self) -> tuple[str, ...]:
+        return () if self.facts["backbone"] == "none" else (self.facts["backbone"],)
+
+    @property
     def weights_sha256(self) -> str:
         return self.facts["sha256"]
 

@@ -22,7 +22,7 @@ from iqarena.report.figures.study_plots import main_effects
 from iqarena.report.pairs import Pairs
 from iqarena.report.section import Drawing, Section
 from iqarena.report.specs import source_size
-from iqarena.report.studies.study import mean_of, weighted_sum
+from iqarena.report.sums import mean_of, weighted_sum
 from iqarena.report.text.cells import number, p_value, with_interval
 from iqarena.report.text.table import Table
 from iqarena.store.manifest import Manifest

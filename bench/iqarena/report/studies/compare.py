@@ -7,7 +7,7 @@ import pandas as pd
 from iqarena.errors import SpecError, nearest
 from iqarena.report.effects import RANKED
 from iqarena.report.pairs import Pairs
-from iqarena.report.studies.study import mean_of, weighted_sum
+from iqarena.report.sums import difference, mean_of, weighted_sum
 from iqarena.report.text.cells import number, p_value, with_interval
 from iqarena.report.text.table import Table
 from iqarena.suite.relations import HELD_OUT
@@ -25,16 +25,15 @@ def comparison(pairs: Pairs, first: str, second: str) -> Table:
     Raises :class:`SpecError` for an attack that the run does not have, and when the two share no held-out pair.
     """
     table = pairs.table
-    a, b = (_of(table, name) & table["relation"].isin(HELD_OUT) for name in (first, second))
-    place = pd.MultiIndex.from_frame(table[["source", "target"]])
-    a, b = a & place.isin(place[b]), b & place.isin(place[a])
+    held_out = (_of(table, name) & table["relation"].isin(HELD_OUT) for name in (first, second))
+    _, a, b = difference(pairs, *held_out)
     if not a.any():
         raise SpecError(f"expected held-out pairs that both {first} and {second} were measured on, found none")
     rows = []
     for target in ["all", *sorted(table.loc[a, "target"].unique())]:
         here = (table["target"] == target) | (target == "all")
         means = (weighted_sum(pairs, mean_of(chosen & here)) for chosen in (a, b))
-        gap = weighted_sum(pairs, mean_of(a & here) - mean_of(b & here))
+        gap, _, _ = difference(pairs, a & here, b & here)
         rows.append(
             [
                 target,

@@ -39,8 +39,8 @@ def curve_table(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:
         first, drawn = group.iloc[0], pairs.weights[:, group["unit"].to_numpy()]
         label, queried = str(first["attack_label"]), first["relation"] == "query"
         passes = group["forwards"].mean() + group["backwards"].mean()
-        for at, attacked, control in _answers(group, budgets.get(label, 0) if queried else 0, passes):
-            values = _statistics(group, attacked, control, drawn)
+        for at, attacked, displaced in _answers(group, budgets.get(label, 0) if queried else 0, passes):
+            values = _statistics(group, attacked, displaced, drawn)
             for name in (target, ALL):
                 key = (label, "query" if queried else "held-out", name, at, at + passes)
                 points.setdefault(key, []).append(values)
@@ -48,21 +48,21 @@ def curve_table(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:
 
 
 def _answers(group: pd.DataFrame, budget: int, passes: float) -> Iterator[tuple[int, str, str]]:
-    """(queries, score column, control column) of each answer that was kept, the last included."""
+    """(queries, score column, column of the displaced control) of each answer that was kept, the last included."""
     if budget and not passes:
         yield 0, "score_clean", "score_clean"
     marks = sorted(int(m[1]) for name in group.columns if (m := re.fullmatch(r"score_at_(\d+)", name)))
     for at in marks:
         if at < budget and group[f"score_at_{at}"].notna().all():
-            yield at, f"score_at_{at}", f"control_at_{at}"
-    yield budget, "score_adv", "score_control"
+            yield at, f"score_at_{at}", f"displaced_at_{at}"
+    yield budget, "score_adv", "score_displaced"
 
 
-def _statistics(group: pd.DataFrame, attacked: str, control: str, drawn: Floats) -> tuple[Floats, Floats]:
+def _statistics(group: pd.DataFrame, attacked: str, displaced: str, drawn: Floats) -> tuple[Floats, Floats]:
     """Values ``(3,)`` and bootstrap samples ``(B, 3)`` of ``STATISTICS`` for one pair."""
-    names = ("score_clean", attacked, control, "direction", "deviation")
-    clean, adversarial, flipped, s, deviation = (group[c].to_numpy(float) for c in names)
-    by_name = effects(clean, adversarial, flipped, s, deviation)
+    names = ("score_clean", attacked, displaced, "direction", "deviation")
+    clean, adversarial, control, s, deviation = (group[c].to_numpy(float) for c in names)
+    by_name = effects(clean, adversarial, control, None, s, deviation)
     shown = [by_name[GAIN.name], by_name[RANKED.name]]
     values = np.array([*(effect.mean() for effect in shown), agreement(clean, adversarial)["srocc"]])
     samples = [*(weighted_mean(effect, drawn) for effect in shown), bootstrap_srocc(clean, adversarial, drawn)]

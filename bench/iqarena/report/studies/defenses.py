@@ -31,7 +31,7 @@ from iqarena.store.manifest import Manifest
 
 VALUES = (
     "gain_cut", "gain", "srocc_kept", "mae", "r", "srocc_to_undefended", "shift", "mos_srocc", "mos_srocc_lost",
-    "slowdown",
+    "slowdown", "certified",
 )  # fmt: skip
 Value = tuple[float, Floats]  # and its bootstrap replicates (B,)
 
@@ -116,6 +116,11 @@ def _clean(pairs: Pairs, target: str, scorer: str) -> dict[str, Value]:
         mos = by_image["mos", scorer].to_numpy()
         was, now = ((agreement(mos, s)["srocc"], bootstrap_srocc(mos, s, drawn)) for s in (before, after))
         values["mos_srocc"], values["mos_srocc_lost"] = now, (was[0] - now[0], was[1] - now[1])
+    if "certified_high" in rows:
+        own = rows[rows["target"] == target].groupby("unit")[["certified_low", "certified_high"]].mean().dropna()
+        if len(own):
+            half = (own["certified_high"] - own["certified_low"]).to_numpy() / 2
+            values["certified"] = (float(half.mean()), weighted_mean(half, pairs.weights[:, own.index.to_numpy()]))
     if {("score_seconds", target), ("score_seconds", scorer)} <= set(by_image):
         was, now = (by_image["score_seconds", name].to_numpy() for name in (scorer, target))
         values["slowdown"] = (

@@ -21,7 +21,7 @@ from iqarena.report.figures.study_plots import effect_against_ssim
 from iqarena.report.pairs import Pairs
 from iqarena.report.section import Drawing, Section
 from iqarena.report.specs import without_budget
-from iqarena.report.studies.study import Sum, mean_of, weighted_sum
+from iqarena.report.sums import Sum, mean_of, weighted_sum
 from iqarena.report.text.cells import number, rank_text, tie_text, with_interval
 from iqarena.report.text.table import Table
 from iqarena.store.manifest import Manifest
@@ -66,10 +66,10 @@ def same_ssim_study(pairs: Pairs, manifest: Manifest) -> Section | None:
 
 
 def _named(attacks: list[str], manifest: Manifest) -> list[str]:
-    """Whose lines the figure names: the strongest, the strongest that is no baseline, and the first floor."""
+    """Whose lines the figure names: the strongest, the reference attack, and the first floor."""
     floors = {without_budget(a.label) for a in manifest.attacks if a.floor}
-    rivals = {without_budget(label) for label in manifest.baselines}
-    own = [attack for attack in attacks if attack not in floors | rivals]
+    references = {without_budget(a.label) for a in manifest.attacks if a.spec == manifest.reference}
+    own = [attack for attack in attacks if attack in references]
     floor = [attack for attack in attacks if attack in floors]
     return list(dict.fromkeys([*attacks[:NAMED], *own[:1], *floor[:1]]))
 

@@ -19,7 +19,8 @@ NOTE = """Means over the scorers ({scorers}), in points of the 0–100 scale. St
 and query attacks of the run, the one that gains most on each target; gain taken: how much less than on the same scorer
 undefended. SROCC kept, MAE and R (of clean and attacked scores; larger R = more robust) are under that attack.
 From undefended: crafted on the same scorer without the defense. Quality lost on clean images: {quality}.
-Time: of a score, relative to the undefended scorer."""
+Time: of a score, relative to the undefended scorer. Certified: how far the score is proven to move at most, on average,
+on all images within the radius that the defense declares (of a certified defense alone)."""
 RATED = "rank correlation with opinion scores lost, and mean distance to the undefended score (shift)"
 UNRATED = """these have no opinion scores, so rank correlation of defended and undefended scores, and their mean
 distance (shift)"""
@@ -28,6 +29,7 @@ distance (shift)"""
 def defense_table(board: pd.DataFrame) -> Table:
     """One line per defense, the one that takes most from its strongest attack first."""
     rated = board["mos_srocc_lost"].notna().any()
+    certified = board["certified"].notna().any()
     rows = []
     for r in board.to_dict("records"):
         quality = "mos_srocc_lost" if rated else "srocc_to_undefended"
@@ -48,6 +50,7 @@ def defense_table(board: pd.DataFrame) -> Table:
             "SROCC to MOS lost" if rated else "SROCC to undefended": with_interval(r, quality, signed=bool(rated)),
             "Shift": number(r["shift"], 1),
             "Time": "" if math.isnan(r["slowdown"]) else f"× {number(r['slowdown'])}",
+            **({"Certified": f"± {number(r['certified'], 1)}" if r["certified"] >= 0 else ""} if certified else {}),
             "Training h": number(r["training_seconds"] / 3600, 1),
             "Masking?": ", ".join(r["masking"].split(";")),
         }

@@ -7,17 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from iqarena.report.effects import GAIN, RANKED
+from iqarena.report.effects import DIRECTED_SD, GAIN, RANKED, WAYS
 from iqarena.report.pairs import BOUNDARIES
 from iqarena.report.specs import short_source
-from iqarena.report.text.cells import count, number, rank_text, share, tie_text, with_interval
+from iqarena.report.text.cells import count, number, p_value, rank_text, share, tie_text, with_interval
 from iqarena.report.text.table import Table
 from iqarena.store.manifest import Manifest
 
 LEGEND = {
     RANKED.title: RANKED.meaning,
-    "Held-out": "single-source transfer and ensemble hold-out pairs: the attack never saw the target. "
-    "Only these decide ranks.",
+    "Held-out": "single-source transfer and ensemble hold-out pairs: the attack never saw the target, nor a pretrained "
+    "network that it contains. Only these decide ranks.",
+    "Raise / lower": "the same over the images whose score was to rise, and to fall. Noise lowers as well.",
     "White-box": "the target is the attack's own source. An upper reference, never a part of a rank.",
     "Rank [interval], tie": "from the same bootstrap, paired over images. Attacks with the same tie letter are not "
     "told apart from the first of their group.",
@@ -26,9 +27,12 @@ LEGEND = {
     "Query": "the attack requested scores of 8-bit images inside its budget from the target, each counted, the clean "
     "image first. Never held out, so on a board of its own.",
     "Win rate": "share of duels against every other attack on the same source, target and image, ties half.",
-    "vs baseline": "held-out pairs significantly better / worse / tested against the strongest baseline of the same "
-    "source and target (Wilcoxon signed-rank over reference images, Holm-corrected over all pairs, 5 %).",
+    "To …, p, verdict": "difference to the reference attack over all held-out pairs that both have, and one test per "
+    "attack: Wilcoxon's signed-rank over reference images, Holm-corrected over the attacks of the board, 5 %.",
+    "Pairs": "single pairs stronger / weaker / tested against the reference on the same source and target, "
+    "Holm-corrected over all pairs; only where there are images enough for any to be decided.",
     GAIN.title: GAIN.meaning,
+    DIRECTED_SD.title: DIRECTED_SD.meaning,
     "Forwards, backwards, queries, seconds": "what crafting one adversarial image costs, on average. Counts are of all "
     "that the attack requested; gradients that another attack of the run had requested before are remembered, which "
     "makes its seconds fewer.",
@@ -39,9 +43,12 @@ COUNTED = ("forwards", "backwards", "queries")
 
 def attack_table(board: pd.DataFrame, *, brief: bool = False) -> Table:
     """The attack board; ``brief`` leaves out the columns that are too many for a terminal."""
-    header = ["Rank", "Tie", "Attack", RANKED.title, "Transfer", "Ensemble", "White-box*", "SROCC kept"]
-    header += ["vs baseline", "Coverage"] if brief else [
-        GAIN.title, "Win rate", "vs baseline", "SSIM", "Fwd / bwd / queries", "Seconds", "Coverage",
+    header = ["Rank", "Tie", "Attack", RANKED.title, "Raise / lower"]
+    header += [] if brief else ["Transfer", "Ensemble"]
+    header += ["White-box*", *_versus(board, brief), "SROCC kept"]
+    header += ["SROCC to MOS"] if not brief and board["mos_srocc"].notna().any() else []
+    header += ["Coverage"] if brief else [
+        GAIN.title, DIRECTED_SD.title, "Win rate", "SSIM", "Fwd / bwd / queries", "Seconds", "Coverage",
     ]  # fmt: skip
     rows = []
     for r in board.to_dict("records"):
@@ -51,18 +58,20 @@ def attack_table(board: pd.DataFrame, *, brief: bool = False) -> Table:
             "Ensemble": number(r[f"ensemble_holdout_{RANKED.name}"]),
             "White-box*": number(r[f"whitebox_{RANKED.name}"]),
             "SROCC kept": number(r["srocc"]),
+            "SROCC to MOS": number(r["mos_srocc"]),
         }
         rows.append([cells[name] for name in header])
-    note = f"{RANKED.title} in target standard deviations on held-out pairs; * white-box is never ranked."
-    return Table("Attacks", header, rows, names=3, note=note)
+    note = f"{RANKED.title} in target standard deviations on held-out pairs; * white-box is never ranked. "
+    return Table("Attacks", header, rows, names=3, note=note + _undecided(board))
 
 
 def query_table(board: pd.DataFrame, manifest: Manifest) -> Table:
     """The board of the query attacks."""
-    header = ["Rank", "Tie", "Attack", RANKED.title, GAIN.title, "SROCC fall"]
+    header = ["Rank", "Tie", "Attack", RANKED.title, "Raise / lower", *_versus(board), GAIN.title, DIRECTED_SD.title]
+    header += ["SROCC fall"]
     header += ["SROCC fall to MOS"] if board["mos_srocc_fall"].notna().any() else []
     header += [f"Past {b:g}" for b in BOUNDARIES]
-    header += ["Win rate", "vs baseline", "SSIM", "Fwd / bwd / queries", "Seconds", "Coverage"]
+    header += ["Win rate", "SSIM", "Fwd / bwd / queries", "Seconds", "Coverage"]
     rows = []
     for r in board.to_dict("records"):
         cells = {
@@ -78,7 +87,27 @@ def query_table(board: pd.DataFrame, manifest: Manifest) -> Table:
         if attack.published:
             name = attack.label.partition("(")[0]
             note += f" Published for {name} (the paper's number, not measured here): {attack.published}"
+    note += f" {_undecided(board)}"
     return Table("Query attacks", header, rows, names=3, note=note)
+
+
+def _versus(board: pd.DataFrame, brief: bool = False) -> list[str]:
+    """The columns of the comparison with the reference attack; none without one."""
+    reference = board["reference"].iloc[0]
+    if not reference:
+        return []
+    pairs = [] if brief or not board["tested"].any() else ["Pairs"]
+    return [f"To {reference}", "p", "Verdict", *pairs]
+
+
+def _undecided(board: pd.DataFrame) -> str:
+    """What the tests could not say, in words."""
+    reference = board["reference"].iloc[0]
+    if not reference:
+        return "No attack of this run is named as the reference, so none is tested against it."
+    open_ = board["attack_label"][board["verdict"] == "not decided"].tolist()
+    text = f"Not told apart from {reference}: {', '.join(open_)}. " if open_ else ""
+    return text + ("" if board["tested"].any() else "There are too few reference images to decide single pairs.")
 
 
 def _shared_cells(r: Mapping[Any, Any]) -> dict[str, str]:
@@ -88,9 +117,14 @@ def _shared_cells(r: Mapping[Any, Any]) -> dict[str, str]:
         "Tie": tie_text(r["tie_group"]),
         "Attack": r["attack_label"],
         RANKED.title: with_interval(r, RANKED.name),
+        "Raise / lower": " / ".join(number(r[f"{RANKED.name}_{way}"]) or "–" for way in WAYS) if r["n_ok"] else "",
+        f"To {r['reference']}": with_interval(r, "gap", signed=True) if r["attack_label"] != r["reference"] else "",
+        "p": p_value(r["p_holm"]),
+        "Verdict": r["verdict"],
         GAIN.title: number(r[GAIN.name], 1),
+        DIRECTED_SD.title: number(r[DIRECTED_SD.name]),
         "Win rate": number(r["win_rate"]),
-        "vs baseline": f"{r['better']}/{r['worse']}/{r['tested']}" if r["tested"] else "",
+        "Pairs": f"{r['better']}/{r['worse']}/{r['tested']}" if r["tested"] else "",
         "SSIM": number(r["ssim"], 3),
         "Fwd / bwd / queries": " / ".join(count(r[c]) for c in COUNTED) if r["n_ok"] else "",
         "Seconds": number(r["seconds"], 2),

@@ -1,4 +1,4 @@
-"""Weighted sums of pairs with their bootstrap replicates and paired tests: what the tables of studies are made of."""
+"""Weighted sums of pairs with their bootstrap replicates and paired tests: what boards and studies compare with."""
 
 from __future__ import annotations
 
@@ -40,3 +40,21 @@ def weighted_sum(pairs: Pairs, weights: Floats) -> Sum:
 def mean_of(chosen: pd.Series) -> Floats:
     """Weights of a plain mean over the chosen pairs."""
     return chosen.to_numpy(float) / max(1, int(chosen.sum()))
+
+
+def difference(pairs: Pairs, ours: pd.Series, theirs: pd.Series) -> tuple[Sum, pd.Series, pd.Series]:
+    """Mean effect of ``ours`` less that of ``theirs``, over the places that both were measured at, each counting once.
+
+    A place is a source and a target; of a query pair it is the target, whatever the attack started from. Also returns
+    which of the pairs took part.
+    """
+    table = pairs.table
+    place = table["target"] + np.where(table["relation"] == "query", "", " from " + table["source"])
+    ours, theirs = (chosen & table[RANKED.mean].notna() for chosen in (ours, theirs))
+    ours, theirs = ours & place.isin(place[theirs]), theirs & place.isin(place[ours])
+    return weighted_sum(pairs, _evenly(ours, place) - _evenly(theirs, place)), ours, theirs
+
+
+def _evenly(chosen: pd.Series, place: pd.Series) -> Floats:
+    counts = place[chosen].value_counts()
+    return np.where(chosen, 1 / place.map(counts).fillna(1) / max(1, len(counts)), 0.0)

@@ -1,0 +1,69 @@
+"""What a pair's numbers allow to say: tests against the reference attack, and effects that are their control's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+
+from iqarena.metrics.statistics import Floats, holm, interval, paired_test
+from iqarena.report.effects import RANKED
+from iqarena.store.manifest import Manifest
+
+SIGNIFICANT = 0.05  # on Holm-corrected p-values
+
+
+def control_driven(table: pd.DataFrame, control: Floats, noise: Floats, floors: Collection[str]) -> dict[int, str]:
+    """The flag, by place, of pairs whose displaced control moves against the wanted direction, by more than noise does.
+
+    ``control`` and ``noise`` are bootstrap samples ``(B, K)`` of the gain of all pairs' controls and of all pairs
+    themselves, ``floors`` the specs of attacks that look at no model. Noise is the floor from the same source on the
+    same target whose ℓ2 size is the nearest; without one there is nothing to compare with. Both must hold with the 95 %
+    interval: a part of such an effect is damage done to the control.
+    """
+    high = interval(control)[1]
+    floor = table["attack"].isin(floors) & (table["changed"] > 0)
+    flagged = {}
+    for places in table.groupby(["source", "target"]).indices.values():
+        rivals = [int(k) for k in places if floor.iloc[k]]
+        for k in (int(k) for k in places if rivals and high[k] < 0 and not floor.iloc[k]):
+            near = min(rivals, key=lambda rival: abs(table["l2"].iloc[rival] - table["l2"].iloc[k]))
+            if interval((control[:, k] - noise[:, near])[:, None])[1, 0] < 0:
+                flagged[k] = "control_driven"
+    return flagged
+
+
+def references(table: pd.DataFrame, manifest: Manifest) -> dict[bool, str]:
+    """The attack that others are tested against, by its label, for query attacks (True) and for all others.
+
+    The suite names it; a board without that attack has none, and query attacks then go against the first one listed.
+    """
+    queried = set(table["attack_label"][table["relation"] == "query"])
+    named = next((attack.label for attack in manifest.attacks if attack.spec == manifest.reference), "")
+    first = next((attack.label for attack in manifest.attacks if attack.label in queried), "")
+    return {True: named if named in queried else first, False: "" if named in queried else named}
+
+
+def decidable(tests: int, references: int) -> bool:
+    """Whether the smallest p-value that so many reference images allow survives Holm's correction over the tests."""
+    return tests * 2.0 ** (1 - references) <= SIGNIFICANT
+
+
+def with_tests(table: pd.DataFrame, clusters: Floats, manifest: Manifest) -> pd.DataFrame:
+    """Add each pair's paired test against the reference attack on the same source and target (of queries: target).
+
+    ``p_holm`` is corrected over all pairs; it stays empty where no pair could be decided, whatever the numbers.
+    """
+    effect, labels = table[RANKED.mean].to_numpy(float), table["attack_label"].to_numpy(str)
+    gap, p = np.full(len(table), np.nan), np.full(len(table), np.nan)
+    queried, opponents = table["relation"] == "query", references(table, manifest)
+    groups = table.groupby([queried, table["source"].mask(queried, ""), "target"], sort=True).indices
+    for (by_query, _, _), indices in groups.items():  # pyright: ignore[reportGeneralTypeIssues]
+        places = [int(k) for k in indices]
+        reference = next((k for k in places if labels[k] == opponents[bool(by_query)]), None)
+        for k in (k for k in places if reference is not None and labels[k] != labels[reference]):
+            gap[k] = effect[k] - effect[reference]
+            p[k] = paired_test(clusters[:, k], clusters[:, reference])
+    possible = decidable(int(np.isfinite(p).sum()), len(clusters))
+    return table.assign(gap=gap, p=p, p_holm=holm(p) if possible else np.nan)
