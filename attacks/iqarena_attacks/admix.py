@@ -1,11 +1,12 @@
 """Admix — images mixed with a little of others (Wang, He, Wang, He, ICCV 2021, arXiv 2102.00436), on MI-FGSM.
 
-    g_t = 1/(m·n) Σ_{j<n} Σ_{i<m} ∇_z f( (z_t + eta · x_j) / 2^i ),   then as MI-FGSM
+    g_t = 1/(m·n) Σ_{j<n} Σ_{i<m} ∇_z f( p + (z_t − p + eta · (x_j − p)) / 2^i ),   then as MI-FGSM
 
-Official values: n = 3 ``samples`` of other classes, m = 5 ``scales``, eta 0.2, 10 steps of eps/10, decay 1; and 150
-gradients. For scores: the loss is the score itself, and as there are no classes, the ``x_j`` are drawn for every
-image and step from the embedded reference images, but for its own, and resized to it. With eta 0 this is
-SI-FGSM.
+As published: n = 3 ``samples`` of other classes, m = 5 ``scales``, eta 0.2, 10 steps of eps/10, decay 1, 150 gradients,
+and images on the authors' scale from −1 to 1, whose zero is mid-grey: ``pivot`` p = 1/2. With p = 0 another image
+brightens and copies are darker, as where [0, 1] is added and divided. Ours: the loss is the score itself, and as there
+are no classes, the ``x_j`` are drawn for every image and step from the embedded reference images, but for its own,
+and resized to it. With eta 0 this is SI-FGSM.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Interval
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -22,6 +23,7 @@ from iqarena.api import Streams
 from iqarena_attacks._frame import State
 from iqarena_attacks._images import others, references
 from iqarena_attacks.mi_fgsm import MiFgsm
+from iqarena_attacks.si_fgsm import scaled
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -29,9 +31,11 @@ class Admix(MiFgsm):
     """samples: n, other images mixed in
     scales: m, copies of each mixture, of which the gradient is the mean
     eta: share of another image
+    pivot: p, the level in [0, 1] that counts as zero of both images
     """
 
     name = "admix"
+    version = 2
     bibtex = """@inproceedings{wang2021admix,
   title = {Admix: Enhancing the Transferability of Adversarial Attacks},
   author = {Wang, Xiaosen and He, Xuanran and Wang, Jingdong and He, Kun},
@@ -41,6 +45,7 @@ class Admix(MiFgsm):
     samples: Annotated[int, Ge(1)] = 3
     scales: Annotated[int, Ge(1)] = 5
     eta: Annotated[float, Ge(0)] = 0.2
+    pivot: Annotated[float, Interval(ge=0, le=1)] = 0.5
 
     @property
     def stochastic(self) -> bool:
@@ -53,9 +58,9 @@ class Admix(MiFgsm):
     def gradient(self, z: Tensor, s: State) -> Tensor:
         total, allowed = torch.zeros_like(z), others(z)
         for _ in range(self.samples):
-            mixed = z + self.eta * _drawn(z, allowed, s.streams)
+            mixed = z + self.eta * (_drawn(z, allowed, s.streams) - self.pivot)
             for i in range(self.scales):
-                total += s.source.gradient(mixed / 2**i) / 2**i
+                total += s.source.gradient(scaled(mixed, i, self.pivot)) / 2**i
         return total / (self.samples * self.scales)
 
 

@@ -3,9 +3,10 @@
     g_t = ∇_z f( T(z_t) ),   then as MI-FGSM
 
 With probability ``p``, drawn for every image and step, ``T`` enlarges the image to a random size and pads it with
-black at a random place to ``1 + grow`` times its size; else it is the identity. Official values: p 0.5, from 299 to at
-most 330 pixels (``grow`` 0.1), nearest neighbour, 10 steps of eps/10, decay 1. For scores: the loss is the score
-itself; the sides of an image grow in proportion. With p = 0 this is MI-FGSM.
+mid-grey at a random place to ``1 + grow`` times its size; else it is the identity. As published: p 0.5, from 299 to at
+most 330 pixels (``grow`` 0.1), nearest neighbour, zeros on the authors' scale from −1 to 1 as padding, which is
+mid-grey, 10 steps of eps/10, decay 1. Ours: the loss is the score itself; the sides of an image grow in proportion.
+With p = 0 this is MI-FGSM.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from torch.nn.functional import interpolate, pad
 from iqarena_attacks._frame import State, through
 from iqarena_attacks.mi_fgsm import MiFgsm
 
+MID_GREY = 0.5
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DiFgsm(MiFgsm):
@@ -31,6 +34,7 @@ class DiFgsm(MiFgsm):
     """
 
     name = "di_fgsm"
+    version = 2
     bibtex = """@inproceedings{xie2019improving,
   title = {Improving Transferability of Adversarial Examples with Input Diversity},
   author = {Xie, Cihang and Zhang, Zhishuai and Zhou, Yuyin and Bai, Song and Wang, Jianyu and Ren, Zhou and
@@ -65,5 +69,6 @@ class DiFgsm(MiFgsm):
                 side + int(size * (limit - side)) for side, limit in zip(z.shape[-2:], (height, width), strict=True)
             )
             above, before = int(top * (height - h + 1)), int(left * (width - w + 1))
-            images.append(pad(interpolate(image, (h, w)), (before, width - w - before, above, height - h - above)))
+            sides = (before, width - w - before, above, height - h - above)
+            images.append(pad(interpolate(image, (h, w)), sides, value=MID_GREY))
         return torch.cat(images)

@@ -4,9 +4,9 @@
     m_{t+1} = decay · m_t + g_t / mean|g_t|,   z_{t+1} = Π( z_t + alpha · sign m_{t+1} )
 
 ``D`` is the orthonormal discrete cosine transform of a whole channel; the gradient is taken at the changed image and
-used as it is, as in the authors' code. Official values: N = 20 ``samples``, rho 0.5, σ = 16/255 = eps, 10 steps of
-eps/10, no momentum (S²I-FGSM; with decay 1 it is S²MI-FGSM). For scores: the loss is the score itself; σ is kept at
-16/255 as eps changes.
+used as it is, as in the authors' code. As published: N = 20 ``samples``, rho 0.5, σ = 16/255 = eps, 10 steps of
+eps/10, no momentum (S²I-FGSM; with decay 1 it is S²MI-FGSM, its better form). Ours: the loss is the score itself; σ is
+kept at 16/255 as eps changes.
 """
 
 from __future__ import annotations

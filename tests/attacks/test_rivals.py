@@ -11,7 +11,7 @@ import pytest
 import torch
 from attackruns import BOTH, CURVED, ENSEMBLE, Bent, Run, assert_same_up_to_rounding, best_gains
 from scipy import ndimage
-from torch import Tensor
+from torch import Tensor, nn
 
 from iqarena.api import Model, SpecError
 from iqarena.api.streams import Streams
@@ -24,6 +24,7 @@ from iqarena_attacks._images import references
 from iqarena_attacks.di_fgsm import DiFgsm
 from iqarena_attacks.korhonen import activity
 from iqarena_attacks.perceptual import similarity, similarity_gradient
+from iqarena_attacks.si_fgsm import scaled
 from iqarena_attacks.ssa import reweighted
 from iqarena_attacks.ti_fgsm import TiFgsm
 
@@ -88,11 +89,57 @@ def test_ni_looks_ahead() -> None:
     _slow("ni_fgsm(steps=4)", 4, lambda nabla, z, m, s, streams, state: nabla(z + s * EPS / 4 * m))
 
 
-def test_si_is_the_mean_over_scales() -> None:
+@pytest.mark.parametrize(
+    ("spec", "pivot"), [("si_fgsm(steps=3, scales=4)", 0.5), ("si_fgsm(steps=3, scales=4, pivot=0)", 0)]
+)
+def test_si_is_the_mean_over_scales(spec: str, pivot: float) -> None:
     def gradient(nabla: Any, z: Tensor, m: Tensor, s: Tensor, streams: Streams, state: dict[str, Tensor]) -> Tensor:
-        return sum((nabla(z * scale) * scale for scale in (1, 0.5, 0.25, 0.125)), torch.zeros_like(z)) / 4
+        copies = ((nabla(pivot + (z - pivot) * scale) * scale) for scale in (1, 0.5, 0.25, 0.125))
+        return sum(copies, torch.zeros_like(z)) / 4
 
-    _slow("si_fgsm(steps=3, scales=4)", 3, gradient)
+    _slow(spec, 3, gradient)
+
+
+def test_copies_lose_contrast_about_mid_grey() -> None:
+    """By hand: 0, 0.2, 0.5, 1 at half the contrast are 0.25, 0.35, 0.5, 0.75, and at an eighth 0.4375 to 0.5625."""
+    z = torch.tensor([0.0, 0.2, 0.5, 1.0])
+    assert torch.equal(scaled(z, 0, 0.5), z), "the first copy is the image itself"
+    assert scaled(z, 1, 0.5).tolist() == pytest.approx([0.25, 0.35, 0.5, 0.75])
+    assert scaled(z, 3, 0.5).tolist() == pytest.approx([0.4375, 0.4625, 0.5, 0.5625])
+    assert scaled(z, 1, 0.0).tolist() == pytest.approx([0.0, 0.1, 0.25, 0.5]), "darker, about black"
+
+
+class _SeenScorer(nn.Module):
+    """The mean of an image; it keeps what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.shown.append(x.detach().clone())
+        return x.mean((1, 2, 3))
+
+
+def _shown(spec: str, x: Tensor) -> list[Tensor]:
+    """What a source is shown by ``spec``."""
+    net = _SeenScorer()
+    model = type("Seen", (Model,), {"name": "seen", "load": lambda self: net})()
+    attack = build_attack(spec)
+    streams = Streams([str(i) for i in range(len(x))], repr(attack))
+    attack.perturb(x, Source([Scorer(model)], x, streams), streams)
+    return net.shown
+
+
+def test_what_si_and_admix_show_a_scorer() -> None:
+    """A flat image of 0.8: SI shows 0.8, 0.65, 0.575; Admix adds ``eta`` times the contrast of another image."""
+    x = torch.full((1, 3, 24, 32), 0.8)
+    assert [float(seen.mean()) for seen in _shown("si_fgsm(steps=1, scales=3)", x)] == pytest.approx([0.8, 0.65, 0.575])
+    first, second = _shown("admix(steps=1, samples=1, scales=2, eta=0.5)", x)
+    other = (first - x) / 0.5 + 0.5
+    small = torch.nn.functional.interpolate(references(), (24, 32), mode="area")
+    assert float((small - other).abs().amax((1, 2, 3)).min()) < 1e-5, "one of the reference images, about mid-grey"
+    assert torch.allclose(second, 0.5 + (first - 0.5) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize(("spec", "ahead"), [("vmi_fgsm(steps=3, samples=4)", 0), ("vni_fgsm(steps=3, samples=4)", 1)])
@@ -107,23 +154,28 @@ def test_variance_is_that_of_the_neighbours(spec: str, ahead: int) -> None:
     _slow(spec, 3, gradient)
 
 
-def test_admix_mixes_in_reference_images() -> None:
+@pytest.mark.parametrize(
+    ("spec", "pivot"),
+    [("admix(steps=3, samples=2, scales=2)", 0.5), ("admix(steps=3, samples=2, scales=2, pivot=0)", 0)],
+)
+def test_admix_mixes_in_reference_images(spec: str, pivot: float) -> None:
     def gradient(nabla: Any, z: Tensor, m: Tensor, s: Tensor, streams: Streams, state: dict[str, Tensor]) -> Tensor:
         total = torch.zeros_like(z)
         for _ in range(2):
             other = int(len(references()) * float(streams.uniform(z.new_empty(1, 1))))  # toy pictures show none of them
-            mixed = z + 0.2 * torch.nn.functional.adaptive_avg_pool2d(references()[other : other + 1], (32, 40))
-            total += nabla(mixed) + nabla(mixed / 2) / 2
+            small = torch.nn.functional.adaptive_avg_pool2d(references()[other : other + 1], (32, 40))
+            mixed = z + 0.2 * (small - pivot)
+            total += nabla(mixed) + nabla((mixed + pivot) / 2) / 2
         return total / 4
 
-    _slow("admix(steps=3, samples=2, scales=2)", 3, gradient)
+    _slow(spec, 3, gradient)
 
 
 # ---- DI
 
 
-def test_diverse_inputs_hold_the_whole_picture_on_black() -> None:
-    attack, x = DiFgsm(grow=0.25), 0.5 + pictures(range(4)).float() / 510
+def test_diverse_inputs_hold_the_image_on_mid_grey() -> None:
+    attack, x = DiFgsm(grow=0.25), 0.51 + pictures(range(4)).float() / 530
     drawn = torch.tensor([[0.0, 0, 0], [0.999, 0.5, 0.5], [0.5, 0.999, 0.0], [0.0, 0.999, 0.999]])
     made = attack._transform(x, drawn)
     assert made.shape == (4, 3, 40, 50)
@@ -131,8 +183,9 @@ def test_diverse_inputs_hold_the_whole_picture_on_black() -> None:
     sizes = [(32, 40), (39, 49), (36, 45), (32, 40)]
     for picture, source, (top, left), (height, width) in zip(made, x, corners, sizes, strict=True):
         inside = picture[:, top : top + height, left : left + width]
-        assert inside.min() >= 0.5
-        assert float((picture > 0).sum()) == 3 * height * width
+        assert inside.min() > 0.5
+        assert picture.min() == 0.5
+        assert float((picture > 0.5).sum()) == 3 * height * width
         rows, columns = (torch.arange(n) * of // n for n, of in ((height, 32), (width, 40)))
         assert torch.equal(inside, source[:, rows][:, :, columns]), "the nearest neighbour"
 
@@ -218,9 +271,12 @@ def test_ours_equals_torchattacks_on_smooth_scorers(ours: str, theirs: str, mode
 
 
 def test_sinifgsm_weighs_its_scales_unlike_ours() -> None:
-    """Its cross-entropy scales the gradient of each copy; where copies agree on the gradient that does no harm."""
+    """Its copies are darker, as ours about 0, and its cross-entropy scales the gradient of each.
+
+    Where copies agree on the gradient that does no harm.
+    """
     for model, least, most in ((Linear(), 1, 1), (Curved(), 0.95, 0.9999)):
-        ours, theirs = (Run(s, [model]).raw for s in ("si_fgsm(nesterov=true)", "torchattacks.SINIFGSM"))
+        ours, theirs = (Run(s, [model]).raw for s in ("si_fgsm(nesterov=true, pivot=0)", "torchattacks.SINIFGSM"))
         assert least <= ((ours - theirs).abs() < 1e-6).double().mean() <= most
 
 
@@ -335,6 +391,33 @@ def test_weight_buys_similarity_with_score() -> None:
     assert (gains[2] > 0).all()
 
 
+def test_the_square_weighs_the_score_by_twice_its_change() -> None:
+    """Step by step on a linear scorer, where ``∇ d·|d| = 2|d|·w``; SSIM's slope by the tested function."""
+    spec = "perceptual(squared=true, noise=1/255, steps=3, weight=0.02, eps=4/255)"
+    attack, run = build_attack(spec), Run(spec, [Linear()])
+    net = run.scorers[0]._module
+    assert isinstance(net, LinearNet)
+    streams = Streams([f"picture {i}" for i in range(4)], repr(attack))
+    s, eps = BOTH.view(-1, 1, 1, 1), 4 / 255
+    z = run.x + (streams.signs(run.x) - 1) / 510
+    assert set(((z - run.x) * 255).round().unique().tolist()) == {-1, 0}, "−1/255 or 0"
+    z = z.clamp(0, 1)
+    for t in range(3):
+        d = (run.scorers[0].score(z) - run.scorers[0].score(run.x)).abs().float().view(-1, 1, 1, 1)
+        g = 2 * d * s * net.weights(run.x).detach() + 0.02 * similarity_gradient(run.x, z)
+        z = (z + 2 * eps / 3 * (1 - t / 3) * g.sign()).clamp(run.x - eps, run.x + eps).clamp(0, 1)
+    assert ((run.raw - z).abs() < 1e-6).double().mean() > 0.998
+    plain = Run("perceptual(noise=1/255, steps=3, weight=0.02, eps=4/255)", [Linear()])
+    assert ((plain.raw - z).abs() < 1e-6).double().mean() < 0.99, "the square is seen"
+
+
+def test_the_square_goes_the_wanted_way_wherever_the_noise_leads() -> None:
+    run = Run("perceptual(squared=true, noise=1/255, weight=0)")
+    assert (run.gains(run.raw) > 0).all()
+    with pytest.raises(SpecError, match="expected noise > 0 with squared"):
+        build_attack("perceptual(squared=true)")
+
+
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
@@ -356,6 +439,8 @@ def test_weight_buys_similarity_with_score() -> None:
         ("ssa(rho=2)", "expected rho in [0, 1], found 2"),
         ("ssa(sigma=-1)", "expected sigma ≥ 0, found -1"),
         ("perceptual(weight=-1)", "expected weight ≥ 0, found -1"),
+        ("perceptual(noise=2)", "expected noise in [0, 1], found 2"),
+        ("si_fgsm(pivot=2)", "expected pivot in [0, 1], found 2"),
         ("torchattacks.PGD(steps=0)", "torchattacks.PGD: expected steps ≥ 1, found 0"),
         ("torchattacks.BIM(alpha=0)", "expected alpha > 0 or none, found 0"),
         ("torchattacks.MIFGSM(decay=-1)", "expected decay ≥ 0, found -1"),

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from toyruns import ATTACKS, PAIRS, ROWS, SOURCES
 
+from iqarena.api import Model
 from iqarena.errors import IqarenaError, SpecError
 from iqarena.registry.tables import build_attack, build_model
 from iqarena.runner.driver import Options, run_plan, shard_items
 from iqarena.store.folder import Store
 from iqarena.suite.file import Suite, load_suite, suites
 from iqarena.suite.plan import Plan, resolve
+from iqarena.suite.sources import SourceSpec, named_sources
 from iqarena.tools.forecast import describe_plan
 
 HERE = Path(__file__).parents[2]
@@ -36,6 +38,31 @@ def test_leave_one_out_of_three_leaves_two(suite: Path) -> None:
     targets = ["toy_curved", "toy_linear", "toy_curved(seed=1)"]
     plan = resolve(load_suite(str(suite), {"targets": targets, "sources": ["leave_one_out"]}))
     assert [[repr(t) for t in plan.scored(s)] for s in plan.sources] == [[repr(t)] for t in plan.targets]
+
+
+def test_scorers_that_share_a_pretrained_network_are_relatives() -> None:
+    """Published ones declare theirs, so nothing has to be downloaded to know."""
+    hyper, topiq, dbcnn, distortion, cnn = map(build_model, ("hyperiqa", "topiq_nr", "dbcnn", "scnn", "cnniqa_live"))
+
+    def relation(target: Model, *sources: Model) -> str:
+        return SourceSpec(sources).relation(target)
+
+    assert relation(topiq, hyper) == relation(hyper, topiq) == "same_backbone"
+    assert relation(build_model("jpeg|topiq_nr"), hyper) == "same_backbone"
+    assert relation(topiq, dbcnn, hyper) == "same_backbone", "one relative in an ensemble is enough"
+    assert relation(dbcnn, distortion) == "same_backbone", "a part of it"
+    assert relation(topiq, dbcnn) == relation(cnn, hyper) == "transfer"
+    assert relation(topiq, dbcnn, cnn) == "ensemble_holdout"
+    assert relation(build_model("jpeg|topiq_nr"), topiq) == "same_scorer"
+    assert relation(build_model("linearityiqa(trunk=resnet50)"), hyper) == "same_backbone"
+    assert relation(build_model("linearityiqa"), hyper) == "transfer"
+    ensembles = {source.spec for source in named_sources("leave_one_out", (hyper, topiq, dbcnn, cnn))}
+    assert ensembles == {
+        "ensemble(dbcnn, cnniqa_live)", "ensemble(hyperiqa, topiq_nr, cnniqa_live)",
+        "ensemble(hyperiqa, topiq_nr, dbcnn)",
+    }, "relatives are left out with the target itself"  # fmt: skip
+    keys = {"images": "pocket", "targets": ["topiq_nr", "dbcnn"], "attacks": ["fgsm"], "sources": ["hyperiqa"]}
+    assert resolve(load_suite(keys)).without_strangers == (topiq,)
 
 
 def test_a_source_may_be_named_and_need_not_be_a_target(suite: Path) -> None:
@@ -73,7 +100,7 @@ def test_overrides_beat_the_file(suite: Path) -> None:
 def test_suites_that_come_with_iqarena_resolve(name: str) -> None:
     plan = resolve(load_suite(name))
     assert plan.suite.name == name
-    assert plan.reference or plan.suite.name == "defenses"
+    assert plan.reference or plan.suite.name in ("defenses", "query_mos")
 
 
 def test_gradients_are_foretold_exactly_when_none_is_taken_at_the_clean_image_in_passing(

@@ -66,7 +66,8 @@ def make_rows(
                 "attack": attack, "attack_label": attack, "source": source, "target": target, "relation": relation,
                 "image": f"i{k:02d}", "cluster": f"c{k // 2}", "repeat": 0, "status": "ok", "message": "",
                 "direction": s, "score_clean": f, "score_adv": f + change, "score_control": f - change,
-                "score_displaced": f, "score_float": f + change, "mos": np.nan, "own_gain": 1.0, "linf": 8 / 255, "l2": 1.0, "psnr": 30.0,
+                "score_displaced": f,
+                "score_float": f + change, "mos": np.nan, "own_gain": 1.0, "linf": 8 / 255, "l2": 1.0, "psnr": 30.0,
                 "ssim": 0.9, "changed": 1.0, "above_jnd": 0.0, "zero_gradient": 0.0, "forwards": 20, "backwards": 20,
                 "queries": 0, "seconds": 0.1, "sha256": "", **columns,
             })  # fmt: skip

@@ -28,6 +28,7 @@ VARIANTS = {
         "ti_fgsm(steps=2, size=1)",
         "pi_fgsm(steps=3, beta=1, size=5)",
         "perceptual(weight=0, steps=2)",
+        "perceptual(squared=true, noise=1/255, steps=3)",
         "torchattacks.DIFGSM(steps=3, diversity_prob=0)",
     ],
     "filter": [

@@ -1,8 +1,9 @@
-"""``edges`` — perturb only on and beside edges (Canny 50, 150, one pixel wider), as the score-boundary attack does.
+"""``edges`` — perturb only on and beside edges of the luma (Canny 50, 150, one pixel wider).
 
     t ⊙ [x at an edge]
 
-One map for the three channels (arXiv 2401.05217). An image without edges is left alone.
+One map for the three channels, after arXiv 2401.05217, which takes the edges of the colour image. An image without
+edges is left alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Initial directions of the score-boundary attack (arXiv 2401.05217): crops of high-frequency reference images.
 
-A direction is a random 224 crop times ``0.1·r``, ``r ~ U(−1, 1)``, kept where there is something to see: on and beside
-Canny edges, and where the saliency exceeds 0.225. Ours: the saliency is the spectral residual; every fourth direction
+A direction is one of ten 224 crops, drawn once an image, times ``0.1·r``, ``r ~ U(−1, 1)``, kept where there is
+something to see: on and beside Canny edges of the colour image, and where the saliency exceeds 0.225. Ours: the crops
+are of the ten most detailed reference images, one each; the saliency is the spectral residual; every fourth direction
 is sparse noise instead, signs of that strength on a random 5–10 % of those pixels; larger images mirror the crop on.
 """
 
@@ -16,11 +17,11 @@ import torch
 from torch import Tensor
 
 from iqarena.api import ImageError, ImageSet
-from iqarena.images.perception import edge_mask, grey, saliency_map
+from iqarena.images.perception import grey, saliency_map
 from iqarena_attacks.query._frame import Case
 
 CROP, STRENGTH, SALIENT = 224, 0.1, 0.225
-REFERENCES = 8
+CROPS = 10
 
 
 class Directions:
@@ -28,29 +29,34 @@ class Directions:
 
     def __init__(self, case: Case, references: ImageSet) -> None:
         image = (case.x * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        seen = edge_mask(image) | (saliency_map(image) > SALIENT)
+        edges = cv2.blur(cv2.Canny(np.ascontiguousarray(image), 50, 150), (3, 3)) > 0
+        seen = edges | (saliency_map(image) > SALIENT)
         self._mask = torch.from_numpy(seen if seen.any() else np.ones_like(seen)).to(case.x)
         self._case, self._drawn = case, 0
-        self._references = high_frequency(references, besides=case.draw.images[0])
+        details = high_frequency(references, besides=case.draw.images[0])
+        places = np.reshape(case.uniform(2 * CROPS), (CROPS, 2))
+        self._crops = [
+            _crop(details[i % len(details)], top, left, case.x.shape[-2:]).to(case.x)
+            for i, (top, left) in enumerate(places.tolist())
+        ]
 
     def draw(self) -> Tensor:
         self._drawn += 1
-        which, top, left, r, share = self._case.uniform(5)
+        which, r, share = self._case.uniform(3)
         strength = STRENGTH * (2 * r - 1)
         if self._drawn % 4 == 0:
             kept = self._case.draw.uniform(self._mask[None])[0] < 0.05 + 0.05 * share
             return strength * self._mask * kept * self._case.draw.signs(self._case.x[None])[0]
-        reference = self._references[int(which * len(self._references))]
-        return self._mask * strength * _crop(reference, top, left, self._case.x.shape[-2:]).to(self._case.x)
+        return self._mask * strength * self._crops[int(which * CROPS)]
 
 
 def high_frequency(images: ImageSet, besides: str) -> list[Tensor]:
-    """The ``REFERENCES`` images, ``(3, H, W)`` in [0, 1], with the largest mean ``|Laplacian|``.
+    """The ``CROPS`` images, ``(3, H, W)`` in [0, 1], with the largest mean ``|Laplacian|``.
 
     Not among them: what has the same reference image as the image ``besides``, where that is of this set.
     """
     own = {item.cluster for item in images.items() if item.id == besides}
-    others = [image for cluster, image in _by_detail(images) if cluster not in own][:REFERENCES]
+    others = [image for cluster, image in _by_detail(images) if cluster not in own][:CROPS]
     if not others:
         raise ImageError(f"expected images besides the attacked one in {images!r}, found none; give more")
     return others
@@ -58,9 +64,9 @@ def high_frequency(images: ImageSet, besides: str) -> list[Tensor]:
 
 @cache
 def _by_detail(images: ImageSet) -> list[tuple[str, Tensor]]:
-    """The first image of each of the first ``4 · REFERENCES`` clusters, the most detailed first."""
+    """The first image of each of the first ``4 · CROPS`` clusters, the most detailed first."""
     first = {item.cluster: item for item in reversed(images.items())}
-    pixels = [(cluster, images.read(item)) for cluster, item in list(first.items())[-4 * REFERENCES :]]
+    pixels = [(cluster, images.read(item)) for cluster, item in list(first.items())[-4 * CROPS :]]
     pixels.sort(key=lambda one: -float(np.abs(cv2.Laplacian(grey(one[1]), cv2.CV_32F)).mean()))
     return [(cluster, torch.from_numpy(image).permute(2, 0, 1).float() / 255) for cluster, image in pixels]
 

@@ -3,12 +3,14 @@
     for 20 rounds:  z₀ = last image;   draw directions d until  f(box(z₀ + d))  is past the boundary b;
                     SurFree from there towards z₀ along the boundary;   b ← b + (b − previous b)
 
-The box is ``|x' − x| ≤ 0.38·JND(x)/255``, per pixel, counted from the clean image. Known values: 20 rounds, first
-boundary 0.01, at most 200 directions for a boundary and 6,000 in all, SurFree with 10 steps and 100 queries,
-about 8,000 queries. ``boundary.py`` has the schedule, ``directions.py`` the directions, ``surfree.py`` the refinement.
+The box is ``|x' − x| ≤ 0.38·JND(x)/255``, per pixel, counted from the clean image. As published: 20 rounds, first
+boundary 0.01, at most 200 directions for a boundary and 6,000 in all, SurFree with 10 steps that lead nearer and 100
+queries, about 8,000 queries. ``boundary.py`` has the schedule, ``directions.py`` the directions, ``surfree.py`` the
+refinement.
 
-Changed: images are rounded to 8 bit before they are asked for, so the box is in whole grey levels; a round must pass
-the score that is reached already, wherever its boundary lies, so that no accepted round goes back.
+Ours: images are rounded to 8 bit before they are asked for, so the box is in whole grey levels; a round must pass the
+score that is reached already, wherever its boundary lies, so that no accepted round goes back; the queries of the lines
+at both ends of a refinement count among its 100.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ class ScoreBoundary(Query):
     """
 
     name = "score_boundary"
+    version = 2
     reconstructed = (
         "the saliency detector, the share of sparse noise, which reference images, and queries of 8 bits are ours"
     )

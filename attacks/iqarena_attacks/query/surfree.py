@@ -6,19 +6,24 @@ vector orthogonal to ``u`` and to the last directions::
     z(θ) = o + d·cos θ·(cos θ · u + sin θ · v)          at distance d·cos θ from the origin
 
 ``θ = ±θ_max`` is tried; if one is past the boundary, θ_max grows by 1/ρ and a binary search between θ and 2θ finds the
-largest angle that still is; else θ_max shrinks by ρ. ``v`` is drawn from the lowest half of the frequencies of the DCT.
-Values: ρ = 0.98, θ_max = 30°, T = 1, 10 orthogonal directions, at most 10 halvings, down to 0.01°.
+largest angle that still is, to γ in ``1 − cos θ``; else θ_max shrinks by ρ and another ``v`` is drawn. It begins and
+ends with a binary search on the line from ``o``. ``v`` has the lowest half of the frequencies of the DCT.
 
-For scores: past the boundary means ``s·(f(z) − f(x)) > level``; candidates are brought into reach. Alone, the origin is
-the clean image, and the boundary lies at the share ``boundary`` of the way to the end of the scale. The first
-image past it is searched among random low-frequency ones; after 20 in vain the boundary is put at half of the best
-gain so far (ours).
+As published: ρ 0.98, θ_max 30°, T 1, γ 0.01, at most 10 halvings, 10 orthogonal directions. As the score-boundary
+attack has it: a step is a direction that leads nearer, looked for with up to 80 tries.
+
+Ours: past the boundary means ``s·(f(z) − f(x)) > level``; candidates are brought into reach; θ_max stays below 45°, 2θ
+itself is not tried, and the last 10 queries are left for the last line, which is halved until no pixel moves by half a
+grey level. Alone, the origin is the clean image, there is no limit but the queries, and the boundary lies at the share
+``boundary`` of the way to the end of the scale. The first image past it is searched among random low-frequency ones;
+after 20 in vain the boundary is put at half of the best gain so far. What it lessens is
+the distance to the clean image; the gain falls to the boundary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -29,8 +34,10 @@ from torch import Tensor
 
 from iqarena_attacks.query._frame import Case, Query, Search, ask, begin
 
-RHO, THETA_MAX, ORTHOGONAL, HALVINGS, FINEST = 0.98, 30.0, 10, 10, 0.01
-TRIES = 20
+RHO, THETA_MAX, GAMMA, ORTHOGONAL, HALVINGS, TRIES = 0.98, 30.0, 0.01, 10, 10, 80
+FIRST_TRIES = 20
+
+Curve = Callable[[float], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -38,6 +45,7 @@ class SurFree(Query):
     """boundary: where it lies, as a share of the way to the end of the scale"""
 
     name = "surfree"
+    version = 2
     reconstructed = "as an attack of its own on scores: the boundary's place and the search for a first image past it"
     bibtex = """@inproceedings{maho2021surfree,
   title = {SurFree: a fast surrogate-free black-box attack},
@@ -58,56 +66,78 @@ class SurFree(Query):
             tries += 1
             if reached > gain:
                 gain, case.answer = reached, z
-            if tries >= TRIES and gain > 0:
+            if tries >= FIRST_TRIES and gain > 0:
                 level = min(level, gain / 2)
-        yield from nearer(case, case.x, gain, level, queries=self.queries, steps=self.queries)
+        yield from nearer(case, case.x, gain, level, queries=case.left, steps=case.left)
 
 
 def nearer(
     case: Case, origin: Tensor, gain: float, level: float, *, queries: int, steps: int
 ) -> Generator[Tensor, Tensor, float]:
-    """Bring ``case.answer``, whose ``gain`` is above ``level``, nearer to ``origin``, keeping it so; its gain then."""
-    theta_max, earlier, spent = THETA_MAX, [], 0
-    for _ in range(steps):
-        offset = case.answer - origin
-        distance = float(offset.norm())
-        if distance == 0 or spent >= queries:
-            break
-        u = offset / distance
-        v = _orthogonal(low_frequencies(case), [*earlier, u])
-        earlier = [*earlier, v][-ORTHOGONAL:]
+    """Bring ``case.answer``, whose ``gain`` is above ``level``, nearer to ``origin``, keeping it so; its gain then.
 
-        def at(theta: float, u: Tensor = u, v: Tensor = v, distance: float = distance) -> Tensor:
-            cos, sin = math.cos(math.radians(theta)), math.sin(math.radians(theta))
-            return case.box(torch.add(origin, u, alpha=distance * cos * cos).add_(v, alpha=distance * cos * sin))
+    ``steps`` directions that lead nearer are enough, ``queries`` are the most.
+    """
+    spent = 0
 
-        def past(theta: float) -> Generator[Tensor, Tensor, bool]:
-            nonlocal spent, gain
-            spent, z = spent + 1, at(theta)
-            reached = yield from ask(z)
-            if reached > level:
-                gain, case.answer = reached, z
-            return reached > level
+    def past(z: Tensor) -> Generator[Tensor, Tensor, bool]:
+        nonlocal spent, gain
+        spent += 1
+        reached = yield from ask(z)
+        if reached > level:
+            gain, case.answer = reached, z
+        return reached > level
 
-        best = 0.0
-        for theta in (theta_max, -theta_max):
-            if (yield from past(theta)):
-                best = theta
-                break
-        if not best:
-            theta_max *= RHO
-            continue
-        theta_max = min(theta_max / RHO, 45.0)
-        beyond = 2 * best
+    def bisect(at: Curve, within: float, beyond: float, width: Callable[[float, float], float], limit: int) -> Search:
+        """Halve the way from ``at(within)``, which is past the boundary, to ``at(beyond)`` until ``width`` ≤ 1."""
         for _ in range(HALVINGS):
-            if spent >= queries or abs(beyond - best) < FINEST:
+            if spent >= limit or width(within, beyond) <= 1:
                 break
-            middle = (best + beyond) / 2
-            if (yield from past(middle)):
-                best = middle
+            middle = (within + beyond) / 2
+            if (yield from past(at(middle))):
+                within = middle
             else:
                 beyond = middle
+
+    def line() -> Search:
+        offset = case.answer - origin
+        half_levels = 2 * 255 * float(offset.abs().max())
+        yield from bisect(lambda t: origin + t * offset, 1, 0, lambda t, u: (t - u) * half_levels, queries)
+
+    yield from line()
+    theta_max, earlier, successes, failures = THETA_MAX, [], 0, 0
+    while successes < steps and failures < TRIES and spent < queries - HALVINGS and (case.answer != origin).any():
+        at, v = _circle(case, origin, earlier)
+        earlier = [*earlier, v][-ORTHOGONAL:]
+        if (yield from past(at(theta_max))):
+            theta = theta_max
+        elif (yield from past(at(-theta_max))):
+            theta = -theta_max
+        else:
+            theta_max, failures = theta_max * RHO, failures + 1
+            continue
+        theta_max, successes, failures = min(theta_max / RHO, 45.0), successes + 1, 0
+        yield from bisect(at, theta, 2 * theta, lambda t, u: (_cos(t) - _cos(u)) / GAMMA, queries - HALVINGS)
+    yield from line()
     return gain
+
+
+def _circle(case: Case, origin: Tensor, earlier: list[Tensor]) -> tuple[Curve, Tensor]:
+    """``z(θ)``, θ in degrees, for the present answer and a new ``v``; and that."""
+    offset = case.answer - origin
+    d = float(offset.norm())
+    u = offset / d
+    v = _orthogonal(low_frequencies(case), [*earlier, u])
+
+    def at(theta: float) -> Tensor:
+        cos, sin = _cos(theta), math.sin(math.radians(theta))
+        return case.box(torch.add(origin, u, alpha=d * cos * cos).add_(v, alpha=d * cos * sin))
+
+    return at, v
+
+
+def _cos(theta: float) -> float:
+    return math.cos(math.radians(theta))
 
 
 def low_frequencies(case: Case) -> Tensor:

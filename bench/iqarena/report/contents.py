@@ -83,8 +83,9 @@ def contents(rows: pd.DataFrame, manifest: Manifest, gallery: Path | None = None
         defense_study(pairs, declared),
     ]
     sections = [*boards, *(study for study in studies if study)]
+    relatives = relatives_table(pairs)
     remarks = [
-        relatives_table(pairs),
+        relatives,
         masking_table(pairs, declared),
         flag_table(pairs.table),
         failure_table(rows),
@@ -101,7 +102,11 @@ def contents(rows: pd.DataFrame, manifest: Manifest, gallery: Path | None = None
         remarks=[table for table in remarks if table],
         facts=provenance(manifest, rows, cover),
         files=files | {name: table for section in sections for name, table in section.files.items()},
-        brief=[*brief, *(section.table for section in sections[len(brief) :] if not section.table.details)],
+        brief=[
+            *brief,
+            *(section.table for section in sections[len(brief) :] if not section.table.details),
+            *filter(None, [relatives]),
+        ],
     )
 
 

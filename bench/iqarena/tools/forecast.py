@@ -51,6 +51,10 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
         tabulate(table, headers=headers, floatfmt=".0f", missingval="?"),
         f"\n{total if seconds else 'no model is here to be timed'}",
         *(f"missing: {line}" for line in missing),
+        *(
+            f"{model!r}: only relatives attack it, so that it is on no held-out board"
+            for model in plan.without_strangers
+        ),
     ]
     return "\n".join(lines)
 
@@ -58,7 +62,7 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
 def _scores(plan: Plan, model: Model) -> int:
     """Scores that ``model`` as a target gives per picture: of what is stored, and of what query attacks ask."""
     met = [attack for attack, _, target in plan.results() if target == model]
-    return sum(3 + attack.queries + 2 * sum(at <= attack.queries for at in CHECKPOINTS) for attack in met)
+    return sum(4 + attack.queries + 2 * sum(at <= attack.queries for at in CHECKPOINTS) for attack in met)
 
 
 def _pictures(plan: Plan, missing: list[str]) -> tuple[int, Tensor]:

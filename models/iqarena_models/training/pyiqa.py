@@ -5,8 +5,9 @@ HyperIQA (Su et al., CVPR 2020): absolute error, a tenth of the heads' rate for 
 al., CVPR 2023): fidelity loss, from weights that hold CLIP; its sentences stay as they are encoded. All see random
 224×224 crops.
 
-Ours, not the papers': the learning rates (1e-4 for the heads), one stage instead of DBCNN's two, one crop of an image
-per epoch instead of HyperIQA's 25, and for LIQE ranking inside the batch with a squared error that ties down the scale.
+Ours, not the papers': the learning rates (1e-4 for the heads and no weight decay; HyperIQA's are 2e-4, 2e-5 for the
+backbone, and 5e-4), one stage instead of DBCNN's two, one crop of an image per epoch instead of HyperIQA's 25, and for
+LIQE ranking inside the batch with a squared error that ties down the scale.
 """
 
 from __future__ import annotations
