@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
 import pytest
+from pandas.testing import assert_frame_equal
 from toymanifest import toy_manifest
 from toyruns import files
 
@@ -131,6 +134,34 @@ def test_a_damaged_row_file_is_named(store: Store) -> None:
     for read in (store.rows, lambda: store.stored("a.png"), lambda: store.write("a.png", [row()])):
         with pytest.raises(StoreError, match=rf"{path.name}: not a readable row file .* remove it and run again"):
             read()
+
+
+def test_no_flipped_bit_of_a_row_file_changes_a_row(store: Store) -> None:
+    store.write("a.png", [row(target=f"t{i}", key=f"k{i}", score_adv=i / 7) for i in range(40)])
+    path, before = next(store.rows_folder.iterdir()), store.rows()
+    data = path.read_bytes()
+    draw = random.Random(0)
+    passed = 0
+    for bit in draw.sample(range(8 * len(data)), 400):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert_frame_equal(store.rows(), before)
+            passed += 1
+        except StoreError as error:
+            assert re.search(rf"{path.name}: not a readable row file .* remove it and run again", str(error))
+            assert "\n" not in str(error)
+    assert passed <= 2, "but for the name that the checksum itself is found by"
+    path.write_bytes(data)
+    assert_frame_equal(pd.read_parquet(path)[list(COLUMNS)].fillna({"message": ""}), before, check_dtype=False)
+
+
+def test_a_row_file_without_a_checksum_is_one_of_an_earlier_version(store: Store) -> None:
+    store.write("a.png", [row()])
+    path, before = next(store.rows_folder.iterdir()), store.rows()
+    parquet.write_table(parquet.read_table(path).replace_schema_metadata(), path)
+    assert_frame_equal(store.rows(), before)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "null"])

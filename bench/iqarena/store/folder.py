@@ -3,12 +3,12 @@
 A row has names (picture, repeat, attack, source, target) and a ``key``, the hash of all that decides its numbers. A row
 replaces the one of the same names or the same key, and rows of a picture whose pixels have changed take all its older
 rows away: a picture, weights file or plugin that has changed leaves nothing behind.
-A file is written under a temporary name, synced and renamed; what a killed run left half-written is never read.
+A file is written under a temporary name, synced and renamed; what a killed run left half-written is never read, and
+what is read has the checksum that it was written with.
 """
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,12 +16,12 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from iqarena.errors import StoreError
 from iqarena.files.atomic import plain_errors, slug, write_atomically
 from iqarena.files.hashing import json_digest
 from iqarena.store.manifest import Manifest
+from iqarena.store.rowfile import packed, read
 from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA
 
 _ABANDONED = 3600  # seconds after which a temporary file is nobody's
@@ -55,7 +55,7 @@ class Store:
         """Make these the rows of one picture, atomically; of several of the same names the last counts."""
         named = {tuple(row[name] for name in NAMES): {**BLANK, **row} for row in rows}
         table = pa.Table.from_pylist([named[names] for names in sorted(named)], SCHEMA)
-        write_atomically(self._path(image), lambda part: pq.write_table(table, part))
+        write_atomically(self._path(image), lambda part: part.write_bytes(packed(table)))
 
     def rows(self) -> pd.DataFrame:
         """All rows of the pictures that the manifest names (of every picture, when there is no manifest)."""
@@ -63,14 +63,14 @@ class Store:
             paths = [path for image in self.manifest().images if (path := self._path(image.id)).exists()]
         else:
             paths = sorted(self.rows_folder.glob("*.parquet"))
-        tables = [_read(path) for path in paths] or [SCHEMA.empty_table()]
+        tables = [read(path) for path in paths] or [SCHEMA.empty_table()]
         frame = pa.concat_tables(tables, promote_options="default").to_pandas()
         return _filled(frame).sort_values(NAMES, ignore_index=True)
 
     def stored(self, image: str) -> list[dict[str, Any]]:
         """The rows of one picture, those that failed too."""
         path = self._path(image)
-        return [{**BLANK, **row} for row in _read(path).to_pylist()] if path.exists() else []
+        return [{**BLANK, **row} for row in read(path).to_pylist()] if path.exists() else []
 
     def has_manifest(self) -> bool:
         return (self.folder / "manifest.json").is_file()
@@ -100,11 +100,3 @@ def _filled(frame: pd.DataFrame) -> pd.DataFrame:
     """``frame`` with what rows of an earlier version lack, empty."""
     blank = pd.DataFrame(BLANK, index=frame.index)
     return frame.reindex(columns=list(COLUMNS)).fillna(blank).astype(COLUMNS)
-
-
-def _read(path: Path) -> pa.Table:
-    """A row file; it is opened once, as another shard may be replacing it."""
-    try:
-        return pq.ParquetFile(io.BytesIO(path.read_bytes())).read()
-    except Exception as error:  # whatever a reader says of damaged bytes
-        raise StoreError(f"{path}: not a readable row file ({error}); remove it and run again") from None
