@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from iqarena.cli.options import answer, json_option, session
+from iqarena.cli.options import Folder, answer, json_option, session
 from iqarena.client import run as client
 from iqarena.errors import IqarenaError
 
@@ -61,7 +61,7 @@ def _shard(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
 @click.command()
 @click.argument("suite")
 @suite_options
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder [results/runs/SUITE].")
+@click.option("--out", type=Folder(), help="Run folder [results/runs/SUITE].")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 …; auto: a GPU if there is one.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), help="Images that travel together; never changes a number.")
@@ -113,7 +113,7 @@ def plan(
 
 @click.command()
 @click.argument("run_folder", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Where to write [the run folder].")
+@click.option("--out", type=Folder(), help="Where to write [the run folder].")
 @json_option
 def report(run_folder: Path, out: Path | None) -> None:
     """Rebuild leaderboards, plots and page of RUN_FOLDER from its rows. Needs no torch."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from iqarena.cli.options import Folder
+
 GRID = (
     *(f"gradient_norm(weight={weight})" for weight in ("1e-5", "1e-4", "1e-3")),
     *(f"gradient_norm(h={h})" for h in ("1e-3", "1e-1")),
@@ -18,7 +20,7 @@ GRID = (
 @click.argument("scorers", nargs=-1, required=True)
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder with images/ and mos.csv.")
 @click.option("--defense", "defenses", multiple=True, default=GRID, help="What to train with [weights and steps].")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results/runs/gradient_norm_sweep"))
+@click.option("--out", type=Folder(), default=Path("results/runs/gradient_norm_sweep"))
 @click.option("--limit", type=click.IntRange(16), default=160, show_default=True, help="Images of each split.")
 @click.option("--epochs", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--crop", type=click.IntRange(16), default=256, show_default=True, help="Side of the random crops.")

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,6 +58,8 @@ def run(
     from iqarena.runner.execute import execute
     from iqarena.store.folder import Store
 
+    if out is not None and not fspath(out):
+        raise SpecError("out: expected a folder, found ''; write '.' for the current one")
     _check(precision=precision, overwrite=overwrite, batch_size=batch_size, workers=workers, shard=shard)
     plan = resolved(suite, settings, limit=limit, seed=seed, images=images)
     store = Store(Path(out) if out is not None else Path("results") / "runs" / plan.suite.name)

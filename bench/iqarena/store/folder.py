@@ -9,8 +9,9 @@ what is read has the checksum that it was written with.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ from iqarena.store.rowfile import packed, read
 from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA
 
 _ABANDONED = 3600  # seconds after which a temporary file is nobody's
+_FOLDERS = ("rows", "gallery", "adversarials", "adversarials/*")
+_WRITTEN = (  # by a run; what a report writes the next report writes again
+    r"manifest\.json|rows/[A-Za-z0-9-]*-[0-9a-f]{8}\.parquet|adversarials/[0-9a-f]{2}/[0-9a-f]{32}\.zip"
+    r"|gallery/gallery\.json|gallery/[A-Za-z0-9-]*-[0-9a-f]{6}__(clean|[A-Za-z0-9-]*-[0-9a-f]{6})\.png"
+)
 
 
 class Store:
@@ -39,7 +45,7 @@ class Store:
         """Make the folders; what a killed writer left is removed once it cannot be a living one's."""
         with plain_errors(f"cannot create {self.folder}"):
             self.rows_folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self.folder.glob("**/*.part"):
+            for leftover in self._written(r"\.\d+\.part"):
                 if time.time() - leftover.stat().st_mtime > _ABANDONED:
                     leftover.unlink(missing_ok=True)
 
@@ -86,11 +92,29 @@ class Store:
         return Manifest.read(self.folder / "manifest.json")
 
     def clear(self) -> None:
-        """Forget rows, example pictures and plots of a run (``--overwrite always``); touches no other folder."""
-        if self.has_manifest():
-            for pattern in ("rows/*", "adversarials/*/*.zip", "gallery/*", "plots/*", "manifest.json"):
-                for path in self.folder.glob(pattern):
-                    path.unlink()
+        """Forget rows and example pictures of a run (``--overwrite always``): the files that a run writes, no other.
+
+        Raises :class:`StoreError`, and removes nothing, when ``manifest.json`` is not iqarena's or a folder is a link.
+        """
+        if not self.has_manifest():
+            return
+        self.manifest()
+        for folder in (path for pattern in _FOLDERS for path in self.folder.glob(pattern) if path.is_symlink()):
+            raise StoreError(
+                f"{folder}: expected a folder, found a link; nothing outside {self.folder} is removed:"
+                " remove what is there by hand, or choose another --out"
+            )
+        with plain_errors(f"cannot clear {self.folder}"):
+            for path in sorted(self._written()):
+                path.unlink()
+
+    def _written(self, ending: str = "") -> Iterator[Path]:
+        """The files of this folder whose names are those that a run gives, with this ``ending`` (a pattern)."""
+        name = re.compile(f"({_WRITTEN}){ending}")
+        for pattern in ("*", *(f"{folder}/*" for folder in _FOLDERS)):
+            for path in self.folder.glob(pattern):
+                if name.fullmatch(path.relative_to(self.folder).as_posix()):
+                    yield path
 
     def _path(self, image: str) -> Path:
         return self.rows_folder / f"{slug(image)[:60]}-{json_digest(image)[:8]}.parquet"

@@ -124,7 +124,9 @@ class Manifest:
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: damaged ({error}); remove it and run again") from None
+            raise StoreError(
+                f"{path}: damaged, or not iqarena's ({error}); choose another folder, or remove it and run again"
+            ) from None
 
     @classmethod
     def from_json(cls, value: Any) -> Manifest:
