@@ -125,7 +125,7 @@ class Manifest:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"{path}: damaged, or not iqarena's ({error}); choose another folder, or remove it and run again"
+                f"{path}: damaged or not iqarena's ({error}); choose another folder, or remove it and run again"
             ) from None
 
     @classmethod
