@@ -31,7 +31,8 @@ def execute(
     """
     if plan.suite.ssim and options.shard != (1, 1):
         raise IqarenaError("--shard: a search for an SSIM needs all pictures; leave out --shard, or the suite's ssim")
-    own = build_manifest(plan, options, command)
+    keys = options.keys(plan)
+    own = build_manifest(plan, options, command, keys)
     store.create()
     if overwrite == "never" and store.has_manifest():
         raise IqarenaError(f"{store.folder} already holds a run; choose another --out, or --overwrite missing to go on")
@@ -47,7 +48,7 @@ def execute(
     evaluated, budgets = 0, plan
     for budgets in rounds(plan, store):
         with progress(cells) as tick:
-            scorers = run_plan(budgets, store, options, tick=tick)
+            scorers = run_plan(budgets, store, options, tick, keys)
         evaluated += sum(scorer.evaluated["gradient"] for scorer in scorers)
     rows = store.rows()
     manifest = grown(earlier, with_budgets(own, plan, budgets), rows, budgets)
