@@ -90,7 +90,7 @@ def run(
     )  # fmt: skip
     boards = done.report() if done.finished else ""
     answer(lambda: _text(done, boards), lambda: _data(done))
-    return 3 if len(done.failed) else 0
+    return 0 if done.whole else 3
 
 
 @click.command("plan")

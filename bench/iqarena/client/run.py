@@ -135,6 +135,11 @@ class Run:
         """Whether all shards are there."""
         return bool(self.manifest.finished)
 
+    @property
+    def whole(self) -> bool:
+        """Whether no row is missing and none failed."""
+        return self.finished and not len(self.failed)
+
     def report(self, out: str | PathLike[str] | None = None) -> str:
         """Write tables, plots and page into ``out`` (the run's folder when left out); returns the boards as text."""
         from iqarena.report import derive

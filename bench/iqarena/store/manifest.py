@@ -67,7 +67,10 @@ class PluginFacts:
 
 @dataclass(frozen=True)
 class GradientCounts:
-    """Gradients of single images that the last invocation evaluated, and whether it went on from earlier rows."""
+    """Gradients of single images that the last invocation evaluated, and whether it went on from earlier rows.
+
+    With shards it is what all of them evaluated, as long as none went on from rows of its own images.
+    """
 
     evaluated: int
     resumed: bool
