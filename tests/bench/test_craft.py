@@ -142,6 +142,11 @@ def test_a_linear_scorer_does_not_see_a_displaced_perturbation_on_average(size: 
     assert abs(control.mean()) < 4 * control.std() / 4000**0.5 < 0.05 * gain
 
 
+def zeroed(array: Any) -> Any:
+    array[:] = 0
+    return array
+
+
 @pytest.mark.parametrize(
     ("of", "expected"),
     [
@@ -151,6 +156,8 @@ def test_a_linear_scorer_does_not_see_a_displaced_perturbation_on_average(size: 
         (lambda x: [x], "found list"),
         (lambda x: x.add_(0.01), "changed its input in place"),
         (lambda x: x.clamp_(0.2, 0.8) * 0 + 1, "changed its input in place"),
+        (lambda x: x.data.add_(0.01).clone(), "changed its input in place"),
+        (lambda x: torch.from_numpy(zeroed(x.numpy())).clone(), "changed its input in place"),
     ],
 )
 def test_a_broken_contract_is_named(of: Callable[[Tensor], Any], expected: str) -> None:
@@ -170,6 +177,27 @@ def test_the_clean_images_survive_an_attack_that_writes_into_them() -> None:
         with pytest.raises(error):
             run(of, x=x)
         assert torch.equal(x, X), "the next attack is given the same tensor"
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["and goes", "and asks"])
+def test_an_attack_that_writes_into_a_scorer_is_named_and_the_next_one_meets_the_weights_of_the_file(
+    asks: bool,
+) -> None:
+    scorer = Scorer(Linear())
+    before = scorer.score(X)
+
+    @dataclass(frozen=True, kw_only=True, repr=False)
+    class Writing(Kernel):
+        access = "gradient"
+
+        def perturb(self, x: Tensor, source: Any, streams: Streams) -> Tensor:
+            source._scorers[0]._module.pattern.data.mul_(3)
+            return x + source.gradient(x) if asks else x.clone()
+
+    streams = Streams([str(i) for i in range(len(X))], "kernel")
+    with pytest.raises(AttackError, match=r"kernel: changed the weights of .*toy_linear\(seed=0\)"):
+        craft(Writing(), PIXELS, X, Source([scorer], X, streams), streams)
+    assert torch.equal(scorer.score(X), before)
 
 
 def test_graphs_and_types_end_here() -> None:

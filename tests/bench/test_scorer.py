@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from iqarena.api import AttackError, ImageError, Model
 from iqarena.engine import scorer as scorer_module
 from iqarena.engine.scorer import Scorer
+from iqarena.errors import ScorerError
 from iqarena.registry.tables import build_model
 from iqarena.testing import Curved, CurvedNet, Linear, LinearNet, pictures
 
@@ -120,6 +121,92 @@ def test_the_input_stays_as_it_was() -> None:
     assert torch.equal(x, X)
     assert x.grad is None
     assert not x.requires_grad
+
+
+class Stamping(CurvedNet):
+    """Writes into its input past autograd's counter."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)
+        x.data.add_(0.1)
+        return scores
+
+
+class Learning(CurvedNet):
+    """Its weights drift as it is asked."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last.data.mul_(1.001)
+        return super().forward(x)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Misbehaving(Model):
+    name = "misbehaving"
+
+    net: type[CurvedNet] = Stamping
+
+    def load(self) -> nn.Module:
+        return self.net(0)
+
+
+@pytest.mark.parametrize("ask", ["score", "value_and_gradient"])
+@pytest.mark.parametrize(
+    ("net", "words"), [(Stamping, "changed its input in place"), (Learning, "changes its own weights")]
+)
+def test_a_scorer_that_writes_where_it_should_not_is_named(ask: str, net: type[CurvedNet], words: str) -> None:
+    scorer, x = Scorer(Misbehaving(net=net)), X.clone()
+    with pytest.raises(ScorerError, match=f"^misbehaving.*: {words}"):
+        getattr(scorer, ask)(x)
+    assert torch.equal(x, X), "what the attack and the other scorers are given"
+
+
+@pytest.mark.parametrize("ask", ["score", "value_and_gradient"])
+def test_weights_that_somebody_wrote_into_score_nothing(ask: str) -> None:
+    scorer = Scorer(Curved())
+    before = scorer.score(X)
+    for write in (
+        lambda net: net.last.data.mul_(2),
+        lambda net: net.first.detach().numpy().fill(0),
+        lambda net: setattr(net, "last", nn.Parameter(net.last + 1)),
+        lambda net: setattr(net.last, "data", net.last.data + 1),
+    ):
+        write(scorer._module)
+        with pytest.raises(ScorerError, match=r"^toy_curved\(seed=0\): its weights were changed from outside"):
+            getattr(scorer, ask)(X)
+        assert torch.equal(scorer.score(X), before), "loaded anew"
+
+
+def test_the_watch_over_weights_and_input_costs_the_same_few_operations_whatever_the_scorer() -> None:
+    """ATen operations of a score beyond those of the bare module: by tensor of weights, none."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.calls = getattr(self, "calls", 0) + 1
+            return func(*args, **(kwargs or {}))
+
+    extra = []
+    for net in (CurvedNet(0), nn.Sequential(nn.Flatten(), *(nn.Linear(8, 8) for _ in range(40)), nn.Flatten(0))):
+
+        @dataclass(frozen=True, kw_only=True, repr=False)
+        class Counted(Model):
+            name = "counted"
+            channels_last = False
+
+            def load(self, net: nn.Module = net) -> nn.Module:
+                return net
+
+        x = torch.rand(1, 3, 16, 16) if isinstance(net, CurvedNet) else torch.rand(1, 1, 2, 4)
+        if not isinstance(net, CurvedNet):
+            net[-2] = nn.Linear(8, 1)
+        scorer = Scorer(Counted())
+        with Counting() as whole:
+            scorer.score(x)
+        with Counting() as bare, torch.inference_mode():
+            net(x)
+        extra.append(whole.calls - bare.calls)
+    assert extra[0] == extra[1] <= 16
 
 
 def test_half_precision_is_near_and_still_reported_in_double() -> None:

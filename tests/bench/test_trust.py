@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from iqarena.api import Model, WeightsError, known_sha256
+from iqarena.api import ImageItem, Model, WeightsError, known_sha256
+from iqarena.engine.scorer import Scorer
+from iqarena.errors import ScorerError
 from iqarena.files.hashing import file_sha256
+from iqarena.metrics.distortion import Reference
+from iqarena.registry.tables import build_attack
+from iqarena.runner.batch import Batch, to_pictures
 from iqarena.runner.driver import Options, run_plan
 from iqarena.runner.execute import execute
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
-from iqarena.testing import CurvedNet
+from iqarena.testing import Curved, CurvedNet, pictures
 
 # ---- weights that are replaced
 
@@ -47,8 +55,6 @@ def replaced(file: Path) -> Callable[[], None]:
         stat, other = file.stat(), file.with_suffix(".other")
         other.write_text(str(9 - int(file.read_text())))
         other.replace(file)
-        import os
-
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
     return write
@@ -100,8 +106,88 @@ def test_rows_carry_the_weights_that_were_loaded_whatever_lies_there_later(plan:
 
 
 def started(plan: Plan, store: Store, tick: Callable[[int], object] = lambda cells: None) -> None:
-    from contextlib import nullcontext
+    execute(plan, store, Options(workers=1), overwrite="missing", command="", progress=lambda cells: nullcontext(tick))
 
-    execute(
-        plan, store, Options(workers=1), overwrite="missing", command="", progress=lambda cells: nullcontext(tick)
-    )
+
+# ---- scorers that answer otherwise the next time
+
+
+class WanderingNet(CurvedNet):
+    """Adds ``shift`` of the number of calls so far."""
+
+    def __init__(self, shift: Callable[[int], float]) -> None:
+        super().__init__(0)
+        self.shift, self.calls = shift, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x) + self.shift(self.calls)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Wandering(Model):
+    name = "wandering"
+
+    shift: Callable[[int], float] = field(default=float)
+
+    def load(self) -> nn.Module:
+        return WanderingNet(self.shift)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Random(Wandering):
+    name = "random_scorer"
+    stochastic = True
+
+
+def batch_of_one() -> Batch:
+    picture = to_pictures(pictures([0]))[0]
+    return Batch([ImageItem(id="a", cluster="a")], [picture], [Reference.of(picture)], torch.device("cpu"))
+
+
+def test_the_first_score_of_an_image_is_not_believed_alone() -> None:
+    """A first evaluation that differs from all later ones costs an error, and the next time it is right."""
+    scorer, batch = Scorer(Wandering(shift=lambda call: 1e-4 if call == 1 else 0)), batch_of_one()
+    with pytest.raises(ScorerError, match=r"wandering.*: .* the same image .* stochastic") as refused:
+        batch.clean(scorer)
+    assert "\n" not in str(refused.value)
+    assert torch.equal(torch.from_numpy(batch.clean(scorer)), Scorer(Curved()).score(batch.x))
+
+
+def test_a_scorer_that_drifts_later_is_found_by_samples() -> None:
+    scorer, batch = Scorer(Wandering(shift=lambda call: 1e-4 * (call > 2))), batch_of_one()
+    first = batch.clean(scorer)
+    for _ in range(2):
+        batch.clean(scorer)
+    with pytest.raises(ScorerError, match="the same image"):
+        batch.clean(scorer)
+    assert scorer.evaluated["forward"] == 1, "checks are not counted"
+    assert first == Scorer(Curved()).score(batch.x).numpy()
+
+
+def test_checks_are_few_and_spare_scorers_that_declare_themselves_random() -> None:
+    scorer, noisy, batch = Scorer(Wandering(shift=lambda call: 0)), Scorer(Random()), batch_of_one()
+    for _ in range(100):
+        batch.clean(scorer)
+        batch.clean(noisy)
+    assert scorer._module.calls == 1 + 4, "at uses 1, 4, 16 and 64"
+    assert noisy._module.calls == 1
+
+
+def test_scores_of_an_earlier_run_are_not_compared() -> None:
+    """The last digits may be another processor's."""
+    scorer, batch = Scorer(Curved()), batch_of_one()
+    batch.remember(scorer.model, 0, {batch.sha256[0]: 12.5}, 0.1)
+    assert [batch.clean(scorer).tolist() for _ in range(20)] == [[12.5]] * 20
+
+
+def test_equal_pixels_with_unequal_scores_are_error_rows(plan: Plan, tmp_path: Path) -> None:
+    """The identity's image is scored once more, not looked up: the third evaluation here."""
+    target = Wandering(shift=lambda call: 1e-4 * (call == 3))
+    plan = with_models(replace(plan, attacks=(build_attack("identity"),)), target)
+    plan = replace(plan, suite=replace(plan.suite, limit=1))
+    run_plan(plan, store := Store(tmp_path / "run"), Options(workers=1))
+    rows = store.rows()
+    assert rows["status"].tolist() == ["error"]
+    assert "wandering" in rows["message"][0]
+    assert "equal pixels" in rows["message"][0]

@@ -14,6 +14,7 @@ from torch import Tensor
 from iqarena.api import Attack, AttackError
 from iqarena.api.streams import Streams
 from iqarena.engine.budget import mirrored, shift_of, shifted
+from iqarena.engine.scorer import WeightsTouched
 from iqarena.engine.source import Source
 
 
@@ -34,14 +35,20 @@ def craft(attack: Attack, images: Tensor, x: Tensor, source: Source, streams: St
 
     ``source`` knows which way each score is to go. Raises :class:`AttackError` when the attack breaks its contract.
     """
-    before = x._version
+    before, clean = x._version, images.to(x) / 255
     try:
         out = attack.perturb(x, source, streams)
+    except WeightsTouched as error:
+        raise AttackError(f"{attack.name}: changed the weights of a scorer that it may only ask; {error}") from error
     finally:
-        if touched := x._version != before:
-            x.copy_(images.to(x) / 255)  # the next attack is given the same tensor
+        # torch's counter sees no write through x.data or x.numpy()
+        if touched := x._version != before or not torch.equal(x, clean):
+            x.copy_(clean)  # the next attack is given the same tensor
+        scorers = source.touched()
     if touched:
         raise AttackError(f"{attack.name}: changed its input in place; work on a copy")
+    if scorers:
+        raise AttackError(f"{attack.name}: changed the weights of {scorers}; a scorer may only be asked")
     if not isinstance(out, Tensor) or out.shape != x.shape:
         found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise AttackError(f"{attack.name}: expected images of shape {tuple(x.shape)}, found {found}")

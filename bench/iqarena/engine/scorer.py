@@ -15,13 +15,15 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
-from iqarena.api import AttackError, Certified, ImageError, Model
+from iqarena.api import AttackError, Certified, ImageError, Model, ScorerError
+from iqarena.engine.weights import Weights
 
 CUDA_BATCH = 16
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -32,10 +34,16 @@ _gpu_turn = threading.RLock()  # nobody may be sent away while it works
 T = TypeVar("T")
 
 
+class WeightsTouched(ScorerError):
+    """Somebody wrote into the weights of a scorer."""
+
+
 class Scorer:
     """Images ``(N, 3, H, W)`` float32 in [0, 1] → scores ``(N,)`` float64, nominally 0–100, higher = better.
 
-    ``evaluated`` counts the pictures really scored and differentiated, for the speed report.
+    ``evaluated`` counts the pictures really scored and differentiated, for the speed report. After every evaluation the
+    weights must be those that were loaded, and the input what was given: :class:`ScorerError` says who changed them,
+    :class:`WeightsTouched` that it was not the scorer. They are then loaded anew.
     """
 
     def __init__(self, model: Model, device: str = "cpu", precision: str = "fp32") -> None:
@@ -44,13 +52,17 @@ class Scorer:
         self.evaluated = {"forward": 0, "gradient": 0}
         self._dtype = PRECISIONS[precision]
         self._chunk = 1 if self.device.type == "cpu" else CUDA_BATCH
-        self._module: nn.Module = model.load().eval().requires_grad_(False)
         self._layout = torch.channels_last if model.channels_last else torch.contiguous_format
-        self._module.to(memory_format=self._layout)  # pyright: ignore[reportCallIssue]
+        self._module = self._load()
+        self._weights = Weights(self._module)
         self._lock = threading.Lock()
         self._kept: dict[Hashable, Any] = {}
         self._keeping = threading.RLock()
         self._fitting(lambda: None)
+
+    def _load(self) -> nn.Module:
+        module = self.model.load().eval().requires_grad_(False)
+        return module.to(memory_format=self._layout)  # pyright: ignore[reportCallIssue]
 
     @property
     def chunk(self) -> int:
@@ -59,9 +71,21 @@ class Scorer:
 
     def score(self, x: Tensor) -> Tensor:
         """Scores without a graph."""
-        scores = self._fitting(lambda: self._scores(x))
+        scores = self.score_again(x)
         self._count("forward", len(x))
-        return scores.double().clone()
+        return scores
+
+    def score_again(self, x: Tensor) -> Tensor:
+        """The same as a check of the scorer, which is not counted."""
+        return self._watched(lambda: self._scores(x)).double().clone()
+
+    @property
+    def tolerance(self) -> float:
+        """By how many points two scores of equal pixels may differ: by none, but on a GPU, which may add in another
+        order each time."""
+        if self.device.type == "cpu":
+            return 0.0
+        return 0.05 if self._dtype == torch.float32 else 1.0
 
     def certificate(self, x: Tensor) -> Tensor | None:
         """Bounds ``(N, 2)`` of the scores within the radius that a certified defense declares; none without one."""
@@ -73,7 +97,7 @@ class Scorer:
             with torch.inference_mode():
                 return _joined([module.certificate(part)[:n] for part, n in self._parts(x)])
 
-        return self._fitting(bounds).double().clone()
+        return self._watched(bounds).double().clone()
 
     def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scores ``(N,)`` and ``∂ score / ∂ x`` ``(N, 3, H, W)``, at the price of one forward and one backward.
@@ -82,7 +106,7 @@ class Scorer:
         """
         if not self.model.differentiable:
             raise AttackError(f"{self.model!r} has no gradient; use it as a target only")
-        values, gradients = self._fitting(lambda: self._values_and_gradients(x))
+        values, gradients = self._watched(lambda: self._values_and_gradients(x))
         self._count("gradient", len(x))
         return values.double(), gradients.contiguous()
 
@@ -103,9 +127,32 @@ class Scorer:
             grads.append(torch.autograd.grad(total, leaf)[0][:n])
         return _joined(values), _joined(grads)
 
+    def intact(self) -> bool:
+        """Whether the weights are those that were loaded; if not they are loaded anew."""
+        with self._turn():
+            if self._weights.intact(self._module):
+                return True
+            _on_device.discard(self)
+            self._module = self._load()
+            return False
+
+    def _turn(self) -> AbstractContextManager[Any]:
+        """Nobody is sent away from a GPU in here."""
+        return contextlib.nullcontext() if self.device.type == "cpu" else _gpu_turn
+
+    def _watched(self, evaluate: Callable[[], T]) -> T:
+        """What ``evaluate`` gives with weights that are the same before and after it."""
+        result = self._fitting(evaluate)
+        if self.intact():
+            return result
+        self._fitting(evaluate)
+        if not self.intact():
+            raise ScorerError(f"{self.model!r}: changes its own weights when it is evaluated; keep its state elsewhere")
+        raise WeightsTouched(f"{self.model!r}: its weights were changed from outside; they are loaded anew")
+
     def _fitting(self, evaluate: Callable[[], T]) -> T:
         """What ``evaluate`` gives with this scorer on its device; tried again with more room when memory runs out."""
-        with contextlib.nullcontext() if self.device.type == "cpu" else _gpu_turn:
+        with self._turn():
             while True:
                 try:
                     if self not in _on_device:
@@ -155,7 +202,10 @@ class Scorer:
         for part in x.to(self.device).split(self._chunk):
             pad = self._chunk - len(part)
             whole = torch.cat([part, part[:1].expand(pad, -1, -1, -1)]) if pad else part
-            yield whole.to(memory_format=self._layout), len(part)
+            given = whole.to(memory_format=self._layout, copy=True)
+            yield given, len(part)
+            if not torch.equal(given, whole) and not torch.equal(given.nan_to_num(), whole.nan_to_num()):
+                raise ScorerError(f"{self.model!r}: changed its input in place; work on a copy")
 
     def _forward(self, x: Tensor) -> Tensor:
         low = self._dtype != torch.float32

@@ -70,6 +70,11 @@ class Source:
             raise AttackError(f"this attack declares access = {self._access!r} but asked for the target")
         return self._target
 
+    def touched(self) -> str:
+        """Which of the scorers that an attack can reach have other weights than were loaded; empty when none has."""
+        reachable = [*self._scorers, *([self._target._scorer] if self._target else [])]
+        return ", ".join(repr(scorer.model) for scorer in reachable if not scorer.intact())
+
     def score(self, x: Tensor) -> Tensor:
         self._check_access("a score of the source")
         self._counts.forwards += len(self._scorers) * len(x)

@@ -12,6 +12,7 @@ from iqarena.metrics.distortion import Reference
 from iqarena.runner.batch import Batch, clean_sha256
 from iqarena.runner.measure import Result, attack_rows, failed, reason
 from iqarena.runner.work import Bench, Crafting, Todo, head, todo
+from iqarena.store.adversarials import pixels_sha256
 
 
 @dataclass
@@ -68,7 +69,8 @@ def _groups(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Group | Result
     for item in items:
         try:
             picture = bench.plan.images.read(item)
-            missing = todo(bench, item, clean_sha256(picture))
+            sha256 = clean_sha256(picture)
+            missing = todo(bench, item, sha256)
             reference = Reference.of(picture) if missing.heads else None
         except StoreError:
             raise
@@ -81,6 +83,7 @@ def _groups(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Group | Result
         key = (picture.shape, tuple(missing.heads))
         group = groups.setdefault(key, Group(Batch([], [], [], bench.device)))
         for target, scores, seconds in missing.scores:
+            scores[pixels_sha256(picture)] = scores[sha256]  # an adversarial image may be the clean one
             group.batch.remember(target, len(group.todos), scores, seconds)
         group.batch.items.append(item)
         group.batch.pictures.append(picture)

@@ -84,6 +84,10 @@ def attack_rows(
                 result.rows.append(failed(head, attacked.failures[i]))
             elif not np.isfinite(list(numbers.values())).all():
                 result.rows.append(failed(head, f"{target!r} gave a score that is not finite"))
+            elif attacked.sha256[i] == batch.pixels_sha256[i] and (
+                message := _unequal(bench.scorers[target], numbers["score_clean"], numbers["score_adv"])
+            ):
+                result.rows.append(failed(head, message))
             else:
                 result.rows.append(
                     {
@@ -112,7 +116,7 @@ def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequen
     attack, source = crafting.attack, crafting.source
     members = [bench.scorers[model] for model in source.models]
     guides = [bench.scorers[model] for model in crafting.targets] if attack.queries else members
-    clean = None if stored and not attack.queries else _mean_scores(guides, batch, batch.pixels, batch.sha256)
+    clean = None if stored and not attack.queries else np.mean([batch.clean(guide) for guide in guides], axis=0)
     if clean is not None and not np.isfinite(clean).all():
         raise AttackError(f"{source.spec} gave a score that is not finite")
     policy = bench.plan.suite.direction
@@ -158,6 +162,13 @@ def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequen
         for of_image, diagnostics in zip(columns, own_diagnostics(_ascent(batch, attacked), filters), strict=True):
             of_image |= diagnostics
     return attacked
+
+
+def _unequal(scorer: Scorer, clean: float, adversarial: float) -> str:
+    """Why two scores of equal pixels cannot both be right; empty when they agree or the scorer is random."""
+    if scorer.model.stochastic or abs(clean - adversarial) <= scorer.tolerance:
+        return ""
+    return f"{scorer.model!r} gave equal pixels the scores {clean:.9g} and {adversarial:.9g}; run again"
 
 
 def _difference(row: Row, sha256: str) -> str:
@@ -209,7 +220,7 @@ def _target_scores(
     scorer: Scorer, batch: Batch, attacked: Attacked, controls: dict[str, tuple[Tensor, list[str]]]
 ) -> dict[str, np.ndarray]:
     scores = {
-        "score_clean": batch.score(scorer, batch.pixels, batch.sha256),
+        "score_clean": batch.clean(scorer),
         "score_adv": batch.score(scorer, attacked.adversarial, attacked.sha256),
         **{name: batch.score(scorer, *control) for name, control in controls.items()},
     }
