@@ -82,7 +82,8 @@ RECIPES = {
         zoo(
             "vit", VitNet,
             design="A vision transformer that scores by similarity to five quality levels (LIQE's idea).",
-            backbone="DINOv2 ViT-S/14, 6 blocks", package=dino.PACKAGE, channels_last=False, backbone_lr=0.05,
+            backbone="DINOv2 ViT-S/14, 6 blocks", package=dino.PACKAGE, channels_last=False, lr=5e-4, backbone_lr=0.04,
+            frozen=tuple(f"backbone.{part}" for part in ("patches", "token", "position", *(f"blocks.{i}." for i in range(3)))),
         ),
     )
 }  # fmt: skip
