@@ -77,12 +77,15 @@ def pairs_of(folder: Path, attacks: list[Attack | str], **keys: Any) -> pd.DataF
 
 
 def test_floors_have_no_aligned_effect(tmp_path: Path) -> None:
-    floors = ["noise", "noise(mask=jnd(6))", Degraded(kind="blur", strength=0.6), Degraded(kind="jpeg", strength=40.0)]
-    table = pairs_of(tmp_path, [*floors, Universal(), "fgsm"], limit=26)
-    for label in table.index.drop("fgsm"):
-        low, high = table.loc[label, ["aligned_sd_mean_low", "aligned_sd_mean_high"]]
-        assert low <= 0 <= high, label
-    assert table["aligned_sd_mean_low"]["fgsm"] > 0
+    """Nothing for what does not follow the image. Blur and JPEG do follow its edges: a tenth of a deviation at most."""
+    followers = [Degraded(kind="blur", strength=0.6), Degraded(kind="jpeg", strength=40.0)]
+    table = pairs_of(tmp_path, ["noise", "noise(mask=jnd(6))", Universal(), *followers, "fgsm"], limit=26)
+    effect, low, high = (table[f"aligned_sd_mean{end}"] for end in ("", "_low", "_high"))
+    for label in ("noise", "noise(mask=jnd)", "universal"):
+        assert low[label] <= 0 <= high[label], label
+        assert high[label] - low[label] < 0.15, label
+    assert effect[[follower.label for follower in followers]].abs().max() < 0.12
+    assert low["fgsm"] > 0.3
 
 
 @pytest.mark.parametrize("attack", ["fgsm({})", "mi_fgsm({}, steps=4)"])
@@ -96,6 +99,5 @@ def test_raising_grows_with_the_budget(tmp_path: Path, attack: str) -> None:
 
 def test_an_attack_on_the_control_is_flagged_and_the_others_are_not(tmp_path: Path) -> None:
     table = pairs_of(tmp_path, ["noise", "fgsm", "mi_fgsm(steps=4)", "sega(samples=4)", OnControl()], limit=16)
-    print(table[["aligned_sd_mean", "control_gain_mean", "control_gain_mean_high", "gain_mean", "gain_mean_low", "flags"]].to_string())
     assert table["aligned_sd_mean"]["on_control"] > 0
     assert {label for label, flags in table["flags"].items() if "control_driven" in flags} == {"on_control"}
