@@ -64,7 +64,7 @@ RECIPES = {
         zoo(
             "bilinear", BilinearNet,
             design="Two streams, content and distortion, joined by bilinear pooling (DBCNN's idea).",
-            backbone="VGG-16-BN, 6 convolutions", package=vgg.PACKAGE, channels_last=False, epochs=3,
+            backbone="VGG-16-BN, 6 convolutions", package=vgg.PACKAGE, channels_last=False, epochs=2,
             frozen=tuple(f"backbone.convs.{i}." for i in range(4)),
         ),
         zoo(
