@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from iqarena.api import SpecError, WeightsError
 from iqarena.api.purified import Purified
 from iqarena.cli import entry
+from iqarena.files.progress import QUIET
 from iqarena.images.sets.pocket import PocketImages
 from iqarena.metrics.distortion import distortion
 from iqarena.registry.tables import build_model
@@ -407,6 +408,22 @@ def test_the_command_trains_and_says_what_came_of_it(
     assert "--set crop: expected a positive whole number, found '0'" in capsys.readouterr().err
 
 
+def test_quiet_silences_the_bars_of_a_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(QUIET, "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    command = ["train", "gradient_norm|toy_curved", "--data", str(data), "--epochs", "1", "--set", "crop=32"]
+    bars = []
+    for quiet in ([], ["--quiet"]):
+        folder = tmp_path / str(len(bars))
+        with pytest.raises(SystemExit):
+            entry([*command, "--limit", "16", "--out", str(folder / "out"), "--device", "cpu", *quiet])
+        bars.append(capsys.readouterr().err)
+    assert all(what in bars[0] for what in ("epoch 1/1", "scoring", "decoding images"))
+    assert bars[1] == ""
+
+
 def test_the_sweep_measures_every_combination_once(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -428,7 +445,7 @@ def test_the_sweep_measures_every_combination_once(
     rows = pd.read_csv(out / "sweep.csv")
     assert rows["defense"].tolist() == ["none", "gradient_norm(weight=0.01)", "gradient_norm(weight=0.01, h=0.1)"]
     assert rows["change fgsm"].gt(0).all()
-    assert [column for column in rows if "change" in column] == ["change fgsm", "change pgd(steps=2)"]
+    assert [column for column in map(str, rows) if "change" in column] == ["change fgsm", "change pgd(steps=2)"]
     points = pd.read_csv(out / "theorem.csv")
     assert points["model"].unique().tolist() == ["toy_curved", "toy_linear"]  # none is shipped hardened
     assert points["image"].nunique() == 2

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from iqarena.cli.options import answer, json_option, session
+from iqarena.cli.options import answer, json_option
 from iqarena.client import run as client
 from iqarena.errors import IqarenaError
 from iqarena.suite.file import DEFAULT
@@ -86,7 +86,7 @@ def run(
     settings |= {"keep": keep} if keep else {}
     done = client.run(
         suite, out, settings=settings, limit=limit, seed=seed, images=images, device=device, precision=precision,
-        batch_size=batch_size, workers=workers, shard=shard, overwrite=overwrite, progress=not session().quiet,
+        batch_size=batch_size, workers=workers, shard=shard, overwrite=overwrite,
         command=shlex.join(["iqarena", *sys.argv[1:]]),
     )  # fmt: skip
     boards = done.report() if done.finished else ""

@@ -194,7 +194,7 @@ def _bar(suite: str, cells: int) -> Iterator[Callable[[int], object]]:
 
     It is drawn at every cell: by the clock, a run of a tenth of a second would show none.
     """
-    from tqdm import tqdm
+    from iqarena.files.progress import progress_bar
 
-    with tqdm(total=cells, desc=suite, unit="cell", smoothing=0.02, delay=1e-3, mininterval=0) as bar:
+    with progress_bar(total=cells, desc=suite, unit="cell", smoothing=0.02, delay=1e-3, mininterval=0) as bar:
         yield bar.update
