@@ -42,7 +42,7 @@ docs: setup      ## the generated tables in the READMEs
 	$(BIN)/python -m iqarena.tools.docs attacks/README.md bench/README.md models/README.md
 
 speed: setup     ## wall time against bare model evaluations and against torchattacks
-	$(BIN)/iqarena speed
+	$(BIN)/iqarena speed && $(BIN)/iqarena speed torchattacks
 
 reference: setup ## run the suites with committed evidence afresh into results/reference (those that need no download)
 	for suite in pocket query transfer transfer_ssim $(ABLATIONS) defenses; do \

@@ -10,6 +10,7 @@ import pytest
 from toyruns import SUITE, Answer, draw_nothing, numbers, paint
 
 from iqarena.cli import entry
+from iqarena.files.progress import QUIET
 from iqarena.runner.driver import Options, run_plan
 from iqarena.store.folder import Store
 from iqarena.suite.file import load_suite
@@ -42,6 +43,7 @@ def plan(suite: Path) -> Plan:
 def iqarena(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
     """The command line in this process; plots are not drawn."""
     draw_nothing(monkeypatch.setattr)
+    monkeypatch.setenv(QUIET, "")  # --quiet sets it
 
     def call(*arguments: object) -> Answer:
         capsys.readouterr()

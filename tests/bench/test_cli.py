@@ -174,6 +174,18 @@ class Brighter(Attack):
     assert set(Store(tmp_path / "run").rows()["attack_label"]) == {"brighter", "noise"}
 
 
+def test_speed_has_a_line_for_every_gradient_attack_of_a_suite(iqarena: Cli, suite: Path) -> None:
+    answer = iqarena("speed", suite, "--limit", 1)
+    assert answer.code == 0, answer.err
+    lines = [line.split() for line in answer.out.splitlines()]
+    start = next(i for i, words in enumerate(lines) if words[:2] == ["one", "image"])
+    assert [words[:2] for words in lines[start + 2 :]] == [
+        ["fgsm", "1"], ["mi_fgsm(steps=2)", "2"], ["sega(samples=2)", "2"],
+    ]  # fmt: skip
+    assert "share of the run that is not model evaluation: " in answer.out
+    assert "nearest: 'pocket'" in iqarena("speed", "pockt").err
+
+
 def test_doctor_names_what_is_wrong_and_goes_on(iqarena: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from iqarena_models.zoo import scorers as zoo
 
@@ -185,7 +197,7 @@ def test_doctor_names_what_is_wrong_and_goes_on(iqarena: Cli, monkeypatch: pytes
     wrong = [line for line in answer.out.splitlines() if line.startswith("FAIL")]
     assert len(wrong) == 5
     assert all("found no such file; install iqarena again" in line for line in wrong)
-    assert "ok    52 embedded pictures decode" in answer.out
+    assert "ok    52 images of pocket(crop=112) decode" in answer.out
 
 
 def test_score_says_what_the_api_says(iqarena: Cli, photos: Path) -> None:

@@ -14,8 +14,11 @@ import pytest
 from toyruns import ROWS, Answer, files
 
 import iqarena
+from iqarena.client.run import resolved
 from iqarena.errors import IqarenaError, SpecError, StoreError
+from iqarena.registry.tables import build_attack, build_model
 from iqarena.report.pairs import tidy
+from iqarena.testing.toys import LinearNet
 
 Cli = Callable[..., Answer]
 FRAMES = {"pairs": "pairs.csv", "attacks": "leaderboard_attacks.csv", "models": "leaderboard_models.csv"}
@@ -53,6 +56,39 @@ def test_frames_are_the_tables_that_the_command_line_writes(iqarena: Cli, suite:
         run.compare("fgsm")
     stored = api.load(str(run.folder))
     pd.testing.assert_frame_equal(stored.pairs, run.pairs)
+
+
+def test_objects_stand_where_specs_do() -> None:
+    scorer = iqarena.scorer("jpeg(quality=10)|toy_curved", device="cpu")
+    objects = {
+        "images": "pocket",
+        "targets": [scorer, build_model("toy_step"), "toy_linear"],
+        "sources": (iqarena.scorer("toy_curved", device="cpu"),),
+        "attacks": [iqarena.attack("mi_fgsm(steps=2)", sources="toy_curved", device="cpu"), build_attack("fgsm")],
+    }
+    specs = {
+        "images": "pocket", "targets": ["jpeg(quality=10)|toy_curved", "toy_step", "toy_linear"],
+        "sources": ["toy_curved"], "attacks": ["mi_fgsm(steps=2)", "fgsm"],
+    }  # fmt: skip
+    plan, expected = resolved(objects, {"reference": build_attack("fgsm")}), resolved(specs, {"reference": "fgsm"})
+    assert (plan.targets, plan.sources, plan.attacks, plan.reference) == (
+        expected.targets, expected.sources, expected.attacks, expected.reference,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("of", ["scorer", "module", "function", "attack"])
+def test_an_object_without_a_registered_source_is_refused_in_one_line(of: str) -> None:
+    net = LinearNet(0)
+    thing = {"scorer": iqarena.scorer(net), "module": net, "function": len, "attack": build_attack("fgsm")}[of]
+    with pytest.raises(SpecError, match="targets: expected a registered model, found ") as caught:
+        resolved({"images": "pocket", "targets": ["toy_step", thing], "attacks": ["fgsm"]})
+    assert str(caught.value).endswith(
+        "as a Model into a file and register that with iqarena.registry.tables.add_file(path)"
+    )
+    with pytest.raises(SpecError, match="attacks: expected a registered attack, found "):
+        resolved({"images": "pocket", "targets": ["toy_step"], "attacks": [thing if of != "attack" else net]})
+    with pytest.raises(IqarenaError, match="expected a list of specs such as"):
+        resolved({"images": "pocket", "targets": [1], "attacks": ["fgsm"]})
 
 
 def test_a_dictionary_is_a_suite(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

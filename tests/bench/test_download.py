@@ -79,7 +79,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def bring(url: str, folder: Path, sha256: str = SHA) -> Path:
-    return download(url, folder / "deep" / "w.pth", sha256, progress=False)
+    return download(url, folder / "deep" / "w.pth", sha256)
 
 
 @pytest.mark.parametrize("kind", ["whole", "slow", "norange", "busy/1"])

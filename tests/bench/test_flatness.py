@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,24 +10,32 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from iqarena.errors import StoreError
 from iqarena.images.sets.pocket import PocketImages
+from iqarena.registry.tables import build_attack
 from iqarena.report.studies.flatness import fitted, line_through_zero, write
+from iqarena.store.sweep import SweepManifest
 from iqarena.testing.toys import Curved, Linear
 from iqarena.tools import flatness
 
-ITEMS = PocketImages().items()
+IMAGES = [(item.id, PocketImages().read(item)) for item in PocketImages().items()[:8]]
+MANIFEST = SweepManifest(
+    command="iqarena sweep cnn", data="BIQ2021", seed=0, epochs=1, limit=16, crop=32, device="cpu", pictures=12,
+    attacks=("fgsm", "pgd", "sega"), eps=("1/255",), models={"cnn": "0" * 64}, packages={"torch": None},
+    python="3.11", platform="", processor="", git_commit=None,
+)  # fmt: skip
 
 
 def test_a_linear_scorer_changes_by_eps_times_norm_where_the_box_leaves_room() -> None:
-    item = next(item for item in ITEMS if 1 <= (pixels := PocketImages().read(item)).min() <= pixels.max() <= 254)
-    (record,) = flatness.theorem(Linear(), [item], ["1/255"], "cpu")
+    id, pixels = IMAGES[0]
+    (record,) = flatness.theorem(Linear(), [(id, pixels.clip(1, 254))], ["1/255"], "cpu")
     assert record["change"] == pytest.approx(record["gradient_l1"] / 255, rel=1e-3)
     assert record["eps"] == 1 / 255
     assert not record["hardened"]
 
 
 def test_a_curved_scorer_comes_closer_as_eps_falls() -> None:
-    records = pd.DataFrame(flatness.theorem(Curved(), ITEMS[:2], ["1/510", "16/255"], "cpu"))
+    records = pd.DataFrame(flatness.theorem(Curved(), IMAGES[:2], ["1/510", "16/255"], "cpu"))
     records["off"] = (records["change"] / (records["eps"] * records["gradient_l1"]) - 1).abs()
     off = records.groupby("eps")["off"].mean()
     assert off.iloc[0] < 0.1
@@ -34,7 +43,7 @@ def test_a_curved_scorer_comes_closer_as_eps_falls() -> None:
 
 
 def test_attacked_reports_norm_and_change_of_every_attack() -> None:
-    found = flatness.attacked(Linear(), ITEMS[:2], ["fgsm(eps=1/255)", "fgsm(eps=2/255)"], "cpu")
+    found = flatness.attacked(Linear(), IMAGES[:2], [build_attack(f"fgsm(eps={eps}/255)") for eps in (1, 2)], "cpu")
     assert found["gradient_l1"] == pytest.approx(40, rel=1e-4)
     assert found["change fgsm(eps=2/255)"] == pytest.approx(2 * found["change fgsm(eps=1/255)"], rel=0.05)
 
@@ -77,8 +86,7 @@ def test_the_report_says_what_the_tables_say(
     ]
     pd.DataFrame(swept).to_csv(tmp_path / "sweep.csv", index=False)
     points.to_csv(tmp_path / "theorem.csv", index=False)
-    manifest = {"epochs": 1, "data": "BIQ2021", "pictures": 12, "command": "iqarena sweep cnn", "seed": 0}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    MANIFEST.write(tmp_path)
     text = write(tmp_path)
     assert verdict in text
     assert (tmp_path / "sweep.md").read_text(encoding="utf-8") == text
@@ -86,6 +94,23 @@ def test_the_report_says_what_the_tables_say(
         assert {path.name for path in (tmp_path / "plots").iterdir()} == {
             f"{name}.{kind}" for name in ("sweep", "theorem") for kind in ("png", "svg")
         }
+
+
+def test_a_manifest_is_read_as_it_was_written_and_a_damaged_one_is_one_line(tmp_path: Path) -> None:
+    MANIFEST.write(tmp_path)
+    assert SweepManifest.read(tmp_path) == MANIFEST
+    whole = dataclasses.asdict(MANIFEST)
+    for damaged, words in (
+        ({**whole, "epocs": 1}, "unknown key 'epocs'; nearest: 'epochs'"),
+        ({**whole, "seed": "0"}, "expected a whole number for 'seed', found '0'"),
+        ({k: v for k, v in whole.items() if k != "eps"}, "missing key 'eps'"),
+    ):
+        (tmp_path / "manifest.json").write_text(json.dumps(damaged))
+        with pytest.raises(StoreError, match="run the sweep again") as caught:
+            SweepManifest.read(tmp_path)
+        assert words in str(caught.value)
+    with pytest.raises(StoreError, match="not a sweep's manifest"):
+        SweepManifest.read(tmp_path / "nowhere")
 
 
 def test_the_committed_sweep_is_what_its_tables_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

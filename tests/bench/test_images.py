@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import io
 import itertools
 import struct
@@ -22,7 +20,6 @@ from iqarena.images.decode import MAX_PIXELS, decode, decode_file
 from iqarena.images.degrade import LADDERS, degrade, ladder
 from iqarena.images.sets.folder import FolderImages
 from iqarena.images.sets.pocket import PocketImages
-from iqarena.registry.tables import build, names
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (13, 17, 3), np.uint8)

@@ -111,7 +111,7 @@ def test_what_is_nowhere_is_downloaded_into_the_store(home: Path, monkeypatch: p
 
     monkeypatch.setattr("iqarena.files.download.download", download)
     file = WeightFile("a-c96c41b1.pth", url=URL)
-    assert obtain(file, progress=False) == home / "got"
+    assert obtain(file) == home / "got"
     assert asked == [(URL, store() / "a-c96c41b1.pth", "c96c41b1", False)]
 
 

@@ -20,12 +20,14 @@ from opinions import write_opinions
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
-from iqarena.api import ImageItem, SpecError, WeightsError
+from iqarena.api import SpecError, WeightsError
 from iqarena.api.purified import Purified
 from iqarena.cli import entry
+from iqarena.files.progress import QUIET
 from iqarena.images.sets.pocket import PocketImages
 from iqarena.metrics.distortion import distortion
 from iqarena.registry.tables import build_model
+from iqarena.store.sweep import SweepManifest
 from iqarena.testing.toys import Curved, CurvedNet, Linear, LinearNet
 from iqarena_models import linearityiqa
 from iqarena_models.defenses import hardened
@@ -406,26 +408,57 @@ def test_the_command_trains_and_says_what_came_of_it(
     assert "--set crop: expected a positive whole number, found '0'" in capsys.readouterr().err
 
 
+def test_quiet_silences_the_bars_of_a_training(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(QUIET, "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    command = ["train", "gradient_norm|toy_curved", "--data", str(data), "--epochs", "1", "--set", "crop=32"]
+    bars = []
+    for quiet in ([], ["--quiet"]):
+        folder = tmp_path / str(len(bars))
+        with pytest.raises(SystemExit):
+            entry([*command, "--limit", "16", "--out", str(folder / "out"), "--device", "cpu", *quiet])
+        bars.append(capsys.readouterr().err)
+    assert all(what in bars[0] for what in ("epoch 1/1", "scoring", "decoding images"))
+    assert bars[1] == ""
+
+
 def test_the_sweep_measures_every_combination_once(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("iqarena.tools.sweep.POCKET", ("cnn",))
-    monkeypatch.setattr(PocketImages, "items", lambda _: [ImageItem(id="china", cluster="china")])
-    out = tmp_path / "sweep"
-    command = ["sweep", "toy_curved", "--data", str(data), "--limit", "16", "--crop", "32", "--out", str(out)]
-    command += ["--defense", "gradient_norm(weight=1e-2)", "--defense", "gradient_norm(weight=1e-2, h=0.1)"]
+    monkeypatch.setattr("iqarena.report.studies.flatness.save", lambda *_: None)
+    out, suite = tmp_path / "sweep", tmp_path / "toy.toml"
+    attacks = '["noise", "fgsm", "pgd(steps=2)", "square(queries=5)"]'
+    suite.write_text(
+        f'images = "pocket(crop=32)"\nlimit = 2\ntargets = ["toy_curved", "toy_linear"]\nattacks = {attacks}\n'
+    )
+    command = ["sweep", "toy_curved", "--data", str(data), "--limit", "16", "--crop", "32", "--attacked", "1"]
+    command += ["--suite", str(suite), "--out", str(out), "--device", "cpu"]
+    defenses = ["--defense", "gradient_norm(weight=1e-2)", "--defense", "gradient_norm(weight=1e-2, h=0.1)"]
     for _ in range(2):
         with pytest.raises(SystemExit) as done:
-            entry([*command, "--device", "cpu"])
+            entry([*command, *defenses])
         assert not done.value.code
-    said = capsys.readouterr().out
-    assert said.count("gradient_norm(weight=0.01, h=0.1)|toy_curved\n") == 1  # the second time nothing is trained
+    log = capsys.readouterr().out
+    assert log.count("gradient_norm(weight=0.01, h=0.1)|toy_curved\n") == 1  # the second time nothing is trained
     rows = pd.read_csv(out / "sweep.csv")
     assert rows["defense"].tolist() == ["none", "gradient_norm(weight=0.01)", "gradient_norm(weight=0.01, h=0.1)"]
     assert rows["change fgsm"].gt(0).all()
+    assert [column for column in map(str, rows) if "change" in column] == ["change fgsm", "change pgd(steps=2)"]
     points = pd.read_csv(out / "theorem.csv")
-    assert points["model"].unique().tolist() == ["cnn", "gradient_norm|cnn"]
-    assert (
-        json.loads((out / "manifest.json").read_text())["models"]["cnn"]
-        == build_model("gradient_norm|cnn").weights_sha256
-    )
+    assert points["model"].unique().tolist() == ["toy_curved", "toy_linear"]  # none is shipped hardened
+    assert points["image"].nunique() == 2
+    manifest = SweepManifest.read(out)
+    assert (manifest.attacks, manifest.pictures, manifest.image_set) == (("fgsm", "pgd(steps=2)"), 1, "pocket(crop=32)")
+    for wrong, words in (
+        (["--defense", "jpeg"], "no training for 'jpeg'"),
+        (["--defense", "adversarial"], "expected the numbers weight and h to sweep over"),
+        ([*defenses, "--defense", "adversarial"], "expected one defense with several parameters"),
+        ([], "Missing option '--defense'"),
+        ([*defenses, "--attack", "noise"], "expected an attack that goes by gradients alone"),
+    ):
+        with pytest.raises(SystemExit) as done:
+            entry([*command, *wrong])
+        assert done.value.code == 2
+        assert words in capsys.readouterr().err

@@ -27,6 +27,7 @@ from iqarena.errors import (
     WeightsError,
 )
 from iqarena.files.hashing import file_sha256, known_sha256
+from iqarena.files.progress import progress_bar
 from iqarena.files.weights import WeightFile, obtain
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "Exact", "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet", "IqarenaError", "Member", "Model",
     "Oracle", "Plugin", "Purification", "RandomPurification", "ScorerError", "Source", "SpecError", "StoreError",
     "Streams", "WeightFile", "WeightsError", "file_sha256", "known_sha256", "obtain",
+    "progress_bar",
 ]  # fmt: skip
 
 

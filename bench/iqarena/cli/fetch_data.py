@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from iqarena.cli.options import session
 from iqarena.errors import IqarenaError, nearest
 
 if TYPE_CHECKING:
@@ -71,12 +70,11 @@ def _state(images: Database) -> str:
 
 
 def _verified(images: Database) -> int:
-    from tqdm import tqdm
-
+    from iqarena.files.progress import progress_bar
     from iqarena.tools.verify import verify
 
     whole = True
-    with tqdm(desc=images.name, unit="image", delay=1, disable=session().quiet) as bar:
+    with progress_bar(desc=images.name, unit="image", delay=1) as bar:
         for good, line in verify(images, bar.update):
             bar.clear()
             click.echo(f"{'ok  ' if good else 'FAIL'}  {line}")

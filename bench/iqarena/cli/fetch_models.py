@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from iqarena.cli.options import session
-
 
 @click.command()
 @click.argument("names", nargs=-1, required=True)
@@ -19,7 +17,7 @@ def models(names: tuple[str, ...]) -> None:
 
     for model in [build_model(name) for name in names]:
         for file in model.files:
-            path = obtain(file, progress=not session().quiet)
+            path = obtain(file)
             click.echo(f"{model.name}: {path}{'' if file.expected else ' (its hash is not known: not checked)'}")
         if not model.files:
             click.echo(f"{model.name}: nothing to bring")

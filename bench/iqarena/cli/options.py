@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from iqarena.errors import IqarenaError
+from iqarena.files.progress import QUIET
 from iqarena.files.weights import FOLDER, OFFLINE
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,7 +23,6 @@ class Session:
     """What one call of the command line was told beside its verb."""
 
     debug: bool = False
-    quiet: bool = False
     json: bool = False
 
 
@@ -77,10 +77,10 @@ def _options(hidden: bool) -> list[click.Parameter]:
     return [
         _option("--plugin", _plugins, "Python file with plugins.", multiple=True, type=path, hidden=hidden),
         _option("--weights-dir", _weights, "Folder of model files, looked at first.", type=path, hidden=hidden),
-        _option("--offline", _offline, "Open no socket; say what is missing and where it can be had.", is_flag=True,
-                hidden=hidden),
+        _option("--offline", _environment(OFFLINE), "Open no socket; say what is missing and where it can be had.",
+                is_flag=True, hidden=hidden),
         _option("--debug", _flag("debug"), "Show the traceback behind an error.", is_flag=True, hidden=hidden),
-        _option("--quiet", _flag("quiet"), "No progress bars.", is_flag=True, hidden=hidden),
+        _option("--quiet", _environment(QUIET), "No progress bars.", is_flag=True, hidden=hidden),
     ]  # fmt: skip
 
 
@@ -94,6 +94,14 @@ def _flag(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
             setattr(ctx.find_root().ensure_object(Session), name, True)
 
     return note
+
+
+def _environment(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def switch(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+        if given:
+            os.environ[name] = "1"
+
+    return switch
 
 
 def _no_json(ctx: click.Context, _: click.Parameter, given: bool) -> None:
@@ -113,8 +121,3 @@ def _weights(ctx: click.Context, _: click.Parameter, folder: Path | None) -> Non
         raise IqarenaError(f"--weights-dir: expected a folder, found no {folder}")
     if folder is not None:
         os.environ[FOLDER] = str(folder)
-
-
-def _offline(ctx: click.Context, _: click.Parameter, given: bool) -> None:
-    if given:
-        os.environ[OFFLINE] = "1"

@@ -13,9 +13,10 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from iqarena.cli.options import Folder, answer, json_option, session
+from iqarena.cli.options import Folder, answer, json_option
 from iqarena.client import run as client
 from iqarena.errors import IqarenaError
+from iqarena.suite.file import DEFAULT
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,7 +86,7 @@ def run(
     settings |= {"keep": keep} if keep else {}
     done = client.run(
         suite, out, settings=settings, limit=limit, seed=seed, images=images, device=device, precision=precision,
-        batch_size=batch_size, workers=workers, shard=shard, overwrite=overwrite, progress=not session().quiet,
+        batch_size=batch_size, workers=workers, shard=shard, overwrite=overwrite,
         command=shlex.join(["iqarena", *sys.argv[1:]]),
     )  # fmt: skip
     boards = done.report() if done.finished else ""
@@ -133,12 +134,16 @@ def compare(run_folder: Path, first: str, second: str | None) -> None:
 
 
 @click.command()
+@click.argument("suite", default=DEFAULT)
 @click.option("--limit", type=click.IntRange(1), help="First images only; all of them take about ten minutes.")
-def speed(limit: int | None) -> None:
-    """Share of `pocket`'s wall time that is not model evaluation, and our attacks against torchattacks'."""
+def speed(suite: str, limit: int | None) -> None:
+    """Share of SUITE's wall time that is not model evaluation, and each gradient attack beside its gradients.
+
+    SUITE is `pocket` when left out; `torchattacks` has ours beside theirs.
+    """
     from iqarena.tools.speed import speed_report
 
-    click.echo(speed_report(client.resolved("pocket", limit=limit)))
+    click.echo(speed_report(client.resolved(suite, limit=limit)))
 
 
 def _text(done: client.Run, boards: str) -> str:

@@ -10,6 +10,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from iqarena.client.specs import as_specs
 from iqarena.errors import SpecError, nearest
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def run(
 
     ``suite`` is a name (see ``iqarena list suites``), a ``.toml`` file, or a dictionary of a suite's keys
     (``{"images": "pocket", "targets": ["cnn", "vit"], "attacks": ["noise", "fgsm"]}``; ``bench/README.md`` lists them).
+    In place of specs targets, sources and attacks may be plugins, and what :func:`iqarena.scorer` and
+    :func:`iqarena.attack` made of a registered one (sources, target, direction and seed are then still the suite's).
     ``settings`` overrides keys, ``limit`` (first images only) and ``seed`` are two of them. ``images`` is another image
     set, a folder of images, or the place of the suite's own database. ``out`` is the run's folder; left out it is
     ``results/runs/NAME``.
@@ -175,8 +178,8 @@ def resolved(
 
     flags = {"limit": limit, "seed": seed}
     overrides = dict(settings or {}) | {key: value for key, value in flags.items() if value is not None}
-    given = suite if isinstance(suite, Mapping) else str(suite)
-    return resolve(load_suite(given, overrides, None if images is None else str(images)))
+    given = as_specs(suite) if isinstance(suite, Mapping) else str(suite)
+    return resolve(load_suite(given, as_specs(overrides), None if images is None else str(images)))
 
 
 def _check(
@@ -201,7 +204,7 @@ def _bar(suite: str, cells: int) -> Iterator[Callable[[int], object]]:
 
     It is drawn at every cell: by the clock, a run of a tenth of a second would show none.
     """
-    from tqdm import tqdm
+    from iqarena.files.progress import progress_bar
 
-    with tqdm(total=cells, desc=suite, unit="cell", smoothing=0.02, delay=1e-3, mininterval=0) as bar:
+    with progress_bar(total=cells, desc=suite, unit="cell", smoothing=0.02, delay=1e-3, mininterval=0) as bar:
         yield bar.update

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from iqarena.errors import WeightsError
 from iqarena.files.hashing import file_sha256
+from iqarena.files.progress import progress_bar
 
 ATTEMPTS, TIMEOUT, PAUSE, CHUNK = 4, 30.0, 1.0, 1 << 18  # tries, seconds of silence, seconds between tries, bytes
 
 
-def download(url: str, target: Path, sha256: str = "", *, progress: bool = True) -> Path:
+def download(url: str, target: Path, sha256: str = "") -> Path:
     """Bring ``url`` to ``target``; returns ``target``. ``sha256`` may be its first digits; empty: not checked.
 
     Raises :class:`WeightsError` for an address that is not there, a page instead of a file, another content than
@@ -29,7 +30,7 @@ def download(url: str, target: Path, sha256: str = "", *, progress: bool = True)
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _attempts(url, part, progress)
+        _attempts(url, part)
         found = file_sha256(part)
         if not found.startswith(sha256):
             part.unlink()
@@ -44,10 +45,10 @@ def download(url: str, target: Path, sha256: str = "", *, progress: bool = True)
     return target
 
 
-def _attempts(url: str, part: Path, progress: bool) -> None:
+def _attempts(url: str, part: Path) -> None:
     for left in reversed(range(ATTEMPTS)):
         try:
-            return _attempt(url, part, progress)
+            return _attempt(url, part)
         except urllib.error.HTTPError as error:
             if error.code == 416:  # no bytes from there on: what lies here is not the beginning of this file
                 part.unlink()
@@ -68,10 +69,8 @@ def _attempts(url: str, part: Path, progress: bool) -> None:
     )
 
 
-def _attempt(url: str, part: Path, progress: bool) -> None:
+def _attempt(url: str, part: Path) -> None:
     """One connection: append what is missing, or start again where the server knows no ranges."""
-    from tqdm import tqdm
-
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "iqarena", "Accept-Encoding": "identity"})
     if have:
@@ -89,7 +88,7 @@ def _attempt(url: str, part: Path, progress: bool) -> None:
         total = have + int(length) if length else None
         with (
             part.open("ab" if resumed else "wb") as file,
-            tqdm(total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, disable=not progress) as bar,
+            progress_bar(total=total, initial=have, desc=part.stem, unit="B", unit_scale=True) as bar,
         ):
             while block := answer.read1(CHUNK):  # what has arrived; read() would lose it when silence follows
                 file.write(block)

@@ -56,7 +56,7 @@ def store() -> Path:
     return Path(given).expanduser() if given and writable else cache_folder() / "weights"
 
 
-def obtain(file: WeightFile, *, progress: bool = True) -> Path:
+def obtain(file: WeightFile) -> Path:
     """Where ``file`` is, checked against its hash; downloaded when it is nowhere.
 
     Raises :class:`WeightsError` when it is damaged, cannot be downloaded, or may not be (``IQARENA_OFFLINE``).
@@ -67,7 +67,7 @@ def obtain(file: WeightFile, *, progress: bool = True) -> Path:
     if file.url and not offline():
         from iqarena.files.download import download
 
-        return download(file.url, store() / file.name, file.expected, progress=progress)
+        return download(file.url, store() / file.name, file.expected)
     searched = ", ".join(str(folder) for folder in places())
     where = f"get it from {file.url or file.page} and" if file.url or file.page else "it is a file of your own:"
     raise WeightsError(

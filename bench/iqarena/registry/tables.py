@@ -26,7 +26,7 @@ KINDS: dict[str, type[Plugin]] = {
     "attack": Attack, "filter": Filter, "model": Model, "defense": Defense, "imageset": ImageSet,
 }  # fmt: skip
 _BUILT_IN = ("iqarena.images.sets", "iqarena_attacks", "iqarena_models")
-_EXTRAS = {"torchattacks": "torchattacks", "pyiqa": "pyiqa"}
+EXTRAS = ("torchattacks", "pyiqa")  # optional packages, each called as the extra of iqarena that brings it
 _from_files: dict[str, dict[str, tuple[str, str]]] = {kind: {} for kind in KINDS}
 
 P = TypeVar("P", bound=Plugin)
@@ -54,8 +54,8 @@ def plugin_class(kind: str, name: str) -> type[Plugin]:
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        step = f"pip install 'iqarena[{extra}]'" if extra else f"mend or remove it ({source})"
+        package = (error.name or "").partition(".")[0]
+        step = f"pip install 'iqarena[{package}]'" if package in EXTRAS else f"mend or remove it ({source})"
         raise IqarenaError(f"{kind} {name!r} needs the package {error.name!r}, not installed here; {step}") from None
     except Exception as error:  # a plugin's module may fail in any way
         raise IqarenaError(f"{kind} {name!r} from {source} cannot be imported: {error}") from error

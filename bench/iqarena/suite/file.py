@@ -13,6 +13,8 @@ from typing import Any, Literal
 from iqarena.errors import IqarenaError, nearest
 from iqarena.suite.images_option import instead
 
+DEFAULT = "pocket"  # the suite that needs nothing but what comes with iqarena
+
 
 @dataclass(frozen=True)
 class Suite:

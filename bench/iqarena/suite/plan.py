@@ -109,7 +109,7 @@ def resolve(suite: Suite) -> Plan:
                     f" {source.spec}; write sources = ['leave_one_out'] or leave the attack out"
                 )
     reference = grid.reference if grid else _reference(suite, attacks)
-    images = _image_set(suite.images)
+    images = image_set(suite.images)
     plan = Plan(suite, attacks, tuple(sources.values()), targets, images, grid, reference)
     if not plan.results():
         raise SpecError(f"suite {suite.name}: no source has a target that is not its own ensemble member; add a target")
@@ -124,7 +124,7 @@ def _reference(suite: Suite, attacks: tuple[Attack, ...]) -> Attack | None:
     return next((attack for attack in attacks if attack.reference), None)
 
 
-def _image_set(value: str | dict[str, Any]) -> ImageSet:
+def image_set(value: str | dict[str, Any]) -> ImageSet:
     """A spec string, or a table ``{set = "folder", path = "…"}`` for values a spec cannot hold."""
     if isinstance(value, str):
         return cast(ImageSet, build("imageset", value))

@@ -90,7 +90,8 @@ def _defenses() -> list[dict[str, object]]:
 def _hardened() -> list[dict[str, object]]:
     rows = []
     scorers = [name for name in _shipped("model") if "monotone" in build_model(name).facts]
-    for spec in (f"{defense}|{name}" for defense in ("gradient_norm", "adversarial") for name in scorers):
+    trained = [name for name in _shipped("defense") if name in names("training")]
+    for spec in (f"{defense}|{name}" for defense in trained for name in scorers):
         try:
             facts = build_model(spec).facts["hardened"]
         except WeightsError:  # none are shipped

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import Any
 
-from iqarena.api import ImageSet, Model
+from iqarena.api import Model
 from iqarena.errors import IqarenaError
-from iqarena.registry.tables import KINDS, build, build_model, names, plugin_class
-from iqarena.suite.file import load_suite
+from iqarena.registry.tables import EXTRAS, KINDS, build_model, names, plugin_class
+from iqarena.suite.file import DEFAULT, load_suite
+from iqarena.suite.plan import image_set
 
 
 def examine() -> Iterator[tuple[bool, str]]:
@@ -18,15 +20,16 @@ def examine() -> Iterator[tuple[bool, str]]:
     yield sys.version_info >= (3, 11), f"Python {sys.version.split()[0]} (3.11 or newer is needed)"
     for package in ("torch", "timm", "numpy", "pandas", "pyarrow"):
         yield _try(lambda package=package: f"{package} {version(package)}")
-    for extra in ("torchattacks", "pyiqa"):
+    for extra in EXTRAS:
         there = find_spec(extra) is not None
         yield True, f"{extra}: {'installed' if there else f'not installed (optional: pip install iqarena[{extra}])'}"
     yield _try(_device)
     for kind in KINDS:
         yield _try(lambda kind=kind: f"{kind}s: {', '.join(_importable(kind))}")
-    for name in load_suite("pocket").targets:
+    suite = load_suite(DEFAULT)
+    for name in suite.targets:
         yield _try(lambda name=name: f"{name}: weights match their hash, {_gradient(build_model(name))}")
-    yield _try(_pictures)
+    yield _try(lambda: _decoded(suite.images))
 
 
 def _try(check: Callable[[], str]) -> tuple[bool, str]:
@@ -56,10 +59,9 @@ def _device() -> str:
     return f"no GPU; CPU with {torch.get_num_threads()} threads"
 
 
-def _pictures() -> str:
-    images = build("imageset", "pocket")
-    assert isinstance(images, ImageSet)
-    return f"{sum(images.read(item).size > 0 for item in images.items())} embedded pictures decode"
+def _decoded(images: str | dict[str, Any]) -> str:
+    found = image_set(images)
+    return f"{sum(found.read(item).size > 0 for item in found.items())} images of {found.label} decode"
 
 
 def _gradient(model: Model) -> str:

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tabulate import tabulate
@@ -15,7 +16,6 @@ from iqarena.api import Attack
 from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
-from iqarena.registry.tables import build_attack
 from iqarena.report import derive
 from iqarena.runner.driver import Options, cores, run_plan, shard_items, single_threaded
 from iqarena.runner.manifest import build_manifest, finish
@@ -25,10 +25,11 @@ from iqarena.tools.forecast import evaluation, first_picture, timed_seconds
 
 
 def speed_report(plan: Plan) -> str:
-    """Run ``plan`` from nothing and the same number of bare evaluations with the same threads, and compare.
+    """Run ``plan`` from nothing and the same number of bare evaluations with the same threads, and compare; then its
+    gradient attacks one by one, each beside its gradients alone, on the first model and image.
 
-    The two take turns, a third of the pictures at a time (when there are enough of them to keep every core busy), so
-    that a machine that slows down slows both.
+    Run and evaluations take turns, a third of the images at a time (when there are enough of them to keep every core
+    busy), so that a machine that slows down slows both.
     """
     blocks = max(1, min(3, len(shard_items(plan)) // (2 * cores())))
     loading = timed_seconds(lambda: [Scorer(model) for model in plan.models], 1)
@@ -45,7 +46,7 @@ def speed_report(plan: Plan) -> str:
         report_seconds = timed_seconds(
             lambda: derive(rows, finish(build_manifest(plan, Options(), "iqarena speed"), rows), store.folder), 1
         )
-        against = _against_torchattacks(Scorer(plan.models[0]), x)
+        beside = _side_by_side(plan, Scorer(plan.models[0]), x)
     table = [
         ("loading models for the first time", loading),
         ("run: loading, crafting, scoring, storing", run_seconds),
@@ -56,7 +57,7 @@ def speed_report(plan: Plan) -> str:
     return (
         f"{tabulate(table, headers=[what, 'seconds'], floatfmt='.2f')}\n"
         f"share of the run that is not model evaluation: {100 * (1 - bare / run_seconds):.1f} %\n\n"
-        f"{tabulate(against, headers=['10 steps, one picture', 'ours s', 'torchattacks s', 'ratio'], floatfmt='.3f')}"
+        f"{tabulate(beside, headers=['one image', 'gradients', 'seconds', 'of its gradients'], floatfmt='.3f')}"
     )
 
 
@@ -74,18 +75,21 @@ def _bare_loop(scorers: list[Scorer], x: Tensor) -> float:
         return time.perf_counter() - started
 
 
-def _against_torchattacks(scorer: Scorer, x: Tensor) -> list[tuple[str, float, float, float]]:
-    """Our attack and torchattacks' through the bridge, in turn, same model and picture; medians of five."""
-    theirs_of = {"pgd": "torchattacks.PGD(alpha=2/255)", "mi_fgsm": "torchattacks.MIFGSM"}
-    rows = []
-    for name, other in theirs_of.items():
-        times: list[list[float]] = [[], []]
+def _side_by_side(plan: Plan, scorer: Scorer, x: Tensor) -> list[tuple[str, int, float, float]]:
+    """Label, gradients, seconds and those of its gradients alone of every gradient attack on one image.
+
+    The attacks take turns, so that a machine that slows down slows all of them; medians of five.
+    """
+    attacks = [attack for attack in plan.attacks if attack.access == "gradient" and attack.min_members == 1]
+    jobs: dict[Attack | None, Callable[[], object]] = {a: partial(_craft, a, scorer, x) for a in attacks}
+    jobs[None] = evaluation(scorer, x, gradient=True)
+    times: dict[Attack | None, list[float]] = {key: [] for key in jobs}
+    with single_threaded():
         for _ in range(5):
-            for which, spec in enumerate((name, other)):
-                times[which].append(timed_seconds(lambda spec=spec: _craft(build_attack(spec), scorer, x), 1))
-        ours, theirs = (sorted(t)[2] for t in times)
-        rows.append((name, ours, theirs, ours / theirs))
-    return rows
+            for key, job in jobs.items():
+                times[key].append(timed_seconds(job, 1))
+    seconds = {key: sorted(each)[2] for key, each in times.items()}
+    return [(attack.label, attack.cost, seconds[attack], attack.cost * seconds[None]) for attack in attacks]
 
 
 def _craft(attack: Attack, scorer: Scorer, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gradient-norm regularisation over its two parameters, and its theorem on the pocket zoo, measured."""
+"""A defense with a training, over its parameters, and the theorem behind it, measured on a suite's images."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from iqarena.api import Defense, ImageItem, Model
+from iqarena.api import Defense, Model
 from iqarena.api.spec import Number, parse
-from iqarena.errors import IqarenaError
-from iqarena.images.sets.pocket import PocketImages
+from iqarena.errors import IqarenaError, SpecError, WeightsError
 from iqarena.registry.tables import build_defense, build_model, training_of
-from iqarena.report.studies.flatness import write
+from iqarena.report.studies.flatness import PARAMETERS, write
+from iqarena.runner.driver import shard_items
 from iqarena.runner.manifest import provenance
+from iqarena.store.sweep import SweepManifest
+from iqarena.suite.plan import Plan
 from iqarena.tools.flatness import attacked, theorem
 
-ATTACKS = ("fgsm", "pgd", "sega")
-POCKET = ("bilinear", "cnn", "hyper", "linearity", "vit")
 EPS = ("1/25500", "1/2550", "1/255")
 
 
@@ -30,71 +30,107 @@ def sweep(
     defenses: Sequence[str],
     data: Path,
     out: Path,
+    plan: Plan,
     *,
     limit: int,
     epochs: int,
     crop: int,
-    images: int,
+    count: int,
     seed: int,
     device: str,
     command: str,
     log: Callable[[str], object],
 ) -> str:
-    """Train every scorer on with every defense and measure; the theorem on all pocket scorers as they are shipped.
+    """Train every scorer on with every defense and measure; the theorem on the targets of ``plan`` as shipped.
 
-    ``data`` holds images/ and mos.csv, of which ``limit`` images of each split are used, ``epochs`` times, in random
-    crops ``crop`` pixels a side; attacked are the first ``images`` of the pocket set. What is measured is kept in
-    ``out``; tables and figures are written there at the end. Returns the report's text.
+    ``defenses`` are one defense with several parameters. ``data`` holds images/ and mos.csv, of which ``limit`` images
+    of each split are used, ``epochs`` times, in random crops ``crop`` pixels a side; attacked are the first ``count``
+    images of the plan, with those of its attacks that go by gradients alone. What is measured is kept in ``out``;
+    tables and figures are written there at the end. Returns the report's text, and raises :class:`IqarenaError`, before
+    anything is trained, for what cannot be swept.
     """
     if not data.is_dir():
         raise IqarenaError(f"data: expected a folder with images/ and mos.csv, found no folder {data}")
+    swept = _one_defense([build_defense(spec) for spec in defenses])
+    attacks = [attack for attack in plan.attacks if attack.access == "gradient"]
+    if not attacks:
+        raise SpecError(f"suite {plan.suite.name}: expected an attack that goes by gradients alone, found none")
     options = {"seed": seed, "epochs": epochs, "limit": limit, "crop": crop, "device": device}
-    items = PocketImages().items()
+    images = [(item.id, plan.images.read(item)) for item in shard_items(plan)]
+    shipped = _shipped(plan.targets, swept[0].name)
     rows: list[dict[str, Any]] = []
     for scorer in map(build_model, scorers):
-        for i, defense in enumerate(map(build_defense, defenses)):
+        for i, defense in enumerate(swept):
             folder = out / "training" / f"{scorer.name}-{i}"
-            asked = [repr(defense), repr(scorer), scorer.weights_sha256, options, images]
-            trained = partial(_trained, defense, scorer, data, folder, options, items[:images], log, first=i == 0)
-            found = _kept(folder / "measured.json", asked, trained)
-            facts = found["facts"]
+            identity = [repr(defense), repr(scorer), scorer.weights_sha256, options, count]
+            identity += [plan.images.label, [attack.label for attack in attacks]]
+            measure = partial(attacked, images=images[:count], attacks=attacks, device=device)
+            trained = partial(_trained, defense, scorer, data, folder, options, measure, log, first=i == 0)
+            measured = _kept(folder / "measured.json", identity, trained)
+            facts = measured["facts"]
             if i == 0:
-                rows.append({"scorer": scorer.label, "defense": "none", **_clean(facts["before"]), **found["own"]})
-            numbers = {
-                key: value.value for key, value in parse(repr(defense)).single.kwargs if isinstance(value, Number)
-            }
-            rows.append({"scorer": scorer.label, "defense": defense.label, **numbers, **_clean(facts["after"])})
-            rows[-1] |= found["hardened"] | {"training_seconds": facts["training_seconds"]}
+                rows.append({"scorer": scorer.label, "defense": "none", **_clean(facts["before"]), **measured["own"]})
+            rows.append({"scorer": scorer.label, "defense": defense.label, **_numbers(defense)})
+            rows[-1] |= _clean(facts["after"]) | measured["hardened"] | {"training_seconds": facts["training_seconds"]}
     points: list[dict[str, Any]] = []
-    for model in (build_model(spec) for name in POCKET for spec in (name, f"gradient_norm|{name}")):
-        asked = [repr(model), model.weights_sha256, EPS, len(items)]
+    for model in (model for target, hardened in shipped for model in (target, *hardened)):
+        identity = [repr(model), model.weights_sha256, EPS, plan.images.label, len(images)]
         path = out / "theorem" / f"{model.label.replace('|', '-')}.json"
-        points += _kept(path, asked, partial(theorem, model, items, EPS, device))
+        points += _kept(path, identity, partial(theorem, model, images, EPS, device))
     pd.DataFrame(rows).to_csv(out / "sweep.csv", index=False, float_format="%.6g")
     pd.DataFrame(points).to_csv(out / "theorem.csv", index=False, float_format="%.6g")
-    manifest = {
-        "command": command,
-        "data": facts["data"],
+    SweepManifest(
+        command=command,
+        data=facts["data"],
         **options,
-        "pictures": images,
-        "attacks": ATTACKS,
-        "eps": EPS,
-        "models": {name: build_model(f"gradient_norm|{name}").weights_sha256 for name in POCKET},
+        pictures=count,
+        attacks=tuple(attack.label for attack in attacks),
+        eps=EPS,
+        models={target.label: model.weights_sha256 for target, hardened in shipped for model in hardened},
+        image_set=plan.images.label,
         **provenance(),
-    }
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    ).write(out)
     return write(out)
 
 
-def _kept(path: Path, asked: list[Any], make: Callable[[], Any]) -> Any:
-    """What ``make`` gives, or gave when the same was ``asked`` before."""
-    asked = json.loads(json.dumps(asked))
-    if path.exists() and (kept := json.loads(path.read_text(encoding="utf-8")))["asked"] == asked:
+def _one_defense(defenses: Sequence[Defense]) -> Sequence[Defense]:
+    """``defenses``, checked: one with a training and the parameters that the figures are drawn over."""
+    names = sorted({defense.name for defense in defenses})
+    if len(names) > 1:
+        raise SpecError(f"expected one defense with several parameters, found {' and '.join(names)}; sweep each alone")
+    for defense in defenses:
+        training_of(defense.name)
+        if missing := [name for name in PARAMETERS if name not in _numbers(defense)]:
+            numbers = " and ".join(PARAMETERS)
+            raise SpecError(f"{defense!r}: expected the numbers {numbers} to sweep over, found no {missing[0]}")
+    return defenses
+
+
+def _shipped(targets: Sequence[Model], defense: str) -> list[tuple[Model, list[Model]]]:
+    """Every target, with the one that the ``defense`` of this name has hardened where its weights are at hand."""
+    pairs: list[tuple[Model, list[Model]]] = []
+    for target in targets:
+        hardened = build_model(f"{defense}|{target.label}")
+        try:
+            pairs.append((target, [hardened] if hardened.weights_sha256 else []))
+        except WeightsError:
+            pairs.append((target, []))
+    return pairs
+
+
+def _numbers(defense: Defense) -> dict[str, float]:
+    return {key: value.value for key, value in parse(repr(defense)).single.kwargs if isinstance(value, Number)}
+
+
+def _kept(path: Path, identity: list[Any], make: Callable[[], Any]) -> Any:
+    """What ``make`` gives, or gave earlier for the same ``identity``."""
+    identity = json.loads(json.dumps(identity))
+    if path.exists() and (kept := json.loads(path.read_text(encoding="utf-8")))["asked"] == identity:
         return kept["found"]
-    found = make()
+    made = make()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"asked": asked, "found": found}), encoding="utf-8")
-    return found
+    path.write_text(json.dumps({"asked": identity, "found": made}), encoding="utf-8")
+    return made
 
 
 def _trained(
@@ -103,7 +139,7 @@ def _trained(
     data: Path,
     folder: Path,
     options: dict[str, Any],
-    items: Sequence[ImageItem],
+    measure: Callable[[Model], dict[str, float]],
     log: Callable[[str], object],
     first: bool,
 ) -> dict[str, Any]:
@@ -113,9 +149,9 @@ def _trained(
     shared = {key: value for key, value in options.items() if key != "crop"}
     facts = recipe.train(data, folder, **shared, command=f"iqarena sweep '{scorer.label}' --data {data.name}")
     file = str((folder / facts["file"]).resolve())
-    hard = dataclasses.replace(defense, weights=file).defend(scorer)  # pyright: ignore[reportCallIssue]
-    found = {"facts": facts, "hardened": attacked(hard, items, ATTACKS, options["device"])}
-    return found | ({"own": attacked(scorer, items, ATTACKS, options["device"])} if first else {})
+    hardened = dataclasses.replace(defense, weights=file).defend(scorer)  # pyright: ignore[reportCallIssue]
+    measured = {"facts": facts, "hardened": measure(hardened)}
+    return measured | ({"own": measure(scorer)} if first else {})
 
 
 def _clean(measured: dict[str, float]) -> dict[str, float]:

@@ -14,9 +14,8 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from iqarena.api import ImageError
+from iqarena.api import ImageError, progress_bar
 from iqarena.images.decode import decode_file
 
 MIN_IMAGES = {"train": 8, "val": 4}  # for the statistics to be defined
@@ -141,7 +140,7 @@ class Images:
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as stream:
                 jobs = prefetch(self.files, decode_file)
-                for image in tqdm(jobs, "decoding images", len(self.files), leave=False, disable=None):
+                for image in progress_bar(jobs, "decoding images", len(self.files), leave=False, disable=None):
                     shapes.append(image.shape[:2])
                     if stream.write(image.tobytes()) and stream.tell() > CACHE_BYTES:
                         return

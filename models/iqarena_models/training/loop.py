@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from iqarena.api import IqarenaError
+from iqarena.api import IqarenaError, progress_bar
 from iqarena_models.training import card
 from iqarena_models.training.checkpoint import State
 from iqarena_models.training.data import Images, Opinions, read_opinions
@@ -111,7 +110,9 @@ def _epoch(
     net.train(not recipe.evaluation)
     steps, prepared = batches(recipe.views, images, opinions, recipe.batch, seed=seed, epoch=epoch)
     losses = []
-    for step, batch in enumerate(tqdm(prepared, f"epoch {epoch + 1}/{total}", steps, leave=False, disable=None)):
+    for step, batch in enumerate(
+        progress_bar(prepared, f"epoch {epoch + 1}/{total}", steps, leave=False, disable=None)
+    ):
         for group in state.optimizer.param_groups:
             group["lr"] = group["peak"] * recipe.schedule((epoch * steps + step) / (total * steps))
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.autocast):

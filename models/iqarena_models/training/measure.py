@@ -11,8 +11,8 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
+from iqarena.api import progress_bar
 from iqarena.images.degrade import LADDERS, ladder
 from iqarena.images.sets.pocket import PocketImages
 from iqarena.metrics.correlation import agreement
@@ -96,7 +96,7 @@ class Measure:
         shown = prefetch(
             rows.tolist(), lambda row: enlarged(to_tensor(centre(self.images[row], crop)), self.recipe.min_size)
         )
-        bar = tqdm(shown, "scoring", len(rows), leave=False, disable=None)
+        bar = progress_bar(shown, "scoring", len(rows), leave=False, disable=None)
         return np.array([float(score(x.to(self.device))) for x in bar])
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,20 +13,21 @@ from tabulate import tabulate
 
 from iqarena.metrics.statistics import Floats
 from iqarena.report.figures.plots import save
-from iqarena.report.figures.style import BLUE, GREEN, GREY, MARKERS, ORANGE, new_figure, tidy_axes, title
+from iqarena.report.figures.style import BLUE, GREEN, GREY, MARKERS, PALETTE, new_figure, tidy_axes, title
 from iqarena.report.section import Drawing
+from iqarena.store.sweep import SweepManifest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
+PARAMETERS = ("weight", "h")  # of the defense: of the gradient's term in its loss, and the step of its difference
 _SWEEP, _THEOREM = "norm, agreement and change against the weight", "change against eps times norm"
 
 
 def write(folder: Path) -> str:
     """``sweep.md`` and ``plots/`` from ``sweep.csv``, ``theorem.csv`` and ``manifest.json``; returns the text."""
     swept, points = pd.read_csv(folder / "sweep.csv"), pd.read_csv(folder / "theorem.csv")
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest = SweepManifest.read(folder)
     points["predicted"] = points["eps"] * points["gradient_l1"]
     fits = fitted(points)
     save(Drawing("sweep", _SWEEP, partial(sweep_figure, swept)), folder / "plots")
@@ -69,7 +69,7 @@ def sweep_figure(swept: pd.DataFrame) -> Figure:
         panels: list[list[tuple[str, str, str]]] = [
             [("gradient_l1", "mean ‖∇f‖₁", BLUE)],
             [("srocc", "SROCC with opinions", GREEN)],
-            [(c, c.removeprefix("change "), colour) for c, colour in zip(changes, (BLUE, ORANGE, GREEN), strict=True)],
+            [(c, c.removeprefix("change "), colour) for c, colour in zip(changes, cycle(PALETTE))],
         ]
         for ax, lines in zip(axes[:, column], panels, strict=True):
             for key, label, colour in lines:
@@ -131,19 +131,20 @@ def _table(frame: pd.DataFrame, digits: str) -> str:
     return tabulate(frame.to_dict("list"), headers="keys", tablefmt="github", floatfmt=digits)
 
 
-def _text(swept: pd.DataFrame, fits: pd.DataFrame, manifest: dict[str, Any]) -> str:
+def _text(swept: pd.DataFrame, fits: pd.DataFrame, manifest: SweepManifest) -> str:
     small = fits[fits["eps"] == fits["eps"].min()]
     holds = bool(((small["slope"] - 1).abs() < 0.1).all() and (small["r2"] > 0.9).all())
     verdict = "**Confirmed**" if holds else "**Not confirmed**"
     columns = ["scorer", "defense", "gradient_l1", "srocc", "plcc", *_changes(swept)]
     return f"""# Gradient-norm regularisation: weight, step and theorem
 
-Data: {manifest["data"]}.
+Data: {manifest.data}.
 
-Every scorer is trained on for at most {manifest["epochs"]} epochs and attacked white-box, upwards and downwards, on
-{manifest["pictures"]} embedded images at the attacks' own budgets. `gradient_l1` is the mean ‖∇f‖₁ of those images in
-points per unit of [0, 1]; a change is in points of score, its mean absolute value. SROCC and PLCC are of the clean
-validation images. The trainings are short, to compare weights and steps with each other; the shipped ones are longer.
+Every scorer is trained on for at most {manifest.epochs} epochs and attacked white-box, upwards and downwards, on
+{manifest.pictures} images of `{manifest.image_set}` at the attacks' own budgets. `gradient_l1` is the mean ‖∇f‖₁ of
+those images in points per unit of [0, 1]; a change is in points of score, its mean absolute value. SROCC and PLCC are
+of the clean validation images. The trainings are short, to compare weights and steps with each other; the shipped ones
+are longer.
 
 {_table(swept[columns], ".4g")}
 
@@ -152,8 +153,8 @@ validation images. The trainings are short, to compare weights and steps with ea
 ## The theorem
 
 To first order the most that a perturbation inside eps changes a score is eps · ‖∇f‖₁. Measured with one signed
-gradient step on the embedded images and scorers, without and with the shipped defense; a line through the origin is
-fitted:
+gradient step on those images and the embedded scorers, without and with the shipped defense; a line through the origin
+is fitted:
 
 {_table(fits.assign(eps=fits["eps"].map(lambda e: f"{e * 255:g}/255")), ".3g")}
 
@@ -163,5 +164,5 @@ than the mean change does.
 
 ![{_THEOREM}](plots/theorem.png)
 
-Made by `{manifest["command"]}`, seed {manifest["seed"]}; versions and hashes are in `manifest.json`.
+Made by `{manifest.command}`, seed {manifest.seed}; versions and hashes are in `manifest.json`.
 """
