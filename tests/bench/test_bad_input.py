@@ -87,6 +87,10 @@ def test_a_suite_key_that_is_wrong(iqarena: Cli, suite: Path, tmp_path: Path, se
         ("run pocket --shard half", "--shard: expected I/N with 1 ≤ I ≤ N, found 'half'"),
         ("run pocket --device gpu", "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
         ("run pocket --device cuda:99", "device cuda:99: torch sees "),
+        *(
+            (f"{verb} --out=", "--out: expected a folder, found ''; write --out . for ")
+            for verb in ("run pocket", "report nowhere", "merge a", "export a", "train cnn --data .")
+        ),
         ("list atacks", "unknown kind 'atacks'; nearest: 'attacks'"),
         ("describe segaa", "unknown plugin 'segaa'; nearest: 'sega'"),
         ("cite identity", "attack 'identity' has no paper to cite"),

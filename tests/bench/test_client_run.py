@@ -160,6 +160,11 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def test_an_out_without_a_name_is_refused(photos: Path) -> None:
+    with pytest.raises(IqarenaError, match="out: expected a folder, found ''"):
+        iqarena.run(keys(photos), "", progress=False)
+
+
 def test_a_folder_without_a_run_and_a_name_that_is_not_there(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"expected a run folder, found no manifest\.json in it"):
         iqarena.load(tmp_path)

@@ -95,7 +95,7 @@ def test_shards_of_two_machines_are_one_run(suite: Path, tmp_path: Path, iqarena
     assert iqarena("run", suite, "--out", whole.folder).code == 0
     for i in (1, 2):
         keep = ["--set", "keep=adversarials"]
-        assert iqarena("run", suite, "--out", tmp_path / f"s{i}", "--shard", f"{i}/2", *keep).code == 0
+        assert iqarena("run", suite, "--out", tmp_path / f"s{i}", "--shard", f"{i}/2", *keep).code == 3
     merged = Store(tmp_path / "merged")
     answer = iqarena("merge", tmp_path / "s1", tmp_path / "s2", "--out", merged.folder)
     assert answer.code == 0, answer.err
@@ -104,6 +104,7 @@ def test_shards_of_two_machines_are_one_run(suite: Path, tmp_path: Path, iqarena
     assert pairs(merged) == pairs(whole)
     ours, theirs = merged.manifest(), whole.manifest()
     assert ours.finished
+    assert ours.gradients == theirs.gradients
     assert (ours.planned, ours.rows, ours.attacks, ours.models) == (
         theirs.planned, theirs.rows, theirs.attacks, theirs.models
     )  # fmt: skip
@@ -122,7 +123,7 @@ def test_runs_of_different_attacks_are_one_leaderboard_and_what_one_lacks_is_cou
         assert iqarena("run", short, "--out", tmp_path / name, *options).code == 0
     Store(tmp_path / "b").replace("p1.png", [])
     answer = iqarena("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
-    assert answer.code == 0, answer.err
+    assert answer.code == 3, answer.err
     merged = Store(tmp_path / "c").manifest()
     assert [a.label for a in merged.attacks] == ["noise", "fgsm", "i_fgsm(steps=2)"]
     assert (merged.planned, merged.finished) == (3 * 2 * 7, None)

@@ -114,6 +114,9 @@ mask = ["none", "jnd(6)"]
     said = f"{asked} gradients of an image requested by the attacks, {evaluated} evaluated; the others were remembered"
     assert said in answer.out
     assert said in (tmp_path / "run" / "ablation.md").read_text()
+    for i in (1, 2):
+        iqarena("run", suite, "--out", tmp_path / "shards", "--shard", f"{i}/2")
+    assert Store(tmp_path / "shards").manifest().gradients == GradientCounts(evaluated, resumed=False)
     next(store.rows_folder.glob("p1*")).unlink()
     again = iqarena("run", suite, "--out", tmp_path / "run")
     assert store.manifest().gradients == GradientCounts(evaluated // 5, resumed=True)

@@ -256,6 +256,7 @@ def test_a_plan_that_is_not_done_says_so(plan: Plan, suite: Path, tmp_path: Path
     store = Store(tmp_path / "run")
     assert iqarena("run", suite, "--out", store.folder).code == 0
     answer = iqarena("run", suite, "--out", store.folder, "--set", "repeats=2", "--shard", "1/2")
+    assert answer.code == 3
     assert f"{ROWS * (IMAGES + 3)} of {2 * ROWS * IMAGES} rows are in" in answer.out
     manifest = store.manifest()
     assert (manifest.finished, manifest.planned, manifest.settings["repeats"]) == (None, 2 * ROWS * IMAGES, 2)

@@ -120,7 +120,8 @@ def test_shards_one_after_the_other_are_the_whole(plan: Plan, tmp_path: Path, re
 def test_shards_at_the_same_time_are_the_whole(suite: Path, tmp_path: Path, iqarena: Callable[..., Answer]) -> None:
     both = [start("run", suite, "--workers", "1", "--out", tmp_path / "both", "--shard", f"{i}/2") for i in (1, 2)]
     said = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    codes = {process.returncode for process in both}
+    assert 0 in codes <= {0, 3}, said  # 3: the other was not done yet
     assert any("index.html (start here)" in out for out, _ in said), "the last to end writes the boards"
     assert iqarena("run", suite, "--out", tmp_path / "whole").code == 0
     stores = [Store(tmp_path / name) for name in ("both", "whole")]
@@ -135,7 +136,7 @@ def test_one_shard_says_that_the_others_are_missing(
     suite: Path, tmp_path: Path, iqarena: Callable[..., Answer]
 ) -> None:
     answer = iqarena("run", suite, "--out", tmp_path / "run", "--shard", "1/2")
-    assert answer.code == 0
+    assert answer.code == 3, "the run is incomplete"
     assert f"{3 * ROWS} of {5 * ROWS} rows are in {tmp_path / 'run'}; the other shards make it whole" in answer.out
     assert not (tmp_path / "run" / "pairs.csv").exists()
     assert iqarena("run", suite, "--out", tmp_path / "run", "--shard", "2/2").code == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as parquet
 import pytest
+from pandas.testing import assert_frame_equal
 from toymanifest import toy_manifest
 from toyruns import files
 
@@ -115,7 +118,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(store: Store, monkeypatch: py
 
 def test_a_half_written_file_is_never_read_and_removed_when_it_can_be_nobodys(store: Store) -> None:
     store.write("a.png", [row()])
-    young, old = (store.rows_folder / f"{name}.parquet.123.part" for name in ("young", "old"))
+    young, old = (store.rows_folder / f"{name}-0badcafe.parquet.123.part" for name in ("young", "old"))
     for part in (young, old):
         part.write_bytes(b"half")
     os.utime(old, (0, time.time() - 7200))
@@ -131,6 +134,34 @@ def test_a_damaged_row_file_is_named(store: Store) -> None:
     for read in (store.rows, lambda: store.stored("a.png"), lambda: store.write("a.png", [row()])):
         with pytest.raises(StoreError, match=rf"{path.name}: not a readable row file .* remove it and run again"):
             read()
+
+
+def test_no_flipped_bit_of_a_row_file_changes_a_row(store: Store) -> None:
+    store.write("a.png", [row(target=f"t{i}", key=f"k{i}", score_adv=i / 7) for i in range(40)])
+    path, before = next(store.rows_folder.iterdir()), store.rows()
+    data = path.read_bytes()
+    words, passed = [], 0
+    for bit in random.Random(0).sample(range(8 * len(data)), 400):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert_frame_equal(store.rows(), before)
+            passed += 1
+        except StoreError as error:
+            words.append(str(error))
+    assert passed <= 2, "but for the name that the checksum itself is found by"
+    line = re.compile(rf".*{path.name}: not a readable row file .* remove it and run again")
+    assert [text for text in words if not line.fullmatch(text)] == []
+    path.write_bytes(data)
+    assert_frame_equal(pd.read_parquet(path)[list(COLUMNS)].fillna({"message": ""}), before, check_dtype=False)
+
+
+def test_a_row_file_without_a_checksum_is_one_of_an_earlier_version(store: Store) -> None:
+    store.write("a.png", [row()])
+    path, before = next(store.rows_folder.iterdir()), store.rows()
+    parquet.write_table(parquet.read_table(path).replace_schema_metadata(), path)
+    assert_frame_equal(store.rows(), before)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "null"])
@@ -159,6 +190,65 @@ def test_clearing_touches_runs_only(tmp_path: Path) -> None:
     store.clear()
     assert store.rows().empty
     assert not store.has_manifest()
+
+
+RUN = ["rows/a-png-53b5fe1e.parquet", "adversarials/ab/ab" + 30 * "0" + ".zip", "gallery/gallery.json",
+       "gallery/a-png-53b5fe__clean.png", "gallery/a-png-53b5fe__fgsm-53b5fe.png", "manifest.json"]  # fmt: skip
+STRANGERS = ["plots/thesis.pdf", "plots/mine.png", "gallery/mine.png", "rows/mine.parquet", "rows/notes.txt",
+             "adversarials/mine.zip", "adversarials/ab/mine.zip", "thesis.pdf"]  # fmt: skip
+
+
+def lay(folder: Path, names: list[str]) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("a file")
+
+
+def test_clearing_removes_what_iqarena_wrote_and_nothing_else(store: Store) -> None:
+    lay(store.folder, [*RUN, *STRANGERS])
+    store.write_manifest(toy_manifest())
+    store.clear()
+    assert sorted(files(store.folder)) == sorted(STRANGERS)
+
+
+@pytest.mark.parametrize("text", ['{"name": "my web app", "start_url": "/"}', "[]", "{", "not JSON"])
+def test_a_strangers_manifest_costs_nothing(store: Store, text: str) -> None:
+    lay(store.folder, [*RUN, *STRANGERS])
+    (store.folder / "manifest.json").write_text(text)
+    before = files(store.folder)
+    with pytest.raises(StoreError, match=r"manifest.json: damaged or not iqarena's .* another folder"):
+        store.clear()
+    assert files(store.folder) == before
+
+
+@pytest.mark.parametrize("name", ["rows", "gallery", "adversarials", "adversarials/ab"])
+def test_clearing_follows_no_link_out_of_the_folder(store: Store, tmp_path: Path, name: str) -> None:
+    lay(store.folder, RUN)
+    store.write_manifest(toy_manifest())
+    (store.folder / name).rename(tmp_path / "outside")
+    (store.folder / name).symlink_to(tmp_path / "outside")
+    before = files(tmp_path / "outside")
+    with pytest.raises(StoreError, match=rf"run/{name}: expected a folder, found a link; .* choose another"):
+        store.clear()
+    assert files(tmp_path / "outside") == before
+    assert store.has_manifest()
+
+
+def test_a_link_in_the_place_of_a_row_file_loses_the_link_alone(store: Store, tmp_path: Path) -> None:
+    store.write_manifest(toy_manifest())
+    lay(tmp_path, ["mine.parquet"])
+    (store.folder / RUN[0]).symlink_to(tmp_path / "mine.parquet")
+    store.clear()
+    assert (tmp_path / "mine.parquet").read_text() == "a file"
+
+
+def test_temporary_files_of_others_stay(store: Store) -> None:
+    mine, theirs = "rows/a-png-53b5fe1e.parquet.12.part", ["film.mkv.part", "rows/film.part", "deep/er/x.json.12.part"]
+    lay(store.folder, [mine, *theirs])
+    for name in (mine, *theirs):
+        os.utime(store.folder / name, (0, time.time() - 7200))
+    store.create()
+    assert sorted(files(store.folder)) == sorted(theirs)
 
 
 def test_the_readme_explains_every_column() -> None:

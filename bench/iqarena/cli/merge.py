@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from iqarena.cli.options import Folder
+
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the merged run.")
-def merge(folders: tuple[Path, ...], out: Path) -> None:
+@click.option("--out", required=True, type=Folder(), help="Folder of the merged run.")
+def merge(folders: tuple[Path, ...], out: Path) -> int:
     """Join run FOLDERS of one setting (seed, direction, precision, kind of device, image set) and write their boards.
 
     A row that several have must have the same key and numbers in all of them.
@@ -22,3 +24,4 @@ def merge(folders: tuple[Path, ...], out: Path) -> None:
     run = load(out)
     click.echo(run.report())
     click.echo(f"{len(run.rows)} of {manifest.planned} rows are in {out}")
+    return 0 if run.whole else 3

@@ -26,6 +26,18 @@ class Session:
     json: bool = False
 
 
+class Folder(click.Path):
+    """A folder to write into; it has to be named, as an empty text would be the current one."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            raise IqarenaError(f"--out: expected a folder, found ''; write --out . for {Path.cwd()}")
+        return super().convert(value, param, ctx)
+
+
 def session() -> Session:
     """That of the command that is running."""
     return click.get_current_context().find_root().ensure_object(Session)

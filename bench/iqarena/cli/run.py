@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from iqarena.cli.options import answer, json_option
+from iqarena.cli.options import Folder, answer, json_option
 from iqarena.client import run as client
 from iqarena.errors import IqarenaError
 from iqarena.suite.file import DEFAULT
@@ -62,7 +62,7 @@ def _shard(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
 @click.command()
 @click.argument("suite")
 @suite_options
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder [results/runs/SUITE].")
+@click.option("--out", type=Folder(), help="Run folder [results/runs/SUITE].")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 …; auto: a GPU if there is one.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), help="Images that travel together; never changes a number.")
@@ -91,7 +91,7 @@ def run(
     )  # fmt: skip
     boards = done.report() if done.finished else ""
     answer(lambda: _text(done, boards), lambda: _data(done))
-    return 3 if len(done.failed) else 0
+    return 0 if done.whole else 3
 
 
 @click.command("plan")
@@ -114,7 +114,7 @@ def plan(
 
 @click.command()
 @click.argument("run_folder", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Where to write [the run folder].")
+@click.option("--out", type=Folder(), help="Where to write [the run folder].")
 @json_option
 def report(run_folder: Path, out: Path | None) -> None:
     """Rebuild leaderboards, plots and page of RUN_FOLDER from its rows. Needs no torch."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from iqarena.cli.options import Folder
 from iqarena.client import run as client
 from iqarena.suite.file import DEFAULT
 
@@ -19,7 +20,7 @@ from iqarena.suite.file import DEFAULT
 @click.option("--suite", default=DEFAULT, show_default=True, help="Where attacks, images and shipped scorers are from.")
 @click.option("--images", metavar="PLACE|SET", help="Other images than those of the suite.")
 @click.option("--attack", "attacks", multiple=True, help="Other attacks than those of the suite.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results/runs/sweep"), show_default=True)
+@click.option("--out", type=Folder(), default=Path("results/runs/sweep"), show_default=True)
 @click.option("--limit", type=click.IntRange(16), default=160, show_default=True, help="Images of each split.")
 @click.option("--epochs", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--crop", type=click.IntRange(16), default=256, show_default=True, help="Side of the random crops.")

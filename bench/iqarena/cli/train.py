@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from iqarena.cli.options import Folder
+
 
 @click.command()
 @click.argument("scorer")
 @click.option("--defense", help="Train the finished scorer on with this defense; the same as 'DEFENSE|SCORER'.")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder with images/ and mos.csv.")
-@click.option("--out", type=click.Path(path_type=Path), help="Where weights and card go [results/training/SCORER].")
+@click.option("--out", type=Folder(), help="Where weights and card go [results/training/SCORER].")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's number.")
 @click.option("--limit", type=click.IntRange(8), help="Only the first N images of each split, for trying things.")

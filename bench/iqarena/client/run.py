@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,6 +61,8 @@ def run(
     from iqarena.runner.execute import execute
     from iqarena.store.folder import Store
 
+    if out is not None and not fspath(out):
+        raise SpecError("out: expected a folder, found ''; write '.' for the current one")
     _check(precision=precision, overwrite=overwrite, batch_size=batch_size, workers=workers, shard=shard)
     plan = resolved(suite, settings, limit=limit, seed=seed, images=images)
     store = Store(Path(out) if out is not None else Path("results") / "runs" / plan.suite.name)
@@ -135,6 +137,11 @@ class Run:
     def finished(self) -> bool:
         """Whether all shards are there."""
         return bool(self.manifest.finished)
+
+    @property
+    def whole(self) -> bool:
+        """Whether no row is missing and none failed."""
+        return self.finished and not len(self.failed)
 
     def report(self, out: str | PathLike[str] | None = None) -> str:
         """Write tables, plots and page into ``out`` (the run's folder when left out); returns the boards as text."""

@@ -16,9 +16,9 @@ def file_sha256(path: Path) -> str:
 
 
 def known_sha256(path: Path) -> str:
-    """The same, read once for as long as the file's size and time of change stay."""
+    """The same, read once for as long as it stays the same file, by its place on the disk, size and times of change."""
     stat = path.stat()
-    return _known(path, stat.st_size, stat.st_mtime_ns)
+    return _known(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def json_digest(data: Any) -> str:
@@ -28,5 +28,5 @@ def json_digest(data: Any) -> str:
 
 
 @lru_cache(maxsize=256)
-def _known(path: Path, size: int, modified: int) -> str:
+def _known(path: Path, *stamp: int) -> str:
     return file_sha256(path)

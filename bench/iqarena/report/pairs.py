@@ -21,7 +21,7 @@ from iqarena.metrics.statistics import (
 )
 from iqarena.report.effects import EFFECTS, GAIN, RANKED, WAYS, effects
 from iqarena.report.specs import behind
-from iqarena.report.verdicts import control_driven, with_tests
+from iqarena.report.verdicts import CONTROL_GAIN, control_driven, with_tests
 from iqarena.store.manifest import Manifest
 
 KEY = ["attack", "source", "target"]
@@ -31,7 +31,6 @@ BOUNDARIES = (0.01, 0.05, 0.1, 0.2, 0.5)  # of the score, as shares of the headr
 COSTS = ["forwards", "backwards", "queries", "seconds"]
 ALL_ZERO = 0.99  # a mean share of zero gradient entries, or of queries without response, above this is none at all
 ROUNDING = 1e-6  # slack of a stored L∞ against its budget
-CONTROL_GAIN = "control_gain"  # of the displaced control
 _STATISTICS = [*(f"{effect.name}_{kind}" for effect in EFFECTS for kind in ("mean", "median"))]
 _STATISTICS += [f"{CONTROL_GAIN}_mean", "srocc"]
 

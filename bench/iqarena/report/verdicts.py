@@ -8,28 +8,33 @@ import numpy as np
 import pandas as pd
 
 from iqarena.metrics.statistics import Floats, holm, interval, paired_test
-from iqarena.report.effects import RANKED
+from iqarena.report.effects import GAIN, RANKED
 from iqarena.store.manifest import Manifest
 
 SIGNIFICANT = 0.05  # on Holm-corrected p-values
+SHARE = 0.1  # of an effect that may be its control's before it is flagged
+CONTROL_GAIN = "control_gain"  # of the displaced control, in points
 
 
 def control_driven(table: pd.DataFrame, control: Floats, noise: Floats, floors: Collection[str]) -> dict[int, str]:
-    """The flag, by place, of pairs whose displaced control moves against the wanted direction, by more than noise does.
+    """The flag, by place, of pairs a part of whose effect is damage done to their displaced control.
 
     ``control`` and ``noise`` are bootstrap samples ``(B, K)`` of the gain of all pairs' controls and of all pairs
-    themselves, ``floors`` the specs of attacks that look at no model. Noise is the floor from the same source on the
-    same target whose ℓ2 size is the nearest; without one there is nothing to compare with. Both must hold with the 95 %
-    interval: a part of such an effect is damage done to the control.
+    themselves, ``floors`` the specs of attacks that look at no model. A control should move the score as noise of its
+    size does: as the floor from the same source on the same target whose ℓ2 size is the nearest. It is flagged where it
+    falls behind that, against the wanted direction, by more than chance (95 % interval) and by more than ``SHARE`` of
+    the pair's effect. Without a floor there is nothing to compare with.
     """
-    high = interval(control)[1]
     floor = table["attack"].isin(floors) & (table["changed"] > 0)
+    effect = table[GAIN.mean] - table[f"{CONTROL_GAIN}_mean"]  # the aligned effect in points
     flagged = {}
     for places in table.groupby(["source", "target"]).indices.values():
         rivals = [int(k) for k in places if floor.iloc[k]]
-        for k in (int(k) for k in places if rivals and high[k] < 0 and not floor.iloc[k]):
+        for k in (int(k) for k in places if rivals and not floor.iloc[k]):
             near = min(rivals, key=lambda rival: abs(table["l2"].iloc[rival] - table["l2"].iloc[k]))
-            if interval((control[:, k] - noise[:, near])[:, None])[1, 0] < 0:
+            behind = table[GAIN.mean].iloc[near] - table[f"{CONTROL_GAIN}_mean"].iloc[k]
+            low = interval((noise[:, near] - control[:, k])[:, None])[0, 0]
+            if low > 0 and behind > SHARE * effect.iloc[k]:
                 flagged[k] = "control_driven"
     return flagged
 

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 import cv2
 import torch
 
-from iqarena.api import ImageItem
+from iqarena.api import ImageItem, Model, WeightsError
 from iqarena.engine.scorer import CUDA_BATCH, Scorer
 from iqarena.files.atomic import write_atomically
 from iqarena.runner.cell import cells
 from iqarena.runner.measure import Result
 from iqarena.runner.work import Bench, Row
 from iqarena.store.folder import Store
+from iqarena.store.keys import Keys, identity
 from iqarena.suite.plan import Plan
 
 
@@ -42,6 +43,10 @@ class Options:
     def on_cpu(self) -> bool:
         return self.device == "cpu"
 
+    def keys(self, plan: Plan) -> Keys:
+        """What the rows of ``plan`` are kept under."""
+        return Keys(plan.suite.direction, plan.suite.seed, (torch.device(self.device).type, self.precision))
+
 
 def shard_items(plan: Plan, shard: tuple[int, int] = (1, 1)) -> list[ImageItem]:
     """The pictures of shard ``(i, n)``: every n-th of the first ``limit``, from the i-th."""
@@ -49,12 +54,17 @@ def shard_items(plan: Plan, shard: tuple[int, int] = (1, 1)) -> list[ImageItem]:
 
 
 def run_plan(
-    plan: Plan, store: Store, options: Options, tick: Callable[[int], object] = lambda cells: None
+    plan: Plan,
+    store: Store,
+    options: Options,
+    tick: Callable[[int], object] = lambda cells: None,
+    keys: Keys | None = None,
 ) -> list[Scorer]:
     """Fill ``store`` with every missing row; ``tick`` hears of finished cells, one per picture, source and repeat.
 
     Returns the scorers, which have counted their evaluations. Raises :class:`StoreError` when rows cannot be written
-    and lets ``KeyboardInterrupt`` through, both after the workers have stopped.
+    and lets ``KeyboardInterrupt`` through, both after the workers have stopped; :class:`WeightsError`, with no row
+    written, when weights are not those of ``keys``.
     """
     store.create()
     items = shard_items(plan, options.shard)
@@ -63,12 +73,25 @@ def run_plan(
     workers = options.workers or (cores() if options.on_cpu else 1)
     threads = (1,) if options.on_cpu else (torch.get_num_threads(),)  # OpenMP keeps this number per thread
     with single_threaded(options.on_cpu), ThreadPoolExecutor(workers, "cell", torch.set_num_threads, threads) as pool:
-        scorers = {model: Scorer(model, options.device, options.precision) for model in plan.models}
-        bench = Bench(plan, store, scorers, (torch.device(options.device).type, options.precision))
+        keys = keys or options.keys(plan)
+        scorers = {model: _loaded(model, options, keys) for model in plan.models}
+        bench = Bench(plan, store, scorers, keys)
         for result in _side_by_side(pool, workers, (cells(bench, batch) for batch in batches)):
             _write(store, result)
             tick(result.cells)
     return list(scorers.values())
+
+
+def _loaded(model: Model, options: Options, keys: Keys) -> Scorer:
+    """A scorer; what its weights are kept under was read before they were loaded and is the same afterwards."""
+    before = keys.identity(model)
+    scorer = Scorer(model, options.device, options.precision)
+    if (now := identity(model)) != before:
+        raise WeightsError(
+            f"{model!r}: its weights changed while the run was starting: expected sha256 {before[-1][:12]}…,"
+            f" found {now[-1][:12]}…; leave the file alone and run again"
+        )
+    return scorer
 
 
 def _side_by_side(pool: ThreadPoolExecutor, workers: int, batches: Iterator[Iterator[Result]]) -> Iterator[Result]:

@@ -31,7 +31,8 @@ def execute(
     """
     if plan.suite.ssim and options.shard != (1, 1):
         raise IqarenaError("--shard: a search for an SSIM needs all pictures; leave out --shard, or the suite's ssim")
-    own = build_manifest(plan, options, command)
+    keys = options.keys(plan)
+    own = build_manifest(plan, options, command, keys)
     store.create()
     if overwrite == "never" and store.has_manifest():
         raise IqarenaError(f"{store.folder} already holds a run; choose another --out, or --overwrite missing to go on")
@@ -40,26 +41,40 @@ def execute(
     earlier = earlier_manifest(store, own)
     if earlier:
         bring_up_to_date(store, earlier, own, plan)
-    manifest = grown(earlier, own, store.rows(), plan)
+    before, shard = store.rows(), {item.id for item in shard_items(plan, options.shard)}
+    manifest = grown(earlier, own, before, plan)
+    if earlier:
+        manifest = dataclasses.replace(manifest, gradients=earlier.gradients)
     if not (earlier and earlier.finished and _same_work(earlier, manifest)):
         store.write_manifest(manifest)
-    cells = len(shard_items(plan, options.shard)) * len(plan.cells) * plan.suite.repeats
+    cells = len(shard) * len(plan.cells) * plan.suite.repeats
     evaluated, budgets = 0, plan
     for budgets in rounds(plan, store):
         with progress(cells) as tick:
-            scorers = run_plan(budgets, store, options, tick=tick)
+            scorers = run_plan(budgets, store, options, tick, keys)
         evaluated += sum(scorer.evaluated["gradient"] for scorer in scorers)
     rows = store.rows()
     manifest = grown(earlier, with_budgets(own, plan, budgets), rows, budgets)
     if earlier and earlier.finished and not store.written and _same_work(earlier, manifest):
         return earlier, rows
-    manifest = dataclasses.replace(manifest, gradients=GradientCounts(evaluated, resumed=earlier is not None))
+    counts = GradientCounts(evaluated, resumed=earlier is not None)
+    if options.shard != (1, 1):
+        counts = _with_other_shards(store, evaluated, resumed=bool(before["image"].isin(shard).any()))
+    manifest = dataclasses.replace(manifest, gradients=counts)
     store.write_manifest(manifest)
     if len(rows) == manifest.planned:
         Gallery(store.folder, plan).write_index()
         manifest = finish(manifest, rows)
         store.write_manifest(manifest)
     return manifest, rows
+
+
+def _with_other_shards(store: Store, evaluated: int, resumed: bool) -> GradientCounts:
+    """What this shard evaluated and, unless one of them went on from earlier rows, what those before it did."""
+    others = store.manifest().gradients or GradientCounts(0, resumed=False)
+    if resumed or others.resumed:
+        return GradientCounts(evaluated, resumed=True)
+    return GradientCounts(others.evaluated + evaluated, resumed=False)
 
 
 def _same_work(earlier: Manifest, now: Manifest) -> bool:

@@ -20,7 +20,7 @@ from iqarena.runner.measure import attack_images, reason
 from iqarena.runner.work import Bench, Crafting, Row
 from iqarena.store.adversarials import Adversarials, png
 from iqarena.store.folder import Store
-from iqarena.store.keys import SCHEMA
+from iqarena.store.keys import SCHEMA, Keys
 from iqarena.store.schema import CRAFTED
 from iqarena.suite.file import Suite
 from iqarena.suite.plan import resolve
@@ -112,7 +112,7 @@ def _bench(store: Store, chosen: pd.DataFrame) -> Bench:
     models += [build_model(str(target)) for target in chosen["queried"].unique() if target]
     device = checked_device("cpu" if manifest.device == "cpu" else "cuda")
     scorers = {model: Scorer(model, device, manifest.precision) for model in dict.fromkeys(models)}
-    return Bench(plan, store, scorers, (device, manifest.precision))
+    return Bench(plan, store, scorers, Keys(plan.suite.direction, plan.suite.seed, (device, manifest.precision)))
 
 
 def _batch(bench: Bench, row: Row) -> Batch:

@@ -20,7 +20,7 @@ from iqarena.errors import StoreError
 from iqarena.files.hashing import json_digest
 from iqarena.runner.driver import Options, shard_items
 from iqarena.store.folder import Store
-from iqarena.store.keys import SCHEMA, foreign, identity
+from iqarena.store.keys import SCHEMA, Keys, foreign, identity
 from iqarena.store.manifest import AttackFacts, ImageFacts, Manifest, ModelFacts, PluginFacts, RowCounts
 from iqarena.store.union import differences
 from iqarena.suite.plan import Plan
@@ -28,8 +28,9 @@ from iqarena.suite.plan import Plan
 _PACKAGES = ("iqarena", "torch", "timm", "numpy", "scipy", "pandas", "pyarrow", "opencv-python-headless", "safetensors")
 
 
-def build_manifest(plan: Plan, options: Options, command: str) -> Manifest:
-    """Everything known before the run starts."""
+def build_manifest(plan: Plan, options: Options, command: str, keys: Keys | None = None) -> Manifest:
+    """Everything known before the run starts; weights are those of ``keys``."""
+    keys = keys or options.keys(plan)
     manifest = Manifest(
         suite=plan.suite.name,
         settings=dataclasses.asdict(plan.suite),
@@ -44,7 +45,7 @@ def build_manifest(plan: Plan, options: Options, command: str) -> Manifest:
         reference=repr(plan.reference) if plan.reference else None,
         sources=tuple(source.spec for source in plan.sources),
         targets=tuple(map(repr, plan.targets)),
-        models={repr(model): _model_facts(model) for model in plan.models},
+        models={repr(model): _model_facts(model, keys) for model in plan.models},
         attacks=(),
         planned=0,
         plugins=tuple(map(_plugin_facts, foreign([*plan.attacks, *plan.models, plan.images]))),
@@ -53,15 +54,16 @@ def build_manifest(plan: Plan, options: Options, command: str) -> Manifest:
     return with_budgets(manifest, plan, plan)
 
 
-def _model_facts(model: Model) -> ModelFacts:
+def _model_facts(model: Model, keys: Keys) -> ModelFacts:
+    known = keys.identity(model)
     return ModelFacts(
-        weights_sha256=model.weights_sha256,
+        weights_sha256=known[-1],
         stochastic=model.stochastic,
         facts=dict(model.facts),
         label=model.label,
         random_defense=any(defense.stochastic for defense in model.defenses),
-        hardened=model.weights_sha256 != model.undefended.weights_sha256,
-        identity=json_digest(identity(model)),
+        hardened=known[-1] != keys.identity(model.undefended)[-1],
+        identity=json_digest(known),
     )
 
 

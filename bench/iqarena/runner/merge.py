@@ -15,7 +15,7 @@ from iqarena.errors import StoreError
 from iqarena.files.atomic import plain_errors
 from iqarena.runner.manifest import finish
 from iqarena.store.folder import Store
-from iqarena.store.manifest import Manifest
+from iqarena.store.manifest import GradientCounts, Manifest
 from iqarena.store.schema import CRAFTED, NAMES, SCORED, TIMES
 from iqarena.store.union import differences, renamed, renamed_rows, united
 
@@ -101,8 +101,11 @@ def _counted(both: Manifest, manifests: Sequence[Manifest], rows: pd.DataFrame) 
         for spec, m in both.models.items()
     }
     planned = sum(attack.planned for attack in attacks)
+    counts = [manifest.gradients or GradientCounts(0, resumed=True) for manifest in manifests]
+    known = not any(count.resumed for count in counts)
+    gradients = GradientCounts(sum(count.evaluated for count in counts), resumed=False) if known else None
     return dataclasses.replace(
-        both, attacks=attacks, models=models, planned=planned, finished=None, gradients=None, rows=None
+        both, attacks=attacks, models=models, planned=planned, finished=None, gradients=gradients, rows=None
     )
 
 

@@ -21,9 +21,8 @@ Row = dict[str, Any]
 class Bench:
     """What all cells of a run share."""
 
-    def __init__(self, plan: Plan, store: Store, scorers: dict[Model, Scorer], setting: tuple[str, str]) -> None:
-        self.plan, self.store, self.scorers = plan, store, scorers
-        self.keys = Keys(plan.suite.direction, plan.suite.seed, setting)
+    def __init__(self, plan: Plan, store: Store, scorers: dict[Model, Scorer], keys: Keys) -> None:
+        self.plan, self.store, self.scorers, self.keys = plan, store, scorers, keys
         self.adversarials = Adversarials(store.folder)
         self.gallery = Gallery(store.folder, plan)
         self.device = next(iter(scorers.values())).device

@@ -3,28 +3,34 @@
 A row has names (picture, repeat, attack, source, target) and a ``key``, the hash of all that decides its numbers. A row
 replaces the one of the same names or the same key, and rows of a picture whose pixels have changed take all its older
 rows away: a picture, weights file or plugin that has changed leaves nothing behind.
-A file is written under a temporary name, synced and renamed; what a killed run left half-written is never read.
+A file is written under a temporary name, synced and renamed; what a killed run left half-written is never read, and
+what is read has the checksum that it was written with.
 """
 
 from __future__ import annotations
 
-import io
+import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from iqarena.errors import StoreError
 from iqarena.files.atomic import plain_errors, slug, write_atomically
 from iqarena.files.hashing import json_digest
 from iqarena.store.manifest import Manifest
+from iqarena.store.rowfile import packed, read
 from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA
 
 _ABANDONED = 3600  # seconds after which a temporary file is nobody's
+_FOLDERS = ("rows", "gallery", "adversarials", "adversarials/*")
+_WRITTEN = (  # by a run; what a report writes the next report writes again
+    r"manifest\.json|rows/[A-Za-z0-9-]*-[0-9a-f]{8}\.parquet|adversarials/[0-9a-f]{2}/[0-9a-f]{32}\.zip"
+    r"|gallery/gallery\.json|gallery/[A-Za-z0-9-]*-[0-9a-f]{6}__(clean|[A-Za-z0-9-]*-[0-9a-f]{6})\.png"
+)
 
 
 class Store:
@@ -39,7 +45,7 @@ class Store:
         """Make the folders; what a killed writer left is removed once it cannot be a living one's."""
         with plain_errors(f"cannot create {self.folder}"):
             self.rows_folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self.folder.glob("**/*.part"):
+            for leftover in self._written(r"\.\d+\.part"):
                 if time.time() - leftover.stat().st_mtime > _ABANDONED:
                     leftover.unlink(missing_ok=True)
 
@@ -55,7 +61,7 @@ class Store:
         """Make these the rows of one picture, atomically; of several of the same names the last counts."""
         named = {tuple(row[name] for name in NAMES): {**BLANK, **row} for row in rows}
         table = pa.Table.from_pylist([named[names] for names in sorted(named)], SCHEMA)
-        write_atomically(self._path(image), lambda part: pq.write_table(table, part))
+        write_atomically(self._path(image), lambda part: part.write_bytes(packed(table)))
 
     def rows(self) -> pd.DataFrame:
         """All rows of the pictures that the manifest names (of every picture, when there is no manifest)."""
@@ -63,14 +69,14 @@ class Store:
             paths = [path for image in self.manifest().images if (path := self._path(image.id)).exists()]
         else:
             paths = sorted(self.rows_folder.glob("*.parquet"))
-        tables = [_read(path) for path in paths] or [SCHEMA.empty_table()]
+        tables = [read(path) for path in paths] or [SCHEMA.empty_table()]
         frame = pa.concat_tables(tables, promote_options="default").to_pandas()
         return _filled(frame).sort_values(NAMES, ignore_index=True)
 
     def stored(self, image: str) -> list[dict[str, Any]]:
         """The rows of one picture, those that failed too."""
         path = self._path(image)
-        return [{**BLANK, **row} for row in _read(path).to_pylist()] if path.exists() else []
+        return [{**BLANK, **row} for row in read(path).to_pylist()] if path.exists() else []
 
     def has_manifest(self) -> bool:
         return (self.folder / "manifest.json").is_file()
@@ -86,11 +92,29 @@ class Store:
         return Manifest.read(self.folder / "manifest.json")
 
     def clear(self) -> None:
-        """Forget rows, example pictures and plots of a run (``--overwrite always``); touches no other folder."""
-        if self.has_manifest():
-            for pattern in ("rows/*", "adversarials/*/*.zip", "gallery/*", "plots/*", "manifest.json"):
-                for path in self.folder.glob(pattern):
-                    path.unlink()
+        """Forget rows and example pictures of a run (``--overwrite always``): the files that a run writes, no other.
+
+        Raises :class:`StoreError`, and removes nothing, when ``manifest.json`` is not iqarena's or a folder is a link.
+        """
+        if not self.has_manifest():
+            return
+        self.manifest()
+        for folder in (path for pattern in _FOLDERS for path in self.folder.glob(pattern) if path.is_symlink()):
+            raise StoreError(
+                f"{folder}: expected a folder, found a link; nothing outside {self.folder} is removed:"
+                " remove what is there by hand, or choose another --out"
+            )
+        with plain_errors(f"cannot clear {self.folder}"):
+            for path in sorted(self._written()):
+                path.unlink()
+
+    def _written(self, ending: str = "") -> Iterator[Path]:
+        """The files of this folder whose names are those that a run gives, with this ``ending`` (a pattern)."""
+        name = re.compile(f"({_WRITTEN}){ending}")
+        for pattern in ("*", *(f"{folder}/*" for folder in _FOLDERS)):
+            for path in self.folder.glob(pattern):
+                if name.fullmatch(path.relative_to(self.folder).as_posix()):
+                    yield path
 
     def _path(self, image: str) -> Path:
         return self.rows_folder / f"{slug(image)[:60]}-{json_digest(image)[:8]}.parquet"
@@ -100,11 +124,3 @@ def _filled(frame: pd.DataFrame) -> pd.DataFrame:
     """``frame`` with what rows of an earlier version lack, empty."""
     blank = pd.DataFrame(BLANK, index=frame.index)
     return frame.reindex(columns=list(COLUMNS)).fillna(blank).astype(COLUMNS)
-
-
-def _read(path: Path) -> pa.Table:
-    """A row file; it is opened once, as another shard may be replacing it."""
-    try:
-        return pq.ParquetFile(io.BytesIO(path.read_bytes())).read()
-    except Exception as error:  # whatever a reader says of damaged bytes
-        raise StoreError(f"{path}: not a readable row file ({error}); remove it and run again") from None

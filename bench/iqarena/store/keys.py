@@ -19,14 +19,16 @@ _PLAIN = [1, "", "", {}]  # version 1, comes with iqarena
 
 
 class Keys:
-    """The keys of one run; ``setting`` is (kind of device, precision). Versions, code and weights are read once.
+    """The keys of one run; ``setting`` is (kind of device, precision).
+
+    ``identity`` is what :func:`identity` says the first time: versions, code and weights are read once.
 
     Batch size, order and shard are in no key.
     """
 
     def __init__(self, direction: str, seed: int, setting: tuple[str, str]) -> None:
         self._run = {"schema": SCHEMA, "direction": direction, "seed": seed, "setting": setting}
-        self._identity = cache(identity)
+        self.identity = cache(identity)
         self._how = cache(self._digest)
 
     def craft(
@@ -38,12 +40,12 @@ class Keys:
 
     def row(self, crafted: str, target: Model) -> str:
         """Key of one row: the adversarial image of the craft key ``crafted`` as ``target`` scores it."""
-        return json_digest([crafted, self._identity(target)])
+        return json_digest([crafted, self.identity(target)])
 
     def _digest(self, attack: Attack, source: tuple[Model, ...], queried: Model | None) -> str:
-        asked = queried and self._identity(queried)
-        members = [self._identity(model) for model in source]
-        return json_digest({**self._run, "attack": self._identity(attack), "source": members, "queried": asked})
+        asked = queried and self.identity(queried)
+        members = [self.identity(model) for model in source]
+        return json_digest({**self._run, "attack": self.identity(attack), "source": members, "queried": asked})
 
 
 def identity(plugin: Plugin) -> list[Any]:

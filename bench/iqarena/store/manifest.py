@@ -67,7 +67,10 @@ class PluginFacts:
 
 @dataclass(frozen=True)
 class GradientCounts:
-    """Gradients of single images that the last invocation evaluated, and whether it went on from earlier rows."""
+    """Gradients of single images that the last invocation evaluated, and whether it went on from earlier rows.
+
+    With shards it is what all of them evaluated, as long as none went on from rows of its own images.
+    """
 
     evaluated: int
     resumed: bool
@@ -124,7 +127,9 @@ class Manifest:
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: damaged ({error}); remove it and run again") from None
+            raise StoreError(
+                f"{path}: damaged or not iqarena's ({error}); choose another folder, or remove it and run again"
+            ) from None
 
     @classmethod
     def from_json(cls, value: Any) -> Manifest:

@@ -59,12 +59,12 @@ RECIPES = {
     for recipe in (
         zoo(
             "cnn", CnnNet, design="A plain convolutional scorer with local contrast normalisation (CNNIQA's idea).",
-            epochs=10, lr=3e-3, slope=1.5, views=Views((128, 160, 224, (224, 224)), degraded=32),
+            epochs=8, lr=3e-3, slope=1.5, views=Views((128, 160, 224, (224, 224)), degraded=32),
         ),
         zoo(
             "bilinear", BilinearNet,
             design="Two streams, content and distortion, joined by bilinear pooling (DBCNN's idea).",
-            backbone="VGG-16-BN, 6 convolutions", package=vgg.PACKAGE, channels_last=False, epochs=4,
+            backbone="VGG-16-BN, 6 convolutions", package=vgg.PACKAGE, channels_last=False, epochs=2,
             frozen=tuple(f"backbone.convs.{i}." for i in range(4)),
         ),
         zoo(
@@ -82,7 +82,11 @@ RECIPES = {
         zoo(
             "vit", VitNet,
             design="A vision transformer that scores by similarity to five quality levels (LIQE's idea).",
-            backbone="DINOv2 ViT-S/14, 6 blocks", package=dino.PACKAGE, channels_last=False, backbone_lr=0.05,
+            backbone="DINOv2 ViT-S/14, 6 blocks", package=dino.PACKAGE, channels_last=False, lr=5e-4, backbone_lr=0.04,
+            frozen=(
+                *(f"backbone.{part}" for part in ("patches", "token", "position")),
+                *(f"backbone.blocks.{i}." for i in range(3)),
+            ),
         ),
     )
 }  # fmt: skip

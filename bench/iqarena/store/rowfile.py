@@ -1,0 +1,47 @@
+"""Row files: Parquet with a checksum of its own bytes, so that a flipped bit is an error and never another number.
+
+The checksum is the sha256 of the file with zeros in its place. It stands in the file's own metadata, after all rows, so
+any reader of Parquet takes the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from iqarena.errors import StoreError
+
+_MARK, _ZEROS = b"iqarena:sha256:", b"0" * 64
+
+
+def packed(table: pa.Table) -> bytes:
+    """The file of these rows."""
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({b"checksum": _MARK + _ZEROS}), buffer)
+    head, mark, tail = buffer.getvalue().rpartition(_MARK)
+    return head + mark + _sha256(head, tail) + tail[64:]
+
+
+def read(path: Path) -> pa.Table:
+    """A row file; raises :class:`StoreError` for a damaged one. One of an earlier version has no checksum.
+
+    It is opened once, as another shard may be replacing it.
+    """
+    data = path.read_bytes()
+    head, mark, tail = data.rpartition(_MARK)
+    try:
+        if mark and tail[:64] != (expected := _sha256(head, tail)):
+            raise ValueError(f"its checksum is {expected[:12].decode()}…, it says {tail[:12]!r}")
+        return pq.ParquetFile(io.BytesIO(data)).read().replace_schema_metadata()
+    except Exception as error:  # whatever a reader says of damaged bytes
+        reason = re.sub(r"\s+", " ", str(error)).strip()
+        raise StoreError(f"{path}: not a readable row file ({reason}); remove it and run again") from None
+
+
+def _sha256(head: bytes, tail: bytes) -> bytes:
+    return hashlib.sha256(head + _MARK + _ZEROS + tail[64:]).hexdigest().encode()
