@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import click
 
 from iqarena import __version__
+from iqarena.cli.check import check, new
+from iqarena.cli.diff import diff
 from iqarena.cli.export import export
 from iqarena.cli.fetch import fetch
 from iqarena.cli.fetch_data import data
@@ -47,7 +49,8 @@ def main() -> None:
 
 
 for command in (
-    run, plan, report, compare, export, merge, score, attack, train, sweep, fetch, list_, describe, cite, doctor, speed,
+    run, plan, report, compare, diff, export, merge, score, attack, train, sweep, fetch, list_, describe, cite, check,
+    new, doctor, speed,
 ):  # fmt: skip
     main.add_command(command)
 fetch.add_command(data)

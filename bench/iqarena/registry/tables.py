@@ -119,8 +119,8 @@ def training_of(name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), function)
 
 
-def add_file(path: Path) -> None:
-    """Register every plugin class defined in a Python file (``--plugin my_attack.py``)."""
+def add_file(path: Path) -> list[tuple[str, str]]:
+    """Register every plugin class defined in a Python file (``--plugin own.py``); returns (kind, name) of each."""
     if not path.is_file():
         raise IqarenaError(f"--plugin: expected a Python file, found no {path}")
     name = f"iqarena_plugin_{path.stem}"
@@ -137,7 +137,7 @@ def add_file(path: Path) -> None:
     except Exception as error:
         del sys.modules[name]
         raise IqarenaError(f"--plugin {path}: {type(error).__name__}: {error}") from error
-    found = 0
+    added: list[tuple[str, str]] = []
     for thing in vars(module).values():
         for kind, base in KINDS.items():
             if isinstance(thing, type) and issubclass(thing, base) and thing.__module__ == name and thing.name:
@@ -147,10 +147,11 @@ def add_file(path: Path) -> None:
                     raise IqarenaError(f"{kind} {thing.name!r} is defined by both {known[1]} and {path}; rename one")
                 _from_files[kind][thing.name] = entry
                 code_sha256(thing)
-                found += 1
-    if not found:
+                added.append((kind, thing.name))
+    if not added:
         wanted = " or ".join(base.__name__ for base in KINDS.values())
         raise IqarenaError(f"--plugin {path}: expected a class with a name, {wanted}")
+    return added
 
 
 def _table(kind: str) -> dict[str, tuple[str, str]]:

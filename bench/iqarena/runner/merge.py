@@ -17,7 +17,7 @@ from iqarena.runner.manifest import finish
 from iqarena.store.folder import Store
 from iqarena.store.manifest import GradientCounts, Manifest
 from iqarena.store.schema import CRAFTED, NAMES, SCORED, TIMES
-from iqarena.store.union import differences, renamed, renamed_source, united
+from iqarena.store.union import differences, renamed, renamed_rows, united
 
 _NUMBERS = [name for name in ["sha256", *CRAFTED, *SCORED] if name not in TIMES]
 
@@ -56,11 +56,7 @@ def merge(folders: Sequence[Path], out: Path) -> Manifest:
 
 def _renamed(store: Store, manifest: Manifest, both: Manifest) -> pd.DataFrame:
     """The rows of one folder under the names that the united manifest has."""
-    specs, rows = renamed(manifest, both), store.rows()
-    for name in ("attack", "target"):
-        rows[name] = [specs.get(str(spec), spec) for spec in rows[name]]
-    rows["source"] = [renamed_source(str(source), specs) for source in rows["source"]]
-    return rows.assign(folder=str(store.folder))
+    return renamed_rows(store.rows(), renamed(manifest, both)).assign(folder=str(store.folder))
 
 
 def _agreed(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,8 @@ import dataclasses
 import json
 from typing import Any
 
+import pandas as pd
+
 from iqarena.api.spec import parse
 from iqarena.store.manifest import Manifest
 
@@ -69,6 +71,12 @@ def renamed_source(source: str, specs: dict[str, str]) -> str:
     """A source with its members renamed."""
     members = [specs.get(member, member) for member in members_of(source)]
     return members[0] if len(members) == 1 else f"ensemble({', '.join(members)})"
+
+
+def renamed_rows(rows: pd.DataFrame, specs: dict[str, str]) -> pd.DataFrame:
+    """Rows with attacks, targets and sources renamed."""
+    named = {name: [specs.get(str(spec), spec) for spec in rows[name]] for name in ("attack", "target")}
+    return rows.assign(**named, source=[renamed_source(str(source), specs) for source in rows["source"]])
 
 
 def members_of(source: str) -> list[str]:
