@@ -17,7 +17,7 @@ import pytest
 from toyruns import Answer, files
 
 from iqarena.store.folder import Store
-from iqarena_models.zoo import scorers as zoo
+from iqarena_models.pocket import zoo
 
 Cli = Callable[..., Answer]
 
@@ -228,7 +228,7 @@ def test_weights_that_are_a_pickle_are_never_unpickled(
         (lambda folder: (folder / "cnn.safetensors").unlink(), "cnn.safetensors, found no such file"),
         (lambda folder: (folder / "cnn.json").unlink(), "cnn.json, found no such file"),
         (lambda folder: (folder / "cnn.json").write_text("{"), "cnn.json: expected JSON"),
-        (lambda folder: shutil.copy(folder / "vit.safetensors", folder / "cnn.safetensors"), "expected sha256"),
+        (lambda folder: shutil.copy(folder / "bilinear.safetensors", folder / "cnn.safetensors"), "expected sha256"),
     ],
 )
 def test_weights_that_are_missing_or_others(

@@ -59,12 +59,12 @@ RECIPES = {
     for recipe in (
         zoo(
             "cnn", CnnNet, design="A plain convolutional scorer with local contrast normalisation (CNNIQA's idea).",
-            epochs=8, lr=3e-3, slope=1.5, views=Views((128, 160, 224, (224, 224)), degraded=32),
+            epochs=16, lr=3e-3, slope=1.5, views=Views((128, 160, 224, (224, 224)), degraded=32),
         ),
         zoo(
             "bilinear", BilinearNet,
             design="Two streams, content and distortion, joined by bilinear pooling (DBCNN's idea).",
-            backbone="VGG-16-BN, 6 convolutions", package=vgg.PACKAGE, channels_last=False, epochs=2,
+            backbone="VGG-16-BN, 6 convolutions", package=vgg.PACKAGE, channels_last=False,
             frozen=tuple(f"backbone.convs.{i}." for i in range(4)),
         ),
         zoo(
