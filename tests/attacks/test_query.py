@@ -57,6 +57,9 @@ class Run:
         self.crafted: Crafted = craft(self.attack, self.pixels, self.x, self.source, self.streams)
         self.gains = self.direction * (self.scorer.score(self.crafted.adversarial.float() / 255) - self.clean)
 
+    def intact(self) -> bool:
+        return self.scorer.intact()
+
     def score(self, x: Tensor) -> Tensor:
         self.shown.append(x)
         return self.scorer.score(x)

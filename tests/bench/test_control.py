@@ -98,6 +98,8 @@ def test_raising_grows_with_the_budget(tmp_path: Path, attack: str) -> None:
 
 
 def test_an_attack_on_the_control_is_flagged_and_the_others_are_not(tmp_path: Path) -> None:
-    table = pairs_of(tmp_path, ["noise", "fgsm", "mi_fgsm(steps=4)", "sega(samples=4)", OnControl()], limit=16)
+    table = pairs_of(
+        tmp_path, ["identity", "noise", "fgsm", "mi_fgsm(steps=4)", "sega(samples=4)", OnControl()], limit=16
+    )
     assert table["aligned_sd_mean"]["on_control"] > 0
     assert {label for label, flags in table["flags"].items() if "control_driven" in flags} == {"on_control"}

@@ -111,11 +111,3 @@ def test_a_manifest_is_read_as_it_was_written_and_a_damaged_one_is_one_line(tmp_
         assert words in str(caught.value)
     with pytest.raises(StoreError, match="not a sweep's manifest"):
         SweepManifest.read(tmp_path / "nowhere")
-
-
-def test_the_committed_sweep_is_what_its_tables_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    committed = Path(__file__).parents[2] / "results" / "reference" / "gradient_norm_sweep"
-    monkeypatch.setattr("iqarena.report.studies.flatness.save", lambda *_: None)
-    for name in ("sweep.csv", "theorem.csv", "manifest.json"):
-        (tmp_path / name).write_bytes((committed / name).read_bytes())
-    assert write(tmp_path) == (committed / "sweep.md").read_text(encoding="utf-8")

@@ -65,7 +65,9 @@ def test_an_earlier_manifest_says_what_floors_and_labels_are(tmp_path: Path) -> 
 )
 def test_a_wrong_key_is_named_in_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = tmp_path / "manifest.json"
-    with pytest.raises(StoreError, match=rf"manifest.json: damaged \({message}.*\); remove it and run again") as caught:
+    with pytest.raises(
+        StoreError, match=rf"manifest.json: damaged or not iqarena's \({message}.*\); choose another"
+    ) as caught:
         read(path, {**dataclasses.asdict(FULL), **change})
     assert "\n" not in str(caught.value)
 

@@ -105,14 +105,14 @@ def test_offline_says_what_is_missing_where_it_is_had_and_where_it_goes(
 def test_what_is_nowhere_is_downloaded_into_the_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[object, ...]] = []
 
-    def download(*args: object, progress: bool) -> Path:
-        asked.append((*args, progress))
+    def download(*args: object) -> Path:
+        asked.append(args)
         return put(home / "got")
 
     monkeypatch.setattr("iqarena.files.download.download", download)
     file = WeightFile("a-c96c41b1.pth", url=URL)
     assert obtain(file) == home / "got"
-    assert asked == [(URL, store() / "a-c96c41b1.pth", "c96c41b1", False)]
+    assert asked == [(URL, store() / "a-c96c41b1.pth", "c96c41b1")]
 
 
 def test_a_question_brings_nothing() -> None:

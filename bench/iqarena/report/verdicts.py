@@ -25,11 +25,11 @@ def control_driven(table: pd.DataFrame, control: Floats, noise: Floats, floors: 
     falls behind that, against the wanted direction, by more than chance (95 % interval) and by more than ``SHARE`` of
     the pair's effect. Without a floor there is nothing to compare with.
     """
-    floor = table["attack"].isin(floors) & (table["changed"] > 0)
+    floor = table["attack"].isin(floors)
     effect = table[GAIN.mean] - table[f"{CONTROL_GAIN}_mean"]  # the aligned effect in points
     flagged = {}
     for places in table.groupby(["source", "target"]).indices.values():
-        rivals = [int(k) for k in places if floor.iloc[k]]
+        rivals = [int(k) for k in places if floor.iloc[k] and table["changed"].iloc[k] > 0]
         for k in (int(k) for k in places if rivals and not floor.iloc[k]):
             near = min(rivals, key=lambda rival: abs(table["l2"].iloc[rival] - table["l2"].iloc[k]))
             behind = table[GAIN.mean].iloc[near] - table[f"{CONTROL_GAIN}_mean"].iloc[k]

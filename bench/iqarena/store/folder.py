@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,9 @@ class Store:
         with plain_errors(f"cannot create {self.folder}"):
             self.rows_folder.mkdir(parents=True, exist_ok=True)
             for leftover in self._written(r"\.\d+\.part"):
-                if time.time() - leftover.stat().st_mtime > _ABANDONED:
-                    leftover.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # its writer may be alive, and done by now
+                    if time.time() - leftover.stat().st_mtime > _ABANDONED:
+                        leftover.unlink()
 
     def write(self, image: str, rows: list[dict[str, Any]]) -> None:
         """Add rows of one picture to its file, atomically; columns that a row lacks are NaN, or empty for text."""

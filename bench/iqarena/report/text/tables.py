@@ -155,7 +155,8 @@ def flag_table(pairs: pd.DataFrame) -> Table | None:
     groups = flagged.groupby(["attack_label", "source", "flags"], sort=True)["target"]
     rows = [[*map(str, key), ", ".join(targets)] for key, targets in groups]  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
     note = "did_not_run: the attack failed to move its own source, so its pairs say nothing about the target. "
-    note += "no_response: no query moved the score. noisy_target: the target's scores differ from call to call."
+    note += "no_response: no query moved the score. noisy_target: the target's scores differ from call to call. "
+    note += "control_driven: a part of the aligned effect is damage that the perturbation does to its own control."
     return Table("Flags", ["Attack", "Source", "Flags", "Targets"], rows, names=4, note=note)
 
 
