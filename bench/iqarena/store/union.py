@@ -75,7 +75,7 @@ def renamed_source(source: str, specs: dict[str, str]) -> str:
 
 def renamed_rows(rows: pd.DataFrame, specs: dict[str, str]) -> pd.DataFrame:
     """Rows with attacks, targets and sources renamed."""
-    named = {name: [specs.get(str(spec), spec) for spec in rows[name]] for name in ("attack", "target")}
+    named = {name: [specs.get(spec, spec) for spec in rows[name].astype(str)] for name in ("attack", "target")}
     return rows.assign(**named, source=[renamed_source(str(source), specs) for source in rows["source"]])
 
 
