@@ -8,9 +8,9 @@ convolutions: in evaluation mode it is a constant affine map, and folding it mak
 from __future__ import annotations
 
 from timm import create_model
-from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from iqarena_models.zoo.backbones.lite import fold_batch_norm
 
 CHANNELS = (112, 192, 320)  # of the stem and of the two tail stages, for lite0 and lite1 alike
 
@@ -25,22 +25,6 @@ class Stem(nn.Sequential):
 def build_trunk(variant: str) -> tuple[Stem, nn.ModuleList]:
     """The trunk as (stem, two tail stages), folded."""
     net = create_model(f"tf_efficientnet_{variant}", pretrained=False, num_classes=0).eval()
-    _fold(net)
+    fold_batch_norm(net)
     blocks: nn.Sequential = net.blocks  # pyright: ignore[reportAssignmentType]
     return Stem(net.conv_stem, net.bn1, *blocks[:5]), nn.ModuleList(blocks[5:])  # pyright: ignore[reportArgumentType]
-
-
-def _fold(module: nn.Module) -> None:
-    """Fold every batch normalisation into the convolution registered just before it; its activation stays."""
-    previous: tuple[nn.Module, str, nn.Conv2d] | None = None
-    for parent in module.modules():
-        for name, child in list(parent.named_children()):
-            if isinstance(child, BatchNormAct2d):
-                assert previous is not None
-                assert previous[0] is parent
-                folded = fuse_conv_bn_eval(previous[2], child)  # pyright: ignore[reportArgumentType]
-                setattr(parent, previous[1], folded)
-                setattr(parent, name, child.act)
-                previous = None
-            elif isinstance(child, nn.Conv2d):
-                previous = (parent, name, child)

@@ -38,7 +38,7 @@ class Lite(nn.Module):
     def __init__(self, *, pretrained: bool = False) -> None:
         super().__init__()
         net = imagenet() if pretrained else create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
-        _fold(net.eval())
+        fold_batch_norm(net.eval())
         net.requires_grad_()  # folding makes biases that are not trained
         blocks: nn.Sequential = net.blocks  # pyright: ignore[reportAssignmentType]
         self.to_16 = nn.Sequential(net.conv_stem, net.bn1, *blocks[:5])  # pyright: ignore[reportArgumentType]
@@ -49,7 +49,7 @@ class Lite(nn.Module):
         return [z, self.to_32(z)]
 
 
-def _fold(module: nn.Module) -> None:
+def fold_batch_norm(module: nn.Module) -> None:
     """Fold every batch normalisation into the convolution registered just before it; its activation stays."""
     previous: tuple[nn.Module, str, nn.Conv2d] | None = None
     for parent in module.modules():
