@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from attackruns import SHORT
 
-from iqarena.registry.tables import build_attack, build_defense, build_filter, build_model, names, origin
-from iqarena.testing import Check, check_attack, check_defense, check_filter, check_model
+from iqarena.registry.tables import build, names, origin
+from iqarena.testing import Check
+from iqarena.tools.check import checks
 
 # Beside the defaults: parameters that change what is declared.
 VARIANTS = {
@@ -48,11 +49,7 @@ VARIANTS = {
 
 
 def _checks(kind: str, spec: str) -> Iterator[Check]:
-    if kind == "attack":
-        return check_attack(build_attack(spec))
-    if kind == "defense":
-        return check_defense(build_defense(spec), build_model(TRAINED.get(spec, "toy_curved")))
-    return check_filter(build_filter(spec)) if kind == "filter" else check_model(build_model(spec))
+    return checks(kind, build(kind, spec), TRAINED.get(spec, "toy_curved"))
 
 
 TRAINED = {"gradient_norm": "cnn"}  # a scorer that the defense's weights are shipped for

@@ -11,7 +11,7 @@ from iqarena.errors import SpecError, nearest
 from iqarena.registry.tables import build, build_attack, build_model, plugin_class
 from iqarena.suite.file import Suite
 from iqarena.suite.grid import Grid, expand
-from iqarena.suite.relations import HELD_OUT
+from iqarena.suite.relations import only_relatives
 from iqarena.suite.sources import SourceSpec, named_sources
 
 
@@ -62,7 +62,7 @@ class Plan:
     def without_strangers(self) -> tuple[Model, ...]:
         """Targets that only relatives attack: they have no held-out pair."""
         relations = {t: {s.relation(t) for s in self.sources if t in self.scored(s)} for t in self.targets}
-        return tuple(t for t, found in relations.items() if "same_backbone" in found and not found & set(HELD_OUT))
+        return tuple(target for target, of_target in relations.items() if only_relatives(of_target))
 
     def results(self) -> list[tuple[Attack, SourceSpec, Model]]:
         """All that is measured on each picture."""

@@ -12,7 +12,7 @@ from iqarena.report.specs import source_size
 from iqarena.report.sums import mean_of, weighted_sum
 from iqarena.report.text.cells import number, with_interval
 from iqarena.report.text.table import Table
-from iqarena.suite.relations import HELD_OUT
+from iqarena.suite.relations import HELD_OUT, only_relatives
 
 _NOTE = f"""Single sources. Mean {RANKED.title.lower()} in deviations of the target, with 95 % intervals, on pairs that
 share a pretrained network (relatives) and on pairs that share none (strangers, the held-out ones); gain in points."""
@@ -40,7 +40,7 @@ def relatives_table(pairs: Pairs) -> Table | None:
             ]
         )
     met = {str(target): set(of_target) for target, of_target in table.groupby("target")["relation"]}
-    alone = [target for target, found in met.items() if "same_backbone" in found and found.isdisjoint(HELD_OUT)]
+    alone = [target for target, of_target in met.items() if only_relatives(of_target)]
     header = ["Attack", "Relatives", "Strangers", "Difference", "Gain (relatives)", "Gain (strangers)"]
     header += ["Pairs (relatives)", "Pairs (strangers)"]
     summary = {"Attacked by relatives alone, and so on no held-out board": ", ".join(alone)} if alone else {}

@@ -105,8 +105,8 @@ def _undecided(board: pd.DataFrame) -> str:
     reference = board["reference"].iloc[0]
     if not reference:
         return "No attack of this run is named as the reference, so none is tested against it."
-    open_ = board["attack_label"][board["verdict"] == "not decided"].tolist()
-    text = f"Not told apart from {reference}: {', '.join(open_)}. " if open_ else ""
+    undecided = board["attack_label"][board["verdict"] == "not decided"].tolist()
+    text = f"Not told apart from {reference}: {', '.join(undecided)}. " if undecided else ""
     return text + ("" if board["tested"].any() else "There are too few reference images to decide single pairs.")
 
 
