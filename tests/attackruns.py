@@ -16,7 +16,7 @@ from iqarena.engine.craft import Crafted, craft
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.registry.tables import build_attack
-from iqarena.testing import Curved, Linear, LinearNet, pictures
+from iqarena.testing import Curved, Linear, LinearNet, images
 
 CURVED = (Curved(),)
 ENSEMBLE = (Curved(), Curved(seed=1), Linear())
@@ -51,14 +51,14 @@ class Run:
     ) -> None:
         attack = build_attack(spec)
         self.direction = direction
-        self.pixels = pictures(range(len(direction)), size)
+        self.pixels = images(range(len(direction)), size)
         self.x = self.pixels.float() / 255
         self.scorers = [Scorer(model) for model in models]
-        streams = Streams([f"picture {i}" for i in range(len(direction))], repr(attack))
+        streams = Streams([f"image {i}" for i in range(len(direction))], repr(attack))
         self.source = Source(self.scorers, self.x, streams, sign=direction, access=attack.access, memo=memo)
         self.crafted: Crafted = craft(attack, self.pixels, self.x, self.source, streams)
         source = Source(self.scorers, self.x, streams, sign=direction, access=attack.access)
-        streams = Streams([f"picture {i}" for i in range(len(direction))], repr(attack))
+        streams = Streams([f"image {i}" for i in range(len(direction))], repr(attack))
         self.raw = attack.perturb(self.x, source, streams)
 
     def gains(self, images: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ def best_gains(run: Run) -> Tensor:
     weights = run.scorers[0]._module
     assert isinstance(weights, LinearNet)
     w = run.direction.view(-1, 1, 1, 1) * weights.weights(run.x)
-    room = torch.where(w > 0, 1 - run.x, run.x)
-    return (w.abs() * room.clamp(max=8 / 255)).double().sum((1, 2, 3))
+    headroom = torch.where(w > 0, 1 - run.x, run.x)
+    return (w.abs() * headroom.clamp(max=8 / 255)).double().sum((1, 2, 3))
 
 
 class BentNet(LinearNet):

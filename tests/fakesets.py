@@ -27,7 +27,7 @@ def refusal(call: Callable[[], object]) -> str:
 
 
 def clive(root: Path, tests: int = 4) -> None:
-    """Seven training pictures and ``tests`` others, MOS 10, 11, 12 …"""
+    """Seven training images and ``tests`` others, MOS 10, 11, 12 …"""
     names = [f"t{i}.bmp" for i in range(1, 8)] + [f"{i}.bmp" for i in range(3, 3 + tests)]
     for i, name in enumerate(names):
         paint(_made(root / "Images" / ("trainingImages" if i < 7 else "") / name), i)
@@ -43,7 +43,7 @@ def write_mat(path: Path, values: np.ndarray, variable: str | None = None) -> No
 
 
 def koniq10k(root: Path) -> None:
-    """Three test pictures, two of training, one of validation; only the 512x384 folder."""
+    """Three test images, two of training, one of validation; only the 512x384 folder."""
     parts = ["training", "test", "validation", "test", "training", "test"]
     rows = [f"{i}.jpg,0,0,0.5,0.5,0,100,{50 + i}.5,0.5,{part}" for i, part in enumerate(parts)]
     write(root / "koniq10k_distributions_sets.csv", "\n".join([KONIQ_COLUMNS, *rows]))

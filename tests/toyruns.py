@@ -1,4 +1,4 @@
-"""Runs of toy scorers on small pictures: what the tests of the harness share besides fixtures."""
+"""Runs of toy scorers on small images: what the tests of the harness share besides fixtures."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pandas as pd
 from iqarena.store.folder import Store
 from iqarena.store.schema import NAMES
 
-SUITE = """# Toy scorers on small pictures.
+SUITE = """# Toy scorers on small images.
 images = {{ path = "{photos}" }}
 targets = ["toy_curved", "toy_curved(seed=1)", "toy_step"]
 attacks = ["identity", "noise", "fgsm", "mi_fgsm(steps=2)", "sega(samples=2)"]
 """
 SOURCES, PAIRS, ATTACKS = 3, 7, 5  # of that suite: two sources with three targets each, their ensemble with the third
-ROWS = PAIRS * ATTACKS  # per picture
+ROWS = PAIRS * ATTACKS  # per image
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Answer:
 
 
 def paint(path: Path, seed: int, size: tuple[int, int] = (40, 32)) -> Path:
-    """A smooth random picture of ``size`` (width, height)."""
+    """A smooth random image of ``size`` (width, height)."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (4, 5, 3)).astype(np.uint8)
     cv2.imwrite(str(path), cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC))

@@ -17,7 +17,7 @@ class Linear(testing.Linear):
 
 
 class Curved(testing.Curved):
-    """``toy_curved``: the gradient depends on the picture."""
+    """``toy_curved``: the gradient depends on the image."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -18,7 +18,7 @@ class SpecError(IqarenaError):
 
 
 class ImageError(IqarenaError):
-    """A picture or picture folder that cannot be used."""
+    """An image or image folder that cannot be used."""
 
 
 class WeightsError(IqarenaError):

@@ -1,7 +1,7 @@
-"""Any timm network in the place of a scorer's own trunk, for groups that train a scorer of their own.
+"""Any timm network in the place of a scorer's own backbone, for groups that train a scorer of their own.
 
 A scorer's head expects features of certain reductions and widths (HyperIQA's: 256, 512, 1024 and 2048 channels at 1/4,
-1/8, 1/16 and 1/32 of the picture). A network fits when it has these reductions; where its widths differ, a 1×1
+1/8, 1/16 and 1/32 of the image). A network fits when it has these reductions; where its widths differ, a 1×1
 convolution brings them over. The head is the published one, so ``resnet50`` under HyperIQA's needs no convolution.
 """
 
@@ -22,13 +22,13 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Backbone(nn.Module):
-    """Pictures normalised as for ImageNet ``(N, 3, H, W)`` → features ``(N, width, H/r, W/r)`` for
+    """Images normalised as for ImageNet ``(N, 3, H, W)`` → features ``(N, width, H/r, W/r)`` for
     each wanted ``{r: width}``.
 
-    Features with a wanted width are rectified, as those of the trunks are that they stand in for (DBCNN takes a root of
-    theirs); a width of None takes what the network has. ``widths`` are those that came out. Networks that were trained
-    with another normalisation get theirs. ``imagenet`` starts from timm's ImageNet weights. Raises :class:`SpecError`
-    for a name that timm does not know or a network that does not fit.
+    Features with a wanted width are rectified, as those of the networks they replace (DBCNN takes a root of theirs); a
+    width of None takes what the network has. ``widths`` are those that came out. Networks that were trained with
+    another normalisation get theirs. ``imagenet`` starts from timm's ImageNet weights. Raises :class:`SpecError` for a
+    name that timm does not know or a network that does not fit.
     """
 
     gain: Tensor
@@ -51,7 +51,7 @@ class Backbone(nn.Module):
         offers = {int(r): i for i, r in enumerate(self.net.feature_info.reduction())}  # pyright: ignore
         if missing := [r for r in wanted if r not in offers]:
             raise SpecError(
-                f"backbone {name}: expected features at 1/{missing[0]} of the picture, found 1/{list(offers)}"
+                f"backbone {name}: expected features at 1/{missing[0]} of the image, found 1/{list(offers)}"
             )
         channels: list[int] = self.net.feature_info.channels()  # pyright: ignore
         self.levels = [offers[r] for r in wanted]

@@ -1,6 +1,6 @@
 """CNNIQA: convolutional neural networks for no-reference image quality assessment.
 
-Kang, Ye, Li, Doermann, CVPR 2014. The grey picture is cut into 32×32 patches that do not overlap, each normalised
+Kang, Ye, Li, Doermann, CVPR 2014. The grey image is cut into 32×32 patches that do not overlap, each normalised
 locally: ``(I − μ) / (σ + 1)`` with mean and deviation over 3×3 pixels of the patch, ``I`` in [0, 1]. Each goes through
 one layer of 50 7×7 filters, maximum and minimum over positions, two layers of 800 rectified units and a linear one; the
 score is the mean over patches (realigned DMOS of LIVE, lower = better).

@@ -19,7 +19,7 @@ Net = TypeVar("Net", bound=nn.Module)
 class CommonScale(nn.Module):
     """Images ``(N, 3, H, W)`` in [0, 1] → ``100 (f − worst) / (best − worst)``, ``f`` the native score.
 
-    A straight line and no clipping: a clipped score has no gradient. With ``max_side``, a picture whose longer side
+    A straight line and no clipping: a clipped score has no gradient. With ``max_side``, an image whose longer side
     has more pixels is first reduced to it (bilinear, antialiased), but not below ``min_size`` on the shorter one.
     """
 
@@ -59,10 +59,10 @@ def _reason(path: Path, error: Exception) -> str:
 
 def read_tensors(path: Path) -> dict[str, Any]:
     """A checkpoint that is a dictionary."""
-    found = read_checkpoint(path)
-    if not isinstance(found, dict):
-        raise WeightsError(f"{path}: expected a dictionary of tensors, found {type(found).__name__}")
-    return found
+    checkpoint = read_checkpoint(path)
+    if not isinstance(checkpoint, dict):
+        raise WeightsError(f"{path}: expected a dictionary of tensors, found {type(checkpoint).__name__}")
+    return checkpoint
 
 
 def filled(network: Callable[[], Net], tensors: Mapping[str, Tensor], path: Path) -> Net:

@@ -1,10 +1,10 @@
 """LinearityIQA: a scorer trained with the norm-in-norm loss.
 
 Li, Jiang, Jiang: Norm-in-norm loss with faster convergence and better performance for image quality assessment,
-ACM Multimedia 2020, arXiv 2008.03889. A torchvision trunk is tapped after its third and fourth stage; each tap is
+ACM Multimedia 2020, arXiv 2008.03889. A ResNet of torchvision is tapped after its third and fourth stage; each tap is
 averaged over positions, reduced to 64 numbers and rated, and the 128 numbers together give the final rating ``q``. The
-score is ``k q + b``, a straight line fitted to the opinion scores of the training pictures (KonIQ-10k, about 1–100).
-Pictures are resized to 498×664. A timm ``backbone`` may stand in for the trunk, tapped at 1/16 and 1/32 of the picture.
+score is ``k q + b``, a straight line fitted to the opinion scores of the training images (KonIQ-10k, about 1–100).
+Images are resized to 498×664. A timm ``backbone`` may stand in for it, tapped at 1/16 and 1/32 of the image.
 
 The layout is that of the authors' checkpoints: a dictionary with the state ``model`` (names below) and the lists ``k``
 and ``b``. Left out of the paper's variants: spatial pooling other than the average, pyramids, normalised ratings.
@@ -34,9 +34,9 @@ class LinearityNet(nn.Module):
     k: Tensor
     b: Tensor
 
-    def __init__(self, trunk: str = "resnext101_32x8d", features: nn.Sequential | Backbone | None = None) -> None:
+    def __init__(self, resnet: str = "resnext101_32x8d", features: nn.Sequential | Backbone | None = None) -> None:
         super().__init__()
-        self.features = stages(trunk) if features is None else features
+        self.features = stages(resnet) if features is None else features
         self.dr6, self.dr7 = map(_reduce, _widths(self.features))
         self.regr6, self.regr7, self.regression = nn.Linear(64, 1), nn.Linear(64, 1), nn.Linear(128, 1)
         self.register_buffer("k", torch.ones(()), persistent=False)
@@ -46,7 +46,7 @@ class LinearityNet(nn.Module):
         return self.k * self.ratings(resized(x))[:, 2] + self.b
 
     def ratings(self, x: Tensor) -> Tensor:
-        """Pictures of :data:`SIZE` → ``(N, 3)``: what the two taps and both together say."""
+        """Images of :data:`SIZE` → ``(N, 3)``: what the two taps and both together say."""
         z = (x - x.new_tensor(MEAN).view(3, 1, 1)) / x.new_tensor(STD).view(3, 1, 1)
         if isinstance(self.features, Backbone):
             tap6, tap7 = self.features(z)
@@ -58,29 +58,29 @@ class LinearityNet(nn.Module):
 
 
 def resized(x: Tensor) -> Tensor:
-    """Pictures at 498×664: bilinear, antialiased where they shrink (as PIL resizes)."""
+    """Images at 498×664: bilinear, antialiased where they shrink (as PIL resizes)."""
     return x if x.shape[-2:] == SIZE else F.interpolate(x, SIZE, mode="bilinear", antialias=True)
 
 
-def stages(trunk: str, imagenet: dict[str, Tensor] | None = None) -> nn.Sequential:
+def stages(resnet: str, imagenet: dict[str, Tensor] | None = None) -> nn.Sequential:
     """A torchvision network without its pooling and classifier."""
-    whole = getattr(torchvision_models, trunk)(weights=None)
+    network = getattr(torchvision_models, resnet)(weights=None)
     if imagenet is not None:
-        whole.load_state_dict(imagenet)
-    return nn.Sequential(*list(whole.children())[:-2])
+        network.load_state_dict(imagenet)
+    return nn.Sequential(*list(network.children())[:-2])
 
 
 def tapped(backbone: str | None, *, imagenet: bool = False) -> Backbone | None:
-    """The timm network that stands in for the trunk, if one does."""
+    """The timm network that stands in for the ResNet, if one does."""
     return Backbone(backbone, {16: None, 32: None}, imagenet=imagenet) if backbone else None
 
 
-def load_checkpoint(path: Path, trunk: str, backbone: str | None = None) -> LinearityNet:
-    """A checkpoint in the authors' layout; raises :class:`WeightsError` for any other or another trunk's."""
+def load_checkpoint(path: Path, resnet: str, backbone: str | None = None) -> LinearityNet:
+    """A checkpoint in the authors' layout; raises :class:`WeightsError` for any other or another ResNet's."""
     saved = read_tensors(path)
     if missing := [key for key in ("model", "k", "b") if key not in saved]:
         raise WeightsError(f"{path}: expected a checkpoint with 'model', 'k' and 'b', found none of {missing}")
-    net = filled(lambda: LinearityNet(trunk, tapped(backbone)), saved["model"], path)
+    net = filled(lambda: LinearityNet(resnet, tapped(backbone)), saved["model"], path)
     net.k.fill_(float(saved["k"][0]))
     net.b.fill_(float(saved["b"][0]))
     return net

@@ -1,11 +1,11 @@
-"""LIQE's way of rating without CLIP: a picture is compared with five learned levels of quality.
+"""LIQE's way of rating without CLIP: an image is compared with five learned levels of quality.
 
 After Zhang, Zhai, Wei, Yang, Ma: Blind image quality assessment via vision-language correspondence: a multitask
-learning perspective, CVPR 2023, arXiv 2303.14968. There CLIP encodes the picture and five sentences ("a photo with good
-quality"), ``p = softmax(cos(picture, sentence) / τ)``, and the score is ``Σ level · p``, 1 to 5.
+learning perspective, CVPR 2023, arXiv 2303.14968. There CLIP encodes the image and five sentences ("a photo with good
+quality"), ``p = softmax(cos(image, sentence) / τ)``, and the score is ``Σ level · p``, 1 to 5.
 
 Reconstruction: for groups without CLIP's weights the five embeddings are parameters, trained with the rest, and a timm
-network followed by a linear layer encodes the whole picture. pyiqa's own ``liqe`` cannot be built without CLIP.
+network followed by a linear layer encodes the whole image. pyiqa's own ``liqe`` cannot be built without CLIP.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``weights`` names a file to be used in place of the published one (looked for in the same folders; its hash is not
 checked but is part of every result's identity), for scorers that a group has trained itself. ``max_side`` reduces
-larger pictures before they are scored. Imports neither torch nor pyiqa.
+larger images before they are scored. Imports neither torch nor pyiqa.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Published(Model):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PyiqaModel(Published):
-    """A metric of pyiqa. ``crops`` is another number of views per picture than pyiqa's own; ``backbone`` the timm
-    network in the place of its trunk, for ``weights`` that were trained so."""
+    """A metric of pyiqa. ``crops`` is another number of views per image than pyiqa's own; ``backbone`` the timm
+    network in the place of its backbone, for ``weights`` that were trained so."""
 
     crops: int | None = None
     backbone: str | None = None
@@ -86,7 +86,7 @@ class PyiqaModel(Published):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.crops is not None and not self.metric.crops_option:
-            raise SpecError(f"{self.name}: expected no crops, it looks at the whole picture; found crops={self.crops}")
+            raise SpecError(f"{self.name}: expected no crops, it looks at the whole image; found crops={self.crops}")
         if self.crops is not None and self.crops < 1:
             raise SpecError(f"{self.name}: expected crops ≥ 1, found {self.crops}")
 
@@ -123,17 +123,17 @@ class OwnModel(Published):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class LinearityIQA(Published):
-    """LinearityIQA; its checkpoint holds the torchvision network ``trunk``, or the timm network ``backbone``."""
+    """LinearityIQA; its checkpoint holds the ``resnet`` of torchvision, or the timm network ``backbone``."""
 
     name = "linearityiqa"
-    trunk: Literal["resnext101_32x8d", "resnext50_32x4d", "resnet101", "resnet50", "resnet34", "resnet18"] = (
+    resnet: Literal["resnext101_32x8d", "resnext50_32x4d", "resnet101", "resnet50", "resnet34", "resnet18"] = (
         "resnext101_32x8d"
     )
     backbone: str | None = None
 
     @property
     def backbones(self) -> tuple[str, ...]:
-        return (f"{self.backbone} of timm" if self.backbone else _TRUNKS[self.trunk],)
+        return (f"{self.backbone} of timm" if self.backbone else _RESNETS[self.resnet],)
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
@@ -144,7 +144,7 @@ class LinearityIQA(Published):
         from iqarena_models.linearityiqa import load_checkpoint
 
         (path,) = paths.values()
-        return load_checkpoint(path, self.trunk, self.backbone)
+        return load_checkpoint(path, self.resnet, self.backbone)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -168,7 +168,7 @@ class LiqeStyle(Published):
         return filled(lambda: Network(self.backbone), tensors.get("params", tensors), path)
 
 
-_TRUNKS = {
+_RESNETS = {
     "resnext101_32x8d": "ResNeXt-101 32x8d, ImageNet", "resnext50_32x4d": "ResNeXt-50 32x4d, ImageNet",
     "resnet101": "ResNet-101, ImageNet", "resnet50": "ResNet-50, ImageNet", "resnet34": "ResNet-34, ImageNet",
     "resnet18": "ResNet-18, ImageNet",
@@ -197,5 +197,5 @@ def __getattr__(name: str) -> type[Published]:
         "__doc__": metric.what,
         "__module__": __name__,
     }
-    made = cast("type[Published]", type(base.__name__, (base,), declared))
-    return dataclass(frozen=True, kw_only=True, repr=False)(made)
+    scorer = cast("type[Published]", type(base.__name__, (base,), declared))
+    return dataclass(frozen=True, kw_only=True, repr=False)(scorer)

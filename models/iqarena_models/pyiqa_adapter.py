@@ -5,8 +5,8 @@ where they are off and ties a metric to one device. While it is built, the doors
 replaced: backbones start empty (the metric's own checkpoint holds them), files come from iqarena's weights folders,
 and LIQE's sentences are encoded anew rather than read from a cache that other parameters may have written.
 
-pyiqa 0.1.16 samples nothing when it scores: its crops lie on a grid that depends on the picture's size alone, so a
-picture and its attacked version are cropped alike.
+pyiqa 0.1.16 samples nothing when it scores: its crops lie on a grid that depends on the image's size alone, so an
+image and its attacked version are cropped alike.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from iqarena_models.catalog import Metric, pyiqa_version
 from iqarena_models.common_scale import fill, read_checkpoint, read_tensors
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "vgg16")
-TRUNKS: dict[str, tuple[str, dict[int, int]]] = {  # architecture → its trunk, and what the head expects of it
+BACKBONES: dict[str, tuple[str, dict[int, int]]] = {  # architecture → its backbone, and what the head expects of it
     "hypernet_arch": ("base_model", {4: 256, 8: 512, 16: 1024, 32: 2048}),
     "dbcnn_arch": ("features1", {16: 512}),
 }
@@ -50,23 +50,23 @@ class PerImage(nn.Module):
         self.net = net
         hidden = [value for part in net.modules() for value in vars(part).values() if isinstance(value, list)]
         # CLIP in a list escapes .to(), .eval() and .requires_grad_()
-        self.hidden = nn.ModuleList(m for some in hidden for m in some if isinstance(m, nn.Module))
+        self.hidden = nn.ModuleList(m for modules in hidden for m in modules if isinstance(m, nn.Module))
         self.turn = threading.Lock() if stateful else contextlib.nullcontext()
 
     def forward(self, x: Tensor) -> Tensor:
         with self.turn:
-            found = self.net(x.contiguous())
-        scores: Tensor = found[0] if isinstance(found, tuple) else found
+            output = self.net(x.contiguous())
+        scores: Tensor = output[0] if isinstance(output, tuple) else output
         return scores.reshape(len(x))
 
 
 class _Features(Backbone):
-    """A :class:`Backbone` that answers as the trunk it stands in for: DBCNN's gives its last features alone, HyperIQA's
+    """A :class:`Backbone` that answers as the network it replaces: DBCNN's gives its last features alone, HyperIQA's
     list begins with some at half the size, which nobody looks at."""
 
     def forward(self, z: Tensor) -> Any:
-        found = super().forward(z)
-        return found[0] if len(found) == 1 else [z, *found]
+        features = super().forward(z)
+        return features[0] if len(features) == 1 else [z, *features]
 
 
 def build_metric(
@@ -79,12 +79,12 @@ def build_metric(
 ) -> PerImage:
     """The architecture of ``metric`` filled from ``paths`` (catalogue name → checked file), on the CPU.
 
-    Without a path its parameters are random. ``backbone`` puts a timm network in the place of its trunk, with
+    Without a path its parameters are random. ``backbone`` puts a timm network in the place of its own, with
     ``imagenet`` weights or random ones. Raises :class:`IqarenaError` when pyiqa is not installed, :class:`SpecError`
     when the backbone does not fit and :class:`WeightsError` for a wrong checkpoint.
     """
-    if backbone and metric.arch not in TRUNKS:
-        raise SpecError(f"{metric.name}: expected no backbone, its trunk is part of the architecture; found {backbone}")
+    if backbone and metric.arch not in BACKBONES:
+        raise SpecError(f"{metric.name}: expected no backbone, its own is part of the architecture; found {backbone}")
     files = _Files({} if backbone else paths)
     with _building, _quiet():
         module, configs = _pyiqa(metric.arch)
@@ -95,7 +95,7 @@ def build_metric(
         with torch.random.fork_rng(devices=[]), torch.no_grad(), _doors(files):
             net: nn.Module = architecture(**options)
         if backbone:
-            place, expected = TRUNKS[metric.arch]
+            place, expected = BACKBONES[metric.arch]
             with torch.random.fork_rng(devices=[]):
                 setattr(net, place, _Features(backbone, expected, imagenet=imagenet))
             for path in paths.values():
@@ -159,8 +159,8 @@ class _Files:
         for path in self.paths.values():
             tensors = read_tensors(path)
             tensors = tensors.get("params", tensors)
-            if found := {k.removeprefix("clip_model."): v for k, v in tensors.items() if k.startswith("clip_model.")}:
-                return build_model(found).float()
+            if clip := {k.removeprefix("clip_model."): v for k, v in tensors.items() if k.startswith("clip_model.")}:
+                return build_model(clip).float()
         raise WeightsError(f"expected CLIP's parameters in {', '.join(map(str, self.paths.values()))}, found none")
 
 

@@ -6,7 +6,7 @@ level. The parameters are the authors' (github zwx8981/DBCNN-PyTorch, MIT); the 
 
 Reconstructed: the classes are not named in the file and were read off by experiment. Classes 0–4 are blur, 5–9 colour
 quantisation, 10–11 over- and 12–13 under-exposure, 14–18 white noise, 19–23 JPEG, 24–28 JPEG 2000, 29–33 contrast,
-34–38 pink noise, each group from weak to strong; untouched pictures fall into class 5. The score is the expected level
+34–38 pink noise, each group from weak to strong; untouched images fall into class 5. The score is the expected level
 ``Σ p · level`` with level 0 for class 5, 1 to 5 within a group of five, 3 and 5 within a group of two.
 """
 

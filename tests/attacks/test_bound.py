@@ -53,8 +53,8 @@ def test_the_bound_is_attained_and_its_optimum_is_the_errors() -> None:
     errors = [_extremal_error(sigma, lipschitz, gap) for sigma in grid]
     for sigma, error in zip(grid, errors, strict=True):
         assert 0.999 * error_bound(sigma, lipschitz, gap, 1) < error <= error_bound(sigma, lipschitz, gap, 1)
-    found = grid[errors.index(min(errors))]
-    assert found == pytest.approx(math.sqrt(gap / lipschitz), rel=0.03)  # half a step of the grid
+    actual = grid[errors.index(min(errors))]
+    assert actual == pytest.approx(math.sqrt(gap / lipschitz), rel=0.03)  # half a step of the grid
     assert float(best_sigma(torch.tensor([lipschitz]), torch.tensor([gap]))) == pytest.approx(0.5)
 
 
@@ -175,8 +175,8 @@ def test_lipschitz_is_exact_along_the_worst_direction_and_lower_elsewhere() -> N
     for direction, exact in ((vectors[:, worst], True), (vectors[:, 24], False), (torch.ones(D), False)):
         move = 0.1 * direction.reshape(1, *SHAPE)
         first, second = (scorer.value_and_gradient(at)[1] for at in (X, X + move))
-        found = float(estimate_lipschitz(first, second, move.norm().view(1)))
-        assert found == pytest.approx(float(values[worst].abs()), rel=1e-3) if exact else found < values[worst].abs()
+        actual = float(estimate_lipschitz(first, second, move.norm().view(1)))
+        assert actual == pytest.approx(float(values[worst].abs()), rel=1e-3) if exact else actual < values[worst].abs()
 
 
 def test_the_gap_is_that_of_one_more_draw() -> None:

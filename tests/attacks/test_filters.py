@@ -14,7 +14,7 @@ from iqarena.api import SpecError
 from iqarena.api.streams import Streams
 from iqarena.images.perception import edge_mask, jnd_map, saliency_map
 from iqarena.registry.tables import build_filter
-from iqarena.testing import pictures
+from iqarena.testing import images
 
 SIZES = [(32, 40), (33, 47), (32, 41), (33, 40)]
 
@@ -36,10 +36,10 @@ def test_fourier_topk_equals_the_full_transform(size: tuple[int, int], keep: flo
     """The strongest coefficients of numpy's full transform, in double precision."""
     t = random_t(size)
     out = apply(f"fourier_topk(keep={keep})", t, t).numpy().reshape(-1, *size)
-    for plane, found in zip(t.numpy().astype(float).reshape(-1, *size), out, strict=True):
+    for plane, actual in zip(t.numpy().astype(float).reshape(-1, *size), out, strict=True):
         spectrum = np.fft.fft2(plane)
         energy = np.abs(spectrum) ** 2
-        kept = np.abs(np.fft.fft2(found.astype(float))) ** 2 > 1e-6 * energy
+        kept = np.abs(np.fft.fft2(actual.astype(float))) ** 2 > 1e-6 * energy
         # The share is that of the half spectrum, of which columns 0 and W/2 hold both members of their pairs.
         assert kept.mean() == pytest.approx(keep, abs=1 / min(size))
         # A conjugate pair that is split at the very threshold may lose half of its strength.
@@ -48,10 +48,10 @@ def test_fourier_topk_equals_the_full_transform(size: tuple[int, int], keep: flo
         assert np.array_equal(kept[clear], energy[clear] >= threshold)
         expected = np.fft.ifft2(spectrum * (energy >= threshold))
         assert np.abs(expected.imag).max() < 1e-10, "the kept coefficients come in conjugate pairs"
-        assert np.abs(found - expected.real).max() < 2 * threshold**0.5 / plane.size + 1e-5
+        assert np.abs(actual - expected.real).max() < 2 * threshold**0.5 / plane.size + 1e-5
         # Parseval: no other choice of as many coefficients keeps more energy.
         best = np.sort(energy.ravel())[-int(kept.sum()) :].sum() / plane.size
-        assert (found.astype(float) ** 2).sum() == pytest.approx(best, abs=2 * threshold / plane.size, rel=1e-5)
+        assert (actual.astype(float) ** 2).sum() == pytest.approx(best, abs=2 * threshold / plane.size, rel=1e-5)
 
 
 def test_fourier_topk_keeps_everything_or_the_strongest_wave() -> None:
@@ -60,9 +60,9 @@ def test_fourier_topk_keeps_everything_or_the_strongest_wave() -> None:
     columns = torch.arange(40)
     wave = (2 * torch.pi * 5 * columns / 40).cos().expand(1, 3, 32, 40)
     noisy = wave + 0.01 * random_t((32, 40))[:1]
-    found = apply("fourier_topk(keep=0.0001)", noisy, noisy)
-    assert torch.allclose(found, wave, atol=0.01)
-    assert (torch.fft.rfft2(found).abs() > 1e-3).sum((2, 3)).tolist() == [[1, 1, 1]]
+    actual = apply("fourier_topk(keep=0.0001)", noisy, noisy)
+    assert torch.allclose(actual, wave, atol=0.01)
+    assert (torch.fft.rfft2(actual).abs() > 1e-3).sum((2, 3)).tolist() == [[1, 1, 1]]
     assert torch.allclose(apply("fourier_topk(keep=0.3)", torch.zeros(1, 3, 16, 16), t[:1]), torch.zeros(1, 3, 16, 16))
 
 
@@ -80,11 +80,11 @@ def test_fourier_topk_keeps_more_energy_the_more_it_keeps(size: tuple[int, int])
 
 @pytest.mark.parametrize("threshold", [5, 6, 10.5])
 def test_jnd_is_the_map_against_the_threshold(threshold: float) -> None:
-    pixels = pictures(range(3), (33, 47))
+    pixels = images(range(3), (33, 47))
     t = torch.ones(3, 3, 33, 47)
     kept = apply(f"jnd(threshold={threshold})", t, pixels.float() / 255)
-    for picture, mask in zip(pixels, kept, strict=True):
-        expected = jnd_map(np.ascontiguousarray(picture.permute(1, 2, 0).numpy())) >= threshold
+    for image, mask in zip(pixels, kept, strict=True):
+        expected = jnd_map(np.ascontiguousarray(image.permute(1, 2, 0).numpy())) >= threshold
         for channel in mask:
             assert np.array_equal(channel.numpy(), expected.astype(np.float32))
     assert 0 < kept.mean() < 1
@@ -97,7 +97,7 @@ def test_jnd_keeps_a_pixel_at_the_threshold() -> None:
 
 
 def test_jnd_without_a_threshold_is_no_filter() -> None:
-    x, t = pictures(range(2)).float() / 255, random_t((32, 40))
+    x, t = images(range(2)).float() / 255, random_t((32, 40))
     assert torch.equal(apply("jnd(threshold=0)", t, x), t)
     assert torch.equal(apply("none", t, x), t)
 
@@ -128,31 +128,31 @@ def test_random_does_not_depend_on_the_attack_that_uses_it() -> None:
 @pytest.mark.parametrize(
     ("spec", "weight"),
     [
-        ("jnd_soft", lambda picture: np.minimum(1, jnd_map(picture) / 12)),
-        ("jnd_soft(threshold=4.5)", lambda picture: np.minimum(1, jnd_map(picture) / 4.5)),
-        ("saliency", lambda picture: saliency_map(picture) > 0.225),
-        ("saliency(threshold=0.5)", lambda picture: saliency_map(picture) > 0.5),
+        ("jnd_soft", lambda image: np.minimum(1, jnd_map(image) / 12)),
+        ("jnd_soft(threshold=4.5)", lambda image: np.minimum(1, jnd_map(image) / 4.5)),
+        ("saliency", lambda image: saliency_map(image) > 0.225),
+        ("saliency(threshold=0.5)", lambda image: saliency_map(image) > 0.5),
         ("edges", edge_mask),
     ],
 )
 def test_a_map_weighs_all_channels_alike(spec: str, weight: Callable[[np.ndarray], np.ndarray]) -> None:
-    pixels, t = pictures(range(2), (33, 47)), random_t((33, 47))
-    found = apply(spec, t, pixels.float() / 255)
-    for picture, before, after in zip(pixels, t, found, strict=True):
-        expected = before * torch.from_numpy(weight(picture.permute(1, 2, 0).numpy()).astype(np.float32))
+    pixels, t = images(range(2), (33, 47)), random_t((33, 47))
+    actual = apply(spec, t, pixels.float() / 255)
+    for image, before, after in zip(pixels, t, actual, strict=True):
+        expected = before * torch.from_numpy(weight(image.permute(1, 2, 0).numpy()).astype(np.float32))
         assert torch.allclose(after, expected, rtol=1e-6)
-    assert 0.02 < (found != 0).double().mean() <= 1
+    assert 0.02 < (actual != 0).double().mean() <= 1
 
 
 def test_soft_jnd_grows_to_all_of_it_and_no_further() -> None:
-    t, x = torch.ones(1, 3, 33, 47), pictures([3], (33, 47)).float() / 255
+    t, x = torch.ones(1, 3, 33, 47), images([3], (33, 47)).float() / 255
     soft = [apply(f"jnd_soft(threshold={threshold})", t, x) for threshold in (24, 12, 6, 0.001)]
     assert all((less <= more).all() for less, more in pairwise(soft))
     assert torch.equal(soft[-1], t)
     assert torch.equal(soft[2] == 1, apply("jnd(threshold=6)", t, x) == 1), "the binary mask is where it is full"
 
 
-def test_a_flat_picture_has_no_edges() -> None:
+def test_a_flat_image_has_no_edges() -> None:
     flat = torch.full((1, 3, 20, 20), 0.5)
     assert not apply("edges", torch.ones_like(flat), flat).any()
 
@@ -189,8 +189,8 @@ def test_a_wave_is_on_one_side_of_the_cutoff() -> None:
 @pytest.mark.parametrize("keep", [0.01, 0.3, 1])
 def test_magnitude_topk_keeps_the_strongest_pixels(keep: float) -> None:
     t = random_t((33, 47))
-    found = apply(f"magnitude_topk(keep={keep})", t, t)
-    for before, after in zip(t, found, strict=True):
+    actual = apply(f"magnitude_topk(keep={keep})", t, t)
+    for before, after in zip(t, actual, strict=True):
         strength = before.norm(dim=0).flatten()
         kept = after.abs().sum(0).flatten() > 0
         assert int(kept.sum()) == round(keep * 33 * 47)

@@ -25,7 +25,7 @@ from iqarena.api import Model, SpecError
 from iqarena.api.streams import Streams
 from iqarena.engine.source import Source
 from iqarena.registry.tables import build_attack, build_model, names
-from iqarena.testing import CurvedNet, Linear, pictures
+from iqarena.testing import CurvedNet, Linear, images
 from iqarena_attacks._frame import State
 
 # These do not go to the corner of the budget by design; their own oracles are in test_rivals.py.
@@ -33,12 +33,12 @@ ELSEWHERE = {"di_fgsm", "korhonen", "perceptual", "ti_fgsm", "torchattacks.DIFGS
 
 
 def _gradient_attacks() -> list[str]:
-    found = [name for name in names("attack") if build_attack(name).access == "gradient"]
+    actual = [name for name in names("attack") if build_attack(name).access == "gradient"]
     variants = ["sega(samples=1, sigma=0, gradient_filter=none, mask=none)", "pgd(random_start=true)"]
     variants += [f"sega(gradient_filter=none, mask=none, {dials})" for dials in DIALS]
     variants += ["di_fgsm(p=0)", "ti_fgsm(size=1)", "perceptual(weight=0)", "torchattacks.DIFGSM(diversity_prob=0)"]
     bare = {"sega": "sega(gradient_filter=none, mask=none)", "sega_plus": "sega_plus(mask=none)"}
-    return [(SHORT | bare).get(name, name) for name in found] + variants
+    return [(SHORT | bare).get(name, name) for name in actual] + variants
 
 
 DIALS = ["samples=3, steps=4", "steps=4, sigma=0, decay=1", "weights=l2", "weights=range", "samples=5, antithetic=true"]
@@ -51,8 +51,8 @@ DIALS = ["samples=3, steps=4", "steps=4, sigma=0, decay=1", "weights=l2", "weigh
 def test_a_gradient_attack_reaches_the_optimum_of_a_linear_scorer(spec: str) -> None:
     run = Run(spec, [Linear()])
     best = best_gains(run)
-    for images in (run.crafted.unrounded, run.crafted.adversarial.float() / 255):
-        share = run.gains(images) / best
+    for x in (run.crafted.unrounded, run.crafted.adversarial.float() / 255):
+        share = run.gains(x) / best
         assert share.min() >= 0.99, share.tolist()
         assert share.max() <= 1.0001, share.tolist()  # single-precision scores
 
@@ -60,12 +60,12 @@ def test_a_gradient_attack_reaches_the_optimum_of_a_linear_scorer(spec: str) -> 
 def test_random_signs_gain_nothing_on_a_linear_scorer() -> None:
     run = Run("noise", [Linear()], torch.ones(24))
     share = run.gains(run.crafted.adversarial.float() / 255) / best_gains(run)
-    # Of 3840 independent signs the mean has a deviation of 0.016; two means of 24 pictures below 4 deviations.
+    # Of 3840 independent signs the mean has a deviation of 0.016; two means of 24 images below 4 deviations.
     assert share.abs().max() < 0.08
     assert share.mean().abs() < 0.015
 
 
-def test_the_untouched_picture_stays_untouched() -> None:
+def test_the_untouched_image_stays_untouched() -> None:
     run = Run("identity")
     assert torch.equal(run.crafted.adversarial, run.pixels)
     assert torch.equal(run.crafted.control, run.pixels)
@@ -132,12 +132,12 @@ def test_sega_without_smoothing_and_filters_is_fgsm(models: Sequence[Model]) -> 
 
 
 def test_a_chain_is_its_filters_in_turn_and_a_mask_only_takes_away() -> None:
-    whole = Run("sega(mask=none)").raw
+    full = Run("sega(mask=none)").raw
     run = Run("sega(mask=jnd|none)")
     changed = run.raw != run.x
     assert changed.any()
-    assert torch.equal(run.raw[changed], whole[changed])
-    assert not changed.all(), "the flat parts of the pictures are below the threshold"
+    assert torch.equal(run.raw[changed], full[changed])
+    assert not changed.all(), "the flat parts of the images are below the threshold"
     assert torch.equal(Run("sega").raw, run.raw)
 
 
@@ -159,7 +159,7 @@ def test_momentum_without_memory_is_pgd(alpha: str) -> None:
 
 def test_a_random_start_is_elsewhere_and_inside_the_budget() -> None:
     attack = build_attack("pgd(random_start=true)")
-    x = pictures(range(4)).float() / 255
+    x = images(range(4)).float() / 255
     s = State(x, x, Source([], x, Streams([], "")), Streams(list("abcd"), "start"), x)
     attack.start(s)  # pyright: ignore[reportAttributeAccessIssue]
     start = s.z
@@ -179,8 +179,8 @@ def test_swapping_the_direction_swaps_adversarial_and_control(spec: str) -> None
     """A kernel that clips to the box itself does so before the frame turns its perturbation round, so that pixels
     without room on both sides are left out for those."""
     up, down = (Run(spec, direction=sign * torch.ones(4)) for sign in (1, -1))
-    room = (up.x >= 8.5 / 255) & (up.x <= 1 - 8.5 / 255)
-    where = room if spec in CLIPPING else torch.ones_like(room)
+    headroom = (up.x >= 8.5 / 255) & (up.x <= 1 - 8.5 / 255)
+    where = headroom if spec in CLIPPING else torch.ones_like(headroom)
     assert where.double().mean() > 0.8
     for one, other in ((up.crafted, down.crafted), (down.crafted, up.crafted)):
         apart = (one.adversarial.short() - other.control.short())[where].abs()
@@ -239,7 +239,7 @@ class Flat(Model):
 
 
 @pytest.mark.parametrize("spec", [*(spec for spec in _gradient_attacks() if "random" not in spec), "sega"])
-def test_a_zero_gradient_leaves_the_picture_alone(spec: str) -> None:
+def test_a_zero_gradient_leaves_the_image_alone(spec: str) -> None:
     run = Run(spec, [Flat()])
     assert torch.equal(run.crafted.adversarial, run.pixels)
     assert run.source.zero_gradient is not None

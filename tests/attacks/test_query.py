@@ -22,7 +22,7 @@ from iqarena.engine.source import Source
 from iqarena.images.perception import jnd_map, saliency_map
 from iqarena.images.sets.folder import FolderImages
 from iqarena.registry.tables import build, build_attack, build_model
-from iqarena.testing import Curved, Linear, LinearNet, Steep, pictures
+from iqarena.testing import Curved, Linear, LinearNet, Steep, images
 from iqarena_attacks.query._frame import Case
 from iqarena_attacks.query.boundary import Boundary
 from iqarena_attacks.query.directions import Directions, high_frequency
@@ -34,18 +34,18 @@ STEEP = Steep(of=Curved())
 
 
 class Run:
-    """A query attack on some pictures, with what the target was shown."""
+    """A query attack on some images, with what the target was shown."""
 
     def __init__(
         self, spec: str, target: Model = STEEP, rows: Any = range(4), size: tuple[int, int] = (32, 40), seed: int = 0
     ) -> None:
         self.attack = build_attack(spec)
-        self.pixels = pictures(rows, size)
+        self.pixels = images(rows, size)
         self.x = self.pixels.float() / 255
         self.scorer = Scorer(target)
         self.clean = self.scorer.score(self.x)
         self.direction = torch.where(self.clean > 50, -1.0, 1.0)
-        self.streams = Streams([f"picture {row}" for row in rows], repr(self.attack), seed)
+        self.streams = Streams([f"image {row}" for row in rows], repr(self.attack), seed)
         self.shown: list[Tensor] = []
         self.target = ScoreOracle(
             self, self.pixels, self.clean, eps=self.attack.eps, budget=self.attack.queries  # pyright: ignore[reportArgumentType]
@@ -84,11 +84,11 @@ def test_the_budget_is_kept_to_the_query(spec: str, queries: int) -> None:
         assert run.target.queries.tolist() == [queries] * 4
     if queries == 1:
         assert torch.equal(run.crafted.adversarial, run.pixels), "the clean score leads nowhere"
-    assert (run.gains >= 0).all(), "an answer is never worse than the clean picture"
+    assert (run.gains >= 0).all(), "an answer is never worse than the clean image"
 
 
 @pytest.mark.parametrize("spec", ATTACKS)
-def test_a_picture_has_the_same_result_alone_and_in_a_batch(spec: str) -> None:
+def test_a_image_has_the_same_result_alone_and_in_a_batch(spec: str) -> None:
     together = Run(spec_with(spec, queries=70), rows=range(4))
     for row in range(4):
         alone = Run(spec_with(spec, queries=70), rows=[row])
@@ -103,15 +103,15 @@ def test_nothing_leaves_the_jnd_box(spec: str) -> None:
     run = Run(spec, rows=range(3), size=(40, 48))
     jnd = np.stack([jnd_map(p.permute(1, 2, 0).contiguous().numpy()) for p in run.pixels])
     limit = torch.from_numpy(0.38 * jnd)[:, None].repeat(1, 3, 1, 1)
-    for made in (run.crafted.adversarial, run.crafted.control):
-        change = (made.short() - run.pixels.short()).abs()
+    for built in (run.crafted.adversarial, run.crafted.control):
+        change = (built.short() - run.pixels.short()).abs()
         assert (change <= limit).all()
         assert change.max() > 0
     assert run.gains.max() > 0
-    shown = torch.cat([x for x in run.shown if len(x) == 3])  # lockstep: candidate j is of picture j
+    shown = torch.cat([x for x in run.shown if len(x) == 3])  # lockstep: candidate j is of image j
     levels = shown * 255
     assert len(shown) >= 300
-    assert (levels - levels.round()).abs().max() < 1e-3, "queries are 8-bit pictures"
+    assert (levels - levels.round()).abs().max() < 1e-3, "queries are 8-bit images"
     assert ((levels.round().view(-1, 3, *levels.shape[1:]) - run.pixels.float()).abs() <= limit).all()
 
 
@@ -129,7 +129,7 @@ def test_without_jnd_the_box_is_eps() -> None:
 @pytest.mark.parametrize("spec", ATTACKS)
 def test_a_target_whose_backward_raises_can_be_attacked(spec: str) -> None:
     shut = build_model("toy_shut")
-    x = pictures(range(1)).float() / 255
+    x = images(range(1)).float() / 255
     with pytest.raises(RuntimeError, match="a gradient was asked for"):
         shut.load()(x.requires_grad_()).sum().backward()
     with pytest.raises(AttackError, match="has no gradient"):
@@ -154,7 +154,7 @@ def test_a_noisy_target_is_attacked_within_the_budget(spec: str) -> None:
     assert run.target.no_response.max() == 0
 
 
-def test_a_picture_without_room_costs_no_query() -> None:
+def test_a_image_without_room_costs_no_query() -> None:
     run = Run("square(eps=0.5/255, queries=50)")
     assert run.target.queries.tolist() == [1] * 4
     assert torch.equal(run.crafted.adversarial, run.pixels)
@@ -181,7 +181,7 @@ def test_what_is_kept_never_gets_worse(spec: str) -> None:
     ("spec", "share"), [("square(p=0.01, eps=8/255)", 0.7), ("random_search", 0.35), ("nes(samples=100)", 0.45)]
 )
 def test_queries_lead_towards_the_optimum_of_a_linear_scorer(spec: str, share: float) -> None:
-    """``Σ |w| · min(eps, room)`` on pictures of 16×16; a quarter of the queries reaches less."""
+    """``Σ |w| · min(eps, room)`` on images of 16×16; a quarter of the queries reaches less."""
     gained = []
     for queries in (500, 2000):
         run = Run(spec_with(spec, queries=queries), Linear(), rows=range(1), size=(16, 16))
@@ -200,14 +200,14 @@ def case(x: Tensor, reach: float = 1.0, seed: int = 0) -> Case:
 
 
 def drive(search: Generator[Tensor, Tensor, Any], gain: Any) -> tuple[Any, int]:
-    """Run a search on a gain function of float pictures; its result, and the number of queries."""
-    asked, z = 0, next(search)
+    """Run a search on a gain function of float images; its result, and the number of queries."""
+    requested, z = 0, next(search)
     while True:
-        asked += len(z)
+        requested += len(z)
         try:
             z = search.send(torch.stack([gain(one) for one in z]).double())
         except StopIteration as stop:
-            return stop.value, asked
+            return stop.value, requested
 
 
 def test_the_nes_estimate_is_aligned_with_the_gradient_of_a_linear_scorer() -> None:
@@ -216,9 +216,9 @@ def test_the_nes_estimate_is_aligned_with_the_gradient_of_a_linear_scorer() -> N
     w = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(3))
     for pairs in (100, 1000):
         search = Nes(samples=2 * pairs).gradient(one.x, one, pairs)
-        g, asked = drive(search, lambda z: (w * z).sum())
+        g, requested = drive(search, lambda z: (w * z).sum())
         cosine = float((g * w).sum() / g.norm() / w.norm())
-        assert asked == 2 * pairs
+        assert requested == 2 * pairs
         assert cosine == pytest.approx(math.sqrt(pairs / (pairs + 192)), abs=0.12)
     assert float((g * w).sum() / w.square().sum()) == pytest.approx(1, abs=0.15), "and its length is right"
 
@@ -236,10 +236,10 @@ def test_surfree_comes_near_the_nearest_point_of_a_plane() -> None:
     distances = [float((one.answer - o).norm())]
     gain = 0.6
     for _ in range(6):
-        gain, asked = drive(nearer(one, o, gain, level, queries=10**6, steps=200), lambda z: (w * (z - o)).sum())
+        gain, requested = drive(nearer(one, o, gain, level, queries=10**6, steps=200), lambda z: (w * (z - o)).sum())
         distances.append(float((one.answer - o).norm()))
         assert gain > level
-        assert asked <= 200 * 8 + 80 * 2 + 20, "two signs, then at most six halvings to 0.01 in 1 − cos θ"
+        assert requested <= 200 * 8 + 80 * 2 + 20, "two signs, then at most six halvings to 0.01 in 1 − cos θ"
     assert all(b <= a for a, b in pairwise(distances)), distances
     assert distances[0] > 1.6
     assert distances[-1] == pytest.approx(level, rel=0.05)
@@ -251,8 +251,8 @@ def test_the_line_leads_to_the_boundary(level: float) -> None:
     o = torch.full((3, 8, 8), 0.3)
     one = case(o)
     one.answer = o + 0.2
-    gain, asked = drive(nearer(one, o, 0.2, level, queries=100, steps=0), lambda z: (z - o).mean())
-    assert 7 < asked <= 14, "at both ends of a round"
+    gain, requested = drive(nearer(one, o, 0.2, level, queries=100, steps=0), lambda z: (z - o).mean())
+    assert 7 < requested <= 14, "at both ends of a round"
     assert 0 < gain - level < 0.5 / 255 + 1e-6
     assert torch.allclose(one.answer, o + gain, atol=1e-6)
 
@@ -269,8 +269,8 @@ def test_a_step_is_a_direction_that_leads_nearer(steps: int, vain: int) -> None:
     one = case(o)
     one.answer = o + 0.2
     gains = iter([1.0] * 7 + [-1.0] * 2 * vain)
-    _, asked = drive(nearer(one, o, 1, 0, queries=100, steps=steps), lambda _: torch.tensor(next(gains, 1.0)))
-    assert asked == 7 + 2 * vain + 7 * steps
+    _, requested = drive(nearer(one, o, 1, 0, queries=100, steps=steps), lambda _: torch.tensor(next(gains, 1.0)))
+    assert requested == 7 + 2 * vain + 7 * steps
 
 
 def test_eighty_tries_in_vain_are_the_end_of_a_round() -> None:
@@ -281,8 +281,8 @@ def test_eighty_tries_in_vain_are_the_end_of_a_round() -> None:
     def gain(z: Tensor) -> Tensor:
         return (z - o).mean() if (z - o).std() < 1e-4 else torch.tensor(-1.0)  # nothing but the line is past
 
-    _, asked = drive(nearer(one, o, 0.2, 0.1, queries=1000, steps=10), gain)
-    assert 2 * 80 + 7 < asked <= 2 * 80 + 14
+    _, requested = drive(nearer(one, o, 0.2, 0.1, queries=1000, steps=10), gain)
+    assert 2 * 80 + 7 < requested <= 2 * 80 + 14
     assert torch.allclose(one.answer, o + one.answer.sub(o).mean(), atol=1e-6)
 
 
@@ -306,8 +306,8 @@ def test_surfree_keeps_its_allowance() -> None:
     one = case(o)
     one.answer = o + 0.2
     for queries in (1, 5, 25, 60):
-        _, asked = drive(nearer(one, o, 0.2, 0.1, queries=queries, steps=100), lambda z: (z - o).mean())
-        assert asked <= queries
+        _, requested = drive(nearer(one, o, 0.2, 0.1, queries=queries, steps=100), lambda z: (z - o).mean())
+        assert requested <= queries
     there = case(o)
     assert list(nearer(there, o, 0.0, 0.0, queries=25, steps=100)) == [], "nowhere nearer than the origin"
 
@@ -352,17 +352,17 @@ def test_the_smallest_step_is_tried_wherever_the_boundary_is(passed: float) -> N
     assert b.b == pytest.approx(passed + 0.0025)
 
 
-def test_directions_lie_on_edges_and_salient_pixels_and_leave_out_the_own_photograph() -> None:
+def test_directions_lie_on_edges_and_salient_pixels_and_leave_out_the_own_image() -> None:
     pocket = build("imageset", "pocket(crop=96)")
     item = pocket.items()[5]  # pyright: ignore[reportAttributeAccessIssue]
-    picture = pocket.read(item)  # pyright: ignore[reportAttributeAccessIssue]
-    x = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
+    image = pocket.read(item)  # pyright: ignore[reportAttributeAccessIssue]
+    x = torch.from_numpy(image).permute(2, 0, 1).float() / 255
     one = case(x)
     one.draw = Streams([item.id], "d").each()[0]
     directions = Directions(one, build("imageset", "pocket"))  # pyright: ignore[reportArgumentType]
     drawn = torch.stack([directions.draw() for _ in range(40)])
-    edges = cv2.dilate(cv2.Canny(picture, 50, 150), np.ones((3, 3), np.uint8)) > 0
-    seen = torch.from_numpy(edges | (saliency_map(picture) > 0.225))
+    edges = cv2.dilate(cv2.Canny(image, 50, 150), np.ones((3, 3), np.uint8)) > 0
+    seen = torch.from_numpy(edges | (saliency_map(image) > 0.225))
     assert 0.1 < seen.float().mean() < 1
     assert not drawn[:, :, ~seen].any()
     assert drawn.abs().max() <= 0.1
@@ -374,10 +374,10 @@ def test_directions_lie_on_edges_and_salient_pixels_and_leave_out_the_own_photog
         tuple((d / d.abs().max()).abs()[:, seen][:, ::97].flatten().mul(1e4).round().tolist()) for d in drawn[~sparse]
     }
     assert 5 < len(kinds) <= 10, "times another number, but of the same ten crops"
-    photographs = build("imageset", "pocket")
-    all_, others = (high_frequency(photographs, besides=name) for name in ("nobody", item.id))  # pyright: ignore[reportArgumentType]
+    images = build("imageset", "pocket")
+    all_, others = (high_frequency(images, besides=name) for name in ("nobody", item.id))  # pyright: ignore[reportArgumentType]
     assert len(all_) == len(others) == 10
-    own = torch.from_numpy(photographs.read(photographs.items()[4])).permute(2, 0, 1) / 255  # pyright: ignore[reportAttributeAccessIssue]
+    own = torch.from_numpy(images.read(images.items()[4])).permute(2, 0, 1) / 255  # pyright: ignore[reportAttributeAccessIssue]
     assert not any(torch.equal(own, other) for other in others)
 
 
@@ -385,8 +385,8 @@ def test_directions_may_come_from_a_folder(tmp_path: Any) -> None:
     for k in range(2):
         cv2.imwrite(str(tmp_path / f"{k}.png"), np.random.default_rng(k).integers(0, 256, (20, 30, 3)).astype(np.uint8))
     folder = FolderImages(path=str(tmp_path))
-    one = case(pictures(range(1), (32, 40))[0].float() / 255)
-    assert Directions(one, folder).draw().shape == (3, 32, 40), "smaller photographs are mirrored on"
+    one = case(images(range(1), (32, 40))[0].float() / 255)
+    assert Directions(one, folder).draw().shape == (3, 32, 40), "smaller images are mirrored on"
     alone = tmp_path / "alone"
     alone.mkdir()
     (tmp_path / "0.png").rename(alone / "0.png")
@@ -398,7 +398,7 @@ def test_the_score_goes_one_way_from_round_to_round() -> None:
     """Of the answers of 20 rounds, each ends further than the one before; candidates in between may not."""
     attack = build_attack("score_boundary(steps=3)")
     net = Steep(of=Curved()).load()
-    x = pictures(range(1), (40, 48)).float() / 255
+    x = images(range(1), (40, 48)).float() / 255
     clean = net(x)
     s = -1.0 if clean > 50 else 1.0
     one = Case(x[0], x[0], attack.reach(x)[0], 50.0, Streams(["a"], "b").each()[0], 8000, x[0])  # pyright: ignore[reportAttributeAccessIssue]
@@ -426,7 +426,7 @@ def test_the_score_goes_one_way_from_round_to_round() -> None:
 # ---- warm start
 
 
-def test_a_warm_start_goes_on_from_the_transferred_picture() -> None:
+def test_a_warm_start_goes_on_from_the_transferred_image() -> None:
     """On a target like its source the start is worth many queries."""
     cold = Run("square(eps=8/255, queries=30)", Curved(seed=1))
     warm = Run("warm_start(start=fgsm, then=square(eps=8/255), queries=30)", Curved(seed=1))

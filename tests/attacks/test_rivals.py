@@ -18,7 +18,7 @@ from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.registry.tables import build_attack
-from iqarena.testing import Curved, Linear, LinearNet, pictures
+from iqarena.testing import Curved, Linear, LinearNet, images
 from iqarena_attacks._frame import State
 from iqarena_attacks._images import references
 from iqarena_attacks.di_fgsm import DiFgsm
@@ -75,7 +75,7 @@ def _slow(spec: str, steps: int, gradient: Any) -> None:
 
     for i in range(4):
         x, s = run.x[i : i + 1], BOTH[i]
-        streams, state = Streams([f"picture {i}"], repr(attack)), {}
+        streams, state = Streams([f"image {i}"], repr(attack)), {}
         z, m = x.clone(), torch.zeros_like(x)
         for _ in range(steps):
             g = gradient(nabla, z, m, s, streams, state)
@@ -142,10 +142,12 @@ def test_what_si_and_admix_show_a_scorer() -> None:
     assert torch.allclose(second, 0.5 + (first - 0.5) / 2, atol=1e-6)
 
 
-@pytest.mark.parametrize(("spec", "ahead"), [("vmi_fgsm(steps=3, samples=4)", 0), ("vni_fgsm(steps=3, samples=4)", 1)])
-def test_variance_is_that_of_the_neighbours(spec: str, ahead: int) -> None:
+@pytest.mark.parametrize(
+    ("spec", "lookahead"), [("vmi_fgsm(steps=3, samples=4)", 0), ("vni_fgsm(steps=3, samples=4)", 1)]
+)
+def test_variance_is_that_of_the_neighbours(spec: str, lookahead: int) -> None:
     def gradient(nabla: Any, z: Tensor, m: Tensor, s: Tensor, streams: Streams, state: dict[str, Tensor]) -> Tensor:
-        g = nabla(z + ahead * s * EPS / 3 * m)
+        g = nabla(z + lookahead * s * EPS / 3 * m)
         tuned = g + state.get("v", 0)
         around = [nabla(z + 1.5 * EPS * (2 * streams.uniform(z) - 1)) for _ in range(4)]
         state["v"] = torch.stack(around).mean(0) - g
@@ -162,7 +164,7 @@ def test_admix_mixes_in_reference_images(spec: str, pivot: float) -> None:
     def gradient(nabla: Any, z: Tensor, m: Tensor, s: Tensor, streams: Streams, state: dict[str, Tensor]) -> Tensor:
         total = torch.zeros_like(z)
         for _ in range(2):
-            other = int(len(references()) * float(streams.uniform(z.new_empty(1, 1))))  # toy pictures show none of them
+            other = int(len(references()) * float(streams.uniform(z.new_empty(1, 1))))  # toy images show none of them
             small = torch.nn.functional.adaptive_avg_pool2d(references()[other : other + 1], (32, 40))
             mixed = z + 0.2 * (small - pivot)
             total += nabla(mixed) + nabla((mixed + pivot) / 2) / 2
@@ -175,24 +177,24 @@ def test_admix_mixes_in_reference_images(spec: str, pivot: float) -> None:
 
 
 def test_diverse_inputs_hold_the_image_on_mid_grey() -> None:
-    attack, x = DiFgsm(grow=0.25), 0.51 + pictures(range(4)).float() / 530
+    attack, x = DiFgsm(grow=0.25), 0.51 + images(range(4)).float() / 530
     drawn = torch.tensor([[0.0, 0, 0], [0.999, 0.5, 0.5], [0.5, 0.999, 0.0], [0.0, 0.999, 0.999]])
-    made = attack._transform(x, drawn)
-    assert made.shape == (4, 3, 40, 50)
+    built = attack._transform(x, drawn)
+    assert built.shape == (4, 3, 40, 50)
     corners = [(0, 0), (1, 1), (4, 0), (8, 10)]
     sizes = [(32, 40), (39, 49), (36, 45), (32, 40)]
-    for picture, source, (top, left), (height, width) in zip(made, x, corners, sizes, strict=True):
-        inside = picture[:, top : top + height, left : left + width]
+    for image, source, (top, left), (height, width) in zip(built, x, corners, sizes, strict=True):
+        inside = image[:, top : top + height, left : left + width]
         assert inside.min() > 0.5
-        assert picture.min() == 0.5
-        assert float((picture > 0.5).sum()) == 3 * height * width
+        assert image.min() == 0.5
+        assert float((image > 0.5).sum()) == 3 * height * width
         rows, columns = (torch.arange(n) * of // n for n, of in ((height, 32), (width, 40)))
         assert torch.equal(inside, source[:, rows][:, :, columns]), "the nearest neighbour"
 
 
 def test_the_gradient_through_diverse_inputs_is_the_slope() -> None:
     """Of a linear scorer, whose weights are those of another size: exact, as everything is linear."""
-    attack, x = DiFgsm(p=1.0), pictures(range(4)).float() / 255
+    attack, x = DiFgsm(p=1.0), images(range(4)).float() / 255
     streams = Streams([str(i) for i in range(4)], "di")
     scorer = Scorer(Linear())
     g = attack.gradient(x, State(x, x, Source([scorer], x, streams), streams, x))
@@ -203,8 +205,8 @@ def test_the_gradient_through_diverse_inputs_is_the_slope() -> None:
 
 
 @pytest.mark.parametrize("spec", ["di_fgsm", "torchattacks.DIFGSM"])
-def test_pictures_are_diverse_each_by_itself(spec: str) -> None:
-    """And every picture still pays for ten gradients, and has its share of zero ones noted."""
+def test_images_are_diverse_each_by_itself(spec: str) -> None:
+    """And every image still pays for ten gradients, and has its share of zero ones noted."""
     run = Run(spec)
     assert run.source.backwards == 10
     assert run.source.zero_gradient is not None
@@ -347,10 +349,10 @@ def test_activity_is_where_something_happens() -> None:
     assert (activity(flat) == 1).all(), "nothing to prefer"
     edge = flat.copy()
     edge[:, 15:] = 120
-    found = activity(edge)
-    assert (found[:, 13:17] == 1).all()
-    assert (found[:, :11] == 0).all()
-    assert (found[:, 19:] == 0).all()
+    actual = activity(edge)
+    assert (actual[:, 13:17] == 1).all()
+    assert (actual[:, :11] == 0).all()
+    assert (actual[:, 19:] == 0).all()
 
 
 # ---- Zhang et al.
@@ -362,22 +364,22 @@ def test_similarity_is_ssim() -> None:
     def mean(plane: np.ndarray) -> np.ndarray:
         return ndimage.gaussian_filter(plane, 1.5, radius=5)[5:-5, 5:-5]
 
-    found = []
+    actual = []
     for a, b in zip(x[0].numpy(), z[0].numpy(), strict=True):
         ma, mb = mean(a), mean(b)
         va, vb, both = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
-        found.append((2 * ma * mb + 1e-4) * (2 * both + 9e-4) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)))
-    assert float(similarity(x, z)) == pytest.approx(float(np.mean(found)), rel=1e-6)
+        actual.append((2 * ma * mb + 1e-4) * (2 * both + 9e-4) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)))
+    assert float(similarity(x, z)) == pytest.approx(float(np.mean(actual)), rel=1e-6)
     assert float(similarity(x, x)) == pytest.approx(1)
 
 
 def test_the_gradient_of_similarity() -> None:
     x, z = (torch.rand(2, 3, 16, 18, generator=torch.Generator().manual_seed(i)).double() for i in (0, 1))
     step = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).double()
-    found = (similarity_gradient(x, z) * step).sum((1, 2, 3))
+    actual = (similarity_gradient(x, z) * step).sum((1, 2, 3))
     for i in range(2):
         a, b = (similarity(x[i : i + 1], z[i : i + 1] + h * step[i : i + 1]) for h in (1e-5, -1e-5))
-        assert float(found[i]) == pytest.approx(float(a - b) / 2e-5, rel=1e-5)
+        assert float(actual[i]) == pytest.approx(float(a - b) / 2e-5, rel=1e-5)
     assert not similarity_gradient(x, x.clone()).any(), "the optimum"
 
 
@@ -397,7 +399,7 @@ def test_the_square_weighs_the_score_by_twice_its_change() -> None:
     attack, run = build_attack(spec), Run(spec, [Linear()])
     net = run.scorers[0]._module
     assert isinstance(net, LinearNet)
-    streams = Streams([f"picture {i}" for i in range(4)], repr(attack))
+    streams = Streams([f"image {i}" for i in range(4)], repr(attack))
     s, eps = BOTH.view(-1, 1, 1, 1), 4 / 255
     z = run.x + (streams.signs(run.x) - 1) / 510
     assert set(((z - run.x) * 255).round().unique().tolist()) == {-1, 0}, "−1/255 or 0"

@@ -93,7 +93,7 @@ def _noisy_gradient(model: Model, x: Tensor, sigma: float, purposes: Sequence[tu
     total = torch.zeros_like(x, dtype=torch.float64)
     for i in range(len(x)):
         for purpose, sign in purposes:
-            u = sign * Streams([f"picture {i}"], purpose).normal(x[i : i + 1])
+            u = sign * Streams([f"image {i}"], purpose).normal(x[i : i + 1])
             leaf = (x[i : i + 1] + sigma * u).double().requires_grad_(True)
             total[i] += torch.autograd.grad(net(leaf).sum(), leaf)[0][0] / len(purposes)
     return total
@@ -189,11 +189,11 @@ def test_ranges_are_worked_out_once_a_run_and_not_counted() -> None:
     x = Run("fgsm").x
     for _ in range(3):
         view = Source(scorers, x, Streams(list("abcd"), "range"))
-        found = ranges(view)
+        actual = ranges(view)
         assert view.forwards == 0
     assert [s.evaluated["forward"] for s in scorers] == [52, 52]
     scores = scorers[0].score(embedded())
-    assert float(found[0]) == pytest.approx(float(scores.max() - scores.min()))
+    assert float(actual[0]) == pytest.approx(float(scores.max() - scores.min()))
 
 
 # ---- sigma=auto
@@ -214,7 +214,7 @@ class Wavy(Model):
         return _Waves()
 
 
-def test_auto_is_the_bounds_best_sigma_of_each_picture() -> None:
+def test_auto_is_the_bounds_best_sigma_of_each_image() -> None:
     models = (Wavy(), Curved(seed=1), Linear())
     run = Run(f"sega(samples=2, sigma=auto, {BARE})", models)
     scorers = [Scorer(model) for model in models]
@@ -289,7 +289,7 @@ def _ablation() -> list[str]:
 
 
 def test_twelve_variants_cost_one_gradient_pass(tmp_path: Path) -> None:
-    """A real run: 2 pictures, sources a, b and a+b with c as the target; each member is differentiated 4 times."""
+    """A real run: 2 images, sources a, b and a+b with c as the target; each member is differentiated 4 times."""
     for i in range(2):
         paint(tmp_path / f"{i}.png", i)
     specs = [f"toy_curved(seed={i})" for i in range(3)]
@@ -300,7 +300,7 @@ def test_twelve_variants_cost_one_gradient_pass(tmp_path: Path) -> None:
     scorers = run_plan(plan, store, Options(workers=1))
     evaluated = {repr(s.model): s.evaluated["gradient"] for s in scorers}
     assert evaluated == {specs[0]: 2 * 4, specs[1]: 2 * 4, specs[2]: 0}
-    assert plan.gradients() == {specs[0]: 4, specs[1]: 4}, "and the plan foretells it, per picture"
+    assert plan.gradients() == {specs[0]: 4, specs[1]: 4}, "and the plan foretells it, per image"
     rows = store.rows()
     assert len(rows) == 2 * 12 * 3
     assert (rows["status"] == "ok").all()
@@ -313,16 +313,16 @@ def test_noisy_copies_fill_the_micro_batches_and_change_nothing(monkeypatch: pyt
     real = scorer.value_and_gradient
     monkeypatch.setattr(scorer, "value_and_gradient", lambda z: (sizes.append(len(z)), real(z))[1])
     monkeypatch.setattr(scorer, "_chunk", 16)  # as on a GPU
-    whole = Source([scorer], x, Streams(list("abcd"), "fold")).gradient(x, Smoothing(0.1, 7))
+    full = Source([scorer], x, Streams(list("abcd"), "fold")).gradient(x, Smoothing(0.1, 7))
     assert sizes == [16, 12]
     sizes.clear()
     each = [(one, Source([scorer], one, Streams([name], "fold"))) for one, name in zip(x.split(1), "abcd")]
     apart = [source.gradient(one, Smoothing(0.1, 7)) for one, source in each]
     assert sizes == [7] * 4
-    assert torch.equal(torch.cat(apart), whole)
+    assert torch.equal(torch.cat(apart), full)
     monkeypatch.setattr(scorer, "_chunk", 1)
     assert torch.allclose(
-        Source([scorer], x, Streams(list("abcd"), "fold")).gradient(x, Smoothing(0.1, 7)), whole, atol=1e-6
+        Source([scorer], x, Streams(list("abcd"), "fold")).gradient(x, Smoothing(0.1, 7)), full, atol=1e-6
     )
     assert scorer.evaluated["gradient"] == 3 * 7 * 4
 
@@ -334,9 +334,9 @@ def test_noisy_copies_fill_the_micro_batches_and_change_nothing(monkeypatch: pyt
 def test_a_filter_that_removes_everything_is_flagged_and_finite(filters: str, tmp_path: Path) -> None:
     spec = f"sega(samples=2, {filters})"
     for i in range(3):
-        picture = np.full((32, 40, 3), 60 + 50 * i, np.uint8)
-        picture[: 5 + i] = 70 + 50 * i  # too faint for an edge
-        cv2.imwrite(str(tmp_path / f"{i}.png"), picture)
+        image = np.full((32, 40, 3), 60 + 50 * i, np.uint8)
+        image[: 5 + i] = 70 + 50 * i  # too faint for an edge
+        cv2.imwrite(str(tmp_path / f"{i}.png"), image)
     targets = ["toy_curved", "toy_curved(seed=1)"]
     plan = resolve(Suite("s", {"path": str(tmp_path)}, targets, ["noise", "fgsm", spec], sources=["each"]))
     store = Store(tmp_path / "run")
@@ -358,7 +358,7 @@ def test_a_filter_that_removes_everything_is_flagged_and_finite(filters: str, tm
 
 def test_sources_that_cannot_be_used_are_named() -> None:
     x = torch.rand(1, 3, 12, 20)
-    with pytest.raises(ImageError, match=r"toy_curved.* needs pictures of at least 16 pixels a side, found 20×12"):
+    with pytest.raises(ImageError, match=r"toy_curved.* needs images of at least 16 pixels a side, found 20×12"):
         Source([Scorer(Linear()), Scorer(Curved())], x, Streams(["a"], "")).gradient(x, Smoothing(0.1, 2))
     blind = Source([Scorer(Linear()), Scorer(build_model("toy_step"))], x, Streams(["a"], ""))
     with pytest.raises(AttackError, match="toy_step has no gradient; use it as a target only"):

@@ -1,4 +1,4 @@
-"""The universal perturbation: one for all pictures, made once a run, never from the photograph under attack."""
+"""The universal perturbation: one for all images, made once a run, never from the image under attack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.images.sets.pocket import PocketImages
-from iqarena.testing import Curved, pictures
+from iqarena.testing import Curved, images
 from iqarena_attacks._images import embedded, others, references
 from iqarena_attacks.uap import Uap
 
@@ -27,7 +27,7 @@ def _perturb(attack: Uap, scorers: Sequence[Scorer], x: Tensor, s: float) -> Ten
 
 def test_it_is_one_perturbation_and_made_once_a_run() -> None:
     attack, scorers = Uap(steps=5), [Scorer(Curved()), Scorer(Curved(seed=1))]
-    x = pictures(range(4), (64, 48)).float() / 255
+    x = images(range(4), (64, 48)).float() / 255
     up = _perturb(attack, scorers, x, 1)
     assert (up - up[:1]).abs().max() < 1e-6
     assert [s.evaluated["gradient"] for s in scorers] == [5, 5]
@@ -58,7 +58,7 @@ def test_the_own_reference_image_is_left_out_of_training() -> None:
     clusters = [item.cluster for item in items]
     for item, kept in zip(items, others(embedded()), strict=True):
         assert {clusters[i] for i in kept} == set(clusters) - {item.cluster}, item.id
-    assert others(pictures(range(3)).float() / 255) == [tuple(range(len(references())))] * 3
+    assert others(images(range(3)).float() / 255) == [tuple(range(len(references())))] * 3
     attack, scorers = Uap(steps=3), [Scorer(Curved())]
     shown, other = (
         _perturb(attack, scorers, x, 1)[..., :40, :40] for x in (references()[:1], torch.rand(1, 3, 40, 40))

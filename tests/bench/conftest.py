@@ -1,4 +1,4 @@
-"""What the tests of runs share: a folder of small pictures, a suite of toy scorers, the command line."""
+"""What the tests of runs share: a folder of small images, a suite of toy scorers, the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from iqarena.suite.plan import Plan, resolve
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Five pictures of two sizes."""
+    """Five images of two sizes."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(5):
@@ -58,10 +58,10 @@ def iqarena(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def results(tmp_path: Path) -> Callable[..., pd.DataFrame]:
     """Rows of a plan run with some options into a new folder."""
-    made = iter(range(1000))
+    runs = iter(range(1000))
 
     def run(plan: Plan, **options: object) -> pd.DataFrame:
-        store = Store(tmp_path / f"run{next(made)}")
+        store = Store(tmp_path / f"run{next(runs)}")
         run_plan(plan, store, Options(**options))  # pyright: ignore[reportArgumentType]
         return numbers(store)
 

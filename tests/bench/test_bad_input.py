@@ -105,7 +105,7 @@ def test_a_suite_key_that_is_wrong(iqarena: Cli, suite: Path, tmp_path: Path, se
         ("score", "Missing argument 'IMAGES...'; see: iqarena score --help"),
         ("score a.png", "Missing option '--model'"),
         ("score a.png --model hypr", "unknown model 'hypr'; nearest: 'hyper'"),
-        ("score nowhere.png --model toy_linear", "nowhere.png: expected an 8-bit grey or RGB picture"),
+        ("score nowhere.png --model toy_linear", "nowhere.png: expected an 8-bit grey or RGB image"),
         ("score a.png --model toy_linear --device gpu", "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
         ("attack a.png --attack fgsm --source toy_linear", "Missing option '--out'"),
         ("attack a.png --attack fgms --source toy_linear --out b.png", "unknown attack 'fgms'; nearest: 'fgsm'"),
@@ -136,10 +136,10 @@ def test_a_suite_file_that_cannot_be_read(iqarena: Cli, tmp_path: Path, text: st
     refused(iqarena("run", path), words)
 
 
-def test_a_folder_that_is_not_there_or_holds_no_pictures(iqarena: Cli, suite: Path, photos: Path) -> None:
+def test_a_folder_that_is_not_there_or_holds_no_images(iqarena: Cli, suite: Path, photos: Path) -> None:
     refused(iqarena("run", suite, "--images", photos.with_name("photo")), "found nothing there", "nearest: 'photos'")
     (photos / "inside").mkdir()
-    refused(iqarena("run", suite, "--images", photos / "inside"), "expected pictures (.png, ", "found none")
+    refused(iqarena("run", suite, "--images", photos / "inside"), "expected images (.png, ", "found none")
 
 
 def test_a_place_that_may_not_be_written(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
@@ -253,8 +253,8 @@ def test_training_data_that_is_wrong(iqarena: Cli, tmp_path: Path) -> None:
     (data / "mos.csv").write_text("\n".join(["image,mos,split", *rows]))
     for i in range(12):
         cv2.imwrite(str(data / "images" / f"{i}.png"), np.full((64, 64, 3), 20 * i, np.uint8))
-    (data / "images" / "7.png").write_bytes(b"no picture")
+    (data / "images" / "7.png").write_bytes(b"no image")
     answer = iqarena(*train)
     assert answer.code == 2
-    assert "7.png: expected an 8-bit grey or RGB picture" in answer.err.strip().splitlines()[-1]
+    assert "7.png: expected an 8-bit grey or RGB image" in answer.err.strip().splitlines()[-1]
     assert not (tmp_path / "out" / "cnn" / "cnn.safetensors").exists()

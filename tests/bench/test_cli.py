@@ -81,7 +81,7 @@ def test_a_run_ends_with_tables_and_the_place_of_the_files(iqarena: Cli, suite: 
     for name in ("index.html", "leaderboard.md", "leaderboard_attacks.csv", "leaderboard_models.csv", "pairs.csv"):
         assert name in there
     index = json.loads((out / "gallery" / "gallery.json").read_text())
-    assert len(index) == 3 * 4, "three pictures under the four attacks that change any"
+    assert len(index) == 3 * 4, "three images under the four attacks that change any"
     assert {f"gallery/{e[k]}" for e in index for k in ("clean", "adversarial")} <= there
     elsewhere = tmp_path / "elsewhere"
     assert iqarena("report", out, "--out", elsewhere).out.rstrip().endswith(files_are.replace(str(out), str(elsewhere)))
@@ -122,7 +122,7 @@ def test_set_overrides_a_key(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
 def test_plan_says_what_a_run_would_be(iqarena: Cli, suite: Path) -> None:
     answer = iqarena("plan", suite, "--limit", 2)
     assert answer.code == 0
-    assert f"2 pictures × 5 attacks × 7 pairs × 1 repeats = {2 * ROWS} rows" in answer.out
+    assert f"2 images × 5 attacks × 7 pairs × 1 repeats = {2 * ROWS} rows" in answer.out
     assert "minutes on" in answer.out
 
 
@@ -145,18 +145,18 @@ entry(sys.argv[1:])
     command = [sys.executable, "-c", code, "report", str(tmp_path / "run"), "--out", str(tmp_path / "again")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    made = files(tmp_path / "again")
+    built = files(tmp_path / "again")
     boards = ("leaderboard_attacks.csv", "leaderboard_models.csv", "leaderboard.md")
-    assert set(made) == {*boards, "pairs.csv", "index.html"}
-    assert {name: data for name, data in files(tmp_path / "run").items() if name in made} == made
+    assert set(built) == {*boards, "pairs.csv", "index.html"}
+    assert {name: data for name, data in files(tmp_path / "run").items() if name in built} == built
 
 
 def test_a_plugin_file_runs_beside_the_others(
     suite: Path, tmp_path: Path, iqarena: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "_from_files", {kind: dict(known) for kind, known in registry._from_files.items()})
-    mine = tmp_path / "my_attack.py"
-    mine.write_text('''
+    own = tmp_path / "my_attack.py"
+    own.write_text('''
 from dataclasses import dataclass
 from iqarena.api import Attack
 
@@ -169,7 +169,7 @@ class Brighter(Attack):
     def perturb(self, x, source, streams):
         return x + self.eps
 ''')
-    arguments = ["--plugin", mine, "run", suite, "--set", 'attacks=["brighter", "noise"]', "--out", tmp_path / "run"]
+    arguments = ["--plugin", own, "run", suite, "--set", 'attacks=["brighter", "noise"]', "--out", tmp_path / "run"]
     assert iqarena(*arguments).code == 0
     assert set(Store(tmp_path / "run").rows()["attack_label"]) == {"brighter", "noise"}
 
@@ -229,17 +229,17 @@ def test_attack_stores_the_image_that_the_api_gives_and_says_what_it_did(
     command += ["--seed", 3, "--device", "cpu"]
     answer = iqarena(*command, "--json")
     assert answer.code == 0, answer.err
-    said = json.loads(answer.out)
+    message = json.loads(answer.out)
     attack = api.attack("sega(samples=2)", sources=["toy_curved", "toy_linear"], seed=3, device="cpu")
     expected = np.asarray(attack(photos / "p0.png"))
     assert np.array_equal(np.asarray(Image.open(tmp_path / "adv.png")), expected)
-    assert [row["scorer"] for row in said["scores"]] == ["toy_curved", "toy_linear", "toy_step"]
-    for row in said["scores"]:
+    assert [row["scorer"] for row in message["scores"]] == ["toy_curved", "toy_linear", "toy_step"]
+    for row in message["scores"]:
         scorer = api.scorer(row["scorer"], device="cpu")
         assert (row["clean"], row["adversarial"]) == (scorer(photos / "p0.png"), scorer(expected))
         assert row["change"] == row["adversarial"] - row["clean"]
-    assert said["linf"] == pytest.approx(8 / 255)
-    assert {**said["cost"], "seconds": 0} == {"images": 1, "gradients": 4, "scores": 0, "queries": 0, "seconds": 0}
+    assert message["linf"] == pytest.approx(8 / 255)
+    assert {**message["cost"], "seconds": 0} == {"images": 1, "gradients": 4, "scores": 0, "queries": 0, "seconds": 0}
     text = iqarena(*command).out
     assert "L∞ 8/255; 4 gradients, 0 scores, 0 queries" in text
     assert text.rstrip().endswith(f"In {tmp_path / 'adv.png'}")
@@ -289,17 +289,17 @@ class Flat(Filter):
 def test_what_a_machine_reads_of_a_run_is_its_boards(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
     import iqarena as api
 
-    said = json.loads(iqarena("run", suite, "--limit", 2, "--out", tmp_path / "run", "--json", "--quiet").out)
-    assert (said["folder"], said["rows"], said["failed"], said["finished"]) == (
+    message = json.loads(iqarena("run", suite, "--limit", 2, "--out", tmp_path / "run", "--json", "--quiet").out)
+    assert (message["folder"], message["rows"], message["failed"], message["finished"]) == (
         str(tmp_path / "run"),
         2 * ROWS,
         0,
         True,
     )
     run = api.load(tmp_path / "run")
-    assert [line["attack_label"] for line in said["attacks"]] == run.attacks["attack_label"].tolist()
-    assert [line["aligned_sd"] for line in said["models"]] == pytest.approx(run.models["aligned_sd"].tolist())
-    assert json.loads(iqarena("report", tmp_path / "run", "--json").out) == said
+    assert [line["attack_label"] for line in message["attacks"]] == run.attacks["attack_label"].tolist()
+    assert [line["aligned_sd"] for line in message["models"]] == pytest.approx(run.models["aligned_sd"].tolist())
+    assert json.loads(iqarena("report", tmp_path / "run", "--json").out) == message
     checks = json.loads(iqarena("doctor", "--json").out)
     assert all(check["ok"] for check in checks)
 

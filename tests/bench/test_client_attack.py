@@ -20,9 +20,9 @@ from iqarena.client.attack import Cost
 from iqarena.client.effect import effect
 from iqarena.errors import AttackError, ImageError, IqarenaError, SpecError
 from iqarena.images.decode import decode_file
-from iqarena.testing.toys import Curved, LinearNet, Steep, pictures
+from iqarena.testing.toys import Curved, LinearNet, Steep, images
 
-X = pictures().float() / 255
+X = images().float() / 255
 EPS = 8 / 255
 STEEP = Steep(of=Curved())
 
@@ -45,8 +45,8 @@ def test_a_tensor_becomes_8_bit_within_the_budget_and_loses_score() -> None:
     assert float((adversarial - X).abs().max()) <= EPS + 1e-6
     net = LinearNet(0)
     weights = net.weights(X)
-    room = torch.where(weights > 0, X, 1 - X).clamp(max=EPS)  # the best that a linear scorer allows
-    best = (room * weights.abs()).sum((1, 2, 3))
+    headroom = torch.where(weights > 0, X, 1 - X).clamp(max=EPS)  # the best that a linear scorer allows
+    best = (headroom * weights.abs()).sum((1, 2, 3))
     assert torch.allclose(net(X) - net(adversarial), best, rtol=1e-4)
 
 
@@ -64,7 +64,7 @@ def test_a_tensor_between_the_levels_stays_within_its_own_budget() -> None:
 def test_neither_neighbours_nor_the_form_change_an_image(tmp_path: Path) -> None:
     attack = iqarena.attack("sega(samples=2)", sources=["toy_curved", "toy_linear"], seed=5, device="cpu")
     together = attack(X)
-    arrays = [np.asarray(image) for image in pictures().permute(0, 2, 3, 1)]
+    arrays = [np.asarray(image) for image in images().permute(0, 2, 3, 1)]
     Image.fromarray(arrays[0]).save(tmp_path / "a.png")
     mixed = attack([tmp_path / "a.png", Image.fromarray(arrays[1]), arrays[2], arrays[3][:24], X[4]])
     assert [type(image) for image in mixed] == [Image.Image, Image.Image, np.ndarray, np.ndarray, Tensor]

@@ -144,7 +144,7 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
     (dict, {"overwrite": "yes"}, "unknown overwrite 'yes'; valid: 'always', 'missing', 'never'"),
     (dict, {"workers": 0}, "workers: expected a whole number ≥ 1, found 0"),
     (dict, {"shard": (3, 2)}, "shard: expected (I, N) with 1 ≤ I ≤ N, found (3, 2)"),
-    (dict, {"images": "nowhere"}, "nowhere: expected a folder of pictures, found nothing there"),
+    (dict, {"images": "nowhere"}, "nowhere: expected a folder of images, found nothing there"),
 ]
 
 

@@ -16,9 +16,9 @@ import iqarena
 from iqarena.engine import scorer as engine
 from iqarena.errors import IqarenaError, ScorerError, SpecError
 from iqarena.registry.tables import build_model
-from iqarena.testing.toys import CurvedNet, pictures
+from iqarena.testing.toys import CurvedNet, images
 
-X = pictures().float() / 255
+X = images().float() / 255
 
 
 class Unit(nn.Module):
@@ -43,7 +43,7 @@ class Locked(Unit):
 def test_a_spec_scores_as_the_engine_does_in_every_form() -> None:
     scorer = iqarena.scorer("toy_curved", device="cpu")
     expected = engine.Scorer(build_model("toy_curved")).score(X).tolist()
-    arrays = [np.asarray(image) for image in pictures().permute(0, 2, 3, 1)]
+    arrays = [np.asarray(image) for image in images().permute(0, 2, 3, 1)]
     assert scorer(X).tolist() == expected
     assert scorer(list(X)) == expected
     assert scorer(arrays) == expected
@@ -148,5 +148,5 @@ def test_what_is_no_scorer_is_refused_in_one_line(call: Callable[[], Any], kind:
 
 
 def test_an_image_that_is_too_small_is_an_error_of_the_image() -> None:
-    with pytest.raises(IqarenaError, match="needs pictures of at least 16 pixels a side, found 8×8"):
+    with pytest.raises(IqarenaError, match="needs images of at least 16 pixels a side, found 8×8"):
         iqarena.scorer("toy_curved", device="cpu")(torch.rand(3, 8, 8))

@@ -16,9 +16,9 @@ from iqarena.engine.budget import displaced
 from iqarena.engine.craft import Crafted, craft
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
-from iqarena.testing import Linear, pictures
+from iqarena.testing import Linear, images
 
-PIXELS = pictures()
+PIXELS = images()
 X = PIXELS.float() / 255
 
 
@@ -43,11 +43,11 @@ def levels(pixels: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("eps", "room"), [(8 / 255, 8), (7.5 / 255, 7), (0.999 / 255, 0), (0.0, 0), (1.0, 255)])
-def test_a_perturbation_outside_the_budget_is_clipped(eps: float, room: int) -> None:
+def test_a_perturbation_outside_the_budget_is_clipped(eps: float, headroom: int) -> None:
     crafted = run(lambda x: x + 10.0, eps)
-    expected = (PIXELS.short() + room).clamp(max=255)
+    expected = (PIXELS.short() + headroom).clamp(max=255)
     assert torch.equal(crafted.adversarial.short(), expected)
-    assert torch.equal(crafted.control.short(), (PIXELS.short() - room).clamp(min=0)), (
+    assert torch.equal(crafted.control.short(), (PIXELS.short() - headroom).clamp(min=0)), (
         "also where the box was in the way"
     )
     assert crafted.unrounded.max() <= 1
@@ -73,12 +73,12 @@ def test_whole_levels_are_not_changed_by_rounding() -> None:
     assert torch.equal(crafted.adversarial.float() / 255, (crafted.unrounded * 255).round() / 255)
 
 
-def test_rounding_is_reported_by_picture() -> None:
+def test_rounding_is_reported_by_image() -> None:
     shift = torch.tensor([0.0, 2, 2.3, 8, 0.6]).view(-1, 1, 1, 1) / 255
     assert run(lambda x: x + shift).changed.tolist() == [False, False, True, False, True]
 
 
-def test_undefined_pixels_leave_their_picture_clean_and_are_reported() -> None:
+def test_undefined_pixels_leave_their_image_clean_and_are_reported() -> None:
     def of(x: Tensor) -> Tensor:
         out = x + 8 / 255
         out[1, 0, 3, 3] = float("nan")

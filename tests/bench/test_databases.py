@@ -38,7 +38,7 @@ EXPECTED = {
 }  # fmt: skip
 
 
-def made(name: str, root: Path, **parameters: Any) -> Database:
+def built(name: str, root: Path, **parameters: Any) -> Database:
     return cast(Database, cast("type[Database]", plugin_class("imageset", name))(path=str(root), **parameters))
 
 
@@ -71,21 +71,21 @@ def test_every_database_has_a_fake() -> None:
 
 
 def test_items_are_those_of_the_table_in_its_order(name: str, root: Path) -> None:
-    images = made(name, root)
+    images = built(name, root)
     assert facts(images.items()) == EXPECTED[name]
     for item in images.items():
-        picture = images.read(item)
-        assert picture.dtype == np.uint8
-        found = cv2.imread(str(images.root / images.file(item.id)))
-        assert found is not None
-        np.testing.assert_array_equal(picture, found[..., ::-1])
+        image = images.read(item)
+        assert image.dtype == np.uint8
+        actual = cv2.imread(str(images.root / images.file(item.id)))
+        assert actual is not None
+        np.testing.assert_array_equal(image, actual[..., ::-1])
 
 
 def test_a_folder_around_the_copy_is_fine(name: str, root: Path, tmp_path: Path) -> None:
     (tmp_path / "around").mkdir()
     shutil.move(root, tmp_path / "around" / "as-it-unpacks")
     (tmp_path / "around" / "__MACOSX").mkdir()
-    assert facts(made(name, tmp_path / "around").items()) == EXPECTED[name]
+    assert facts(built(name, tmp_path / "around").items()) == EXPECTED[name]
 
 
 def test_a_copy_is_found_by_name(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,13 +102,13 @@ def test_without_the_variable_data_lie_in_the_users_cache(tmp_path: Path, monkey
     assert cast(Database, build("imageset", "clive")).folder == tmp_path / ".cache" / "iqarena" / "data" / "clive"
 
 
-def test_clive_leaves_out_the_seven_training_pictures(tmp_path: Path) -> None:
+def test_clive_leaves_out_the_seven_training_images(tmp_path: Path) -> None:
     root = copy("clive", tmp_path)
-    training = made("clive", root, split="training")
+    training = built("clive", root, split="training")
     assert facts(training.items()) == [(f"t{i}.bmp", f"t{i}.bmp", 9.0 + i) for i in range(1, 8)]
     assert training.read(training.items()[6]).shape == (32, 40, 3)
     shutil.rmtree(root / "Images" / "trainingImages")
-    assert len(made("clive", root).items()) == 4, "they are not needed for the others"
+    assert len(built("clive", root).items()) == 4, "they are not needed for the others"
 
 
 def test_clive_takes_either_orientation_of_the_mat_vectors(tmp_path: Path) -> None:
@@ -117,47 +117,47 @@ def test_clive_takes_either_orientation_of_the_mat_vectors(tmp_path: Path) -> No
     cells[0] = [f"t{i}.bmp" for i in range(1, 8)] + [f"{i}.bmp" for i in range(3, 7)]
     fakesets.write_mat(root / "Data" / "AllImages_release.mat", cells)
     fakesets.write_mat(root / "Data" / "AllMOS_release.mat", 10.0 + np.arange(11)[:, None])
-    assert facts(made("clive", root).items()) == EXPECTED["clive"]
+    assert facts(built("clive", root).items()) == EXPECTED["clive"]
 
 
 @pytest.mark.parametrize(("split", "ids"), [("training", [0, 4]), ("validation", [2]), ("all", [0, 1, 2, 3, 4, 5])])
 def test_koniq_splits(tmp_path: Path, split: str, ids: list[int]) -> None:
-    images = made("koniq10k", copy("koniq10k", tmp_path), split=split)
+    images = built("koniq10k", copy("koniq10k", tmp_path), split=split)
     assert [item.id for item in images.items()] == [f"{i}.jpg" for i in ids]
 
 
 def test_koniq_in_the_larger_size(tmp_path: Path) -> None:
     root = copy("koniq10k", tmp_path)
-    assert "1024x768/1.jpg" in refusal(made("koniq10k", root, width=1024).items)
+    assert "1024x768/1.jpg" in refusal(built("koniq10k", root, width=1024).items)
     (root / "512x384").rename(root / "1024x768")
-    assert len(made("koniq10k", root, width=1024).items()) == 3
+    assert len(built("koniq10k", root, width=1024).items()) == 3
 
 
 def test_biq_splits_and_both_names_of_its_tables(tmp_path: Path) -> None:
     root = copy("biq2021", tmp_path)
     everything = [("ss01 (2).jpg", 0.25), ("ss03 (1).jpg", 0.75), ("ss02 (9).jpg", 0.5)]
-    assert [(i.id, i.mos) for i in made("biq2021", root, split="all").items()] == everything
+    assert [(i.id, i.mos) for i in built("biq2021", root, split="all").items()] == everything
     (root / "Train (Images and MOS).csv").rename(root / "Train.csv")
-    assert [(i.id, i.mos) for i in made("biq2021", root, split="train").items()] == everything[:2]
+    assert [(i.id, i.mos) for i in built("biq2021", root, split="train").items()] == everything[:2]
 
 
 # crops
 
 
 def test_a_crop_is_the_middle(name: str, root: Path) -> None:
-    whole, cut = made(name, root), made(name, root, crop=20)
-    for item in whole.items():
-        picture = whole.read(item)
-        top, left = (picture.shape[0] - 20) // 2, (picture.shape[1] - 20) // 2
-        np.testing.assert_array_equal(cut.read(item), picture[top : top + 20, left : left + 20])
+    full, cut = built(name, root), built(name, root, crop=20)
+    for item in full.items():
+        image = full.read(item)
+        top, left = (image.shape[0] - 20) // 2, (image.shape[1] - 20) // 2
+        np.testing.assert_array_equal(cut.read(item), image[top : top + 20, left : left + 20])
     assert "crop=20" in repr(cut)
 
 
-def test_a_crop_of_the_whole_size_is_the_picture_and_a_larger_one_is_refused() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
-    np.testing.assert_array_equal(centre(picture, 9, "p"), picture)
-    assert centre(picture, None, "p") is picture
-    assert "p: expected at least 10x10 pixels to crop, found 9x9" in refusal(lambda: centre(picture, 10, "p"))
+def test_a_crop_of_the_whole_size_is_the_image_and_a_larger_one_is_refused() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    np.testing.assert_array_equal(centre(image, 9, "p"), image)
+    assert centre(image, None, "p") is image
+    assert "p: expected at least 10x10 pixels to crop, found 9x9" in refusal(lambda: centre(image, 10, "p"))
 
 
 def test_folders_crop_and_split_too(tmp_path: Path) -> None:
@@ -179,36 +179,36 @@ def test_folders_crop_and_split_too(tmp_path: Path) -> None:
 
 
 def test_a_set_that_is_not_there_says_where_it_is_had(name: str, tmp_path: Path) -> None:
-    images = made(name, tmp_path / "nowhere")
+    images = built(name, tmp_path / "nowhere")
     message = refusal(images.items)
     for words in ("nowhere: expected", "nothing there", images.home, "--images", f"iqarena fetch data {name}"):
         assert words in message
     (tmp_path / "nowhere").mkdir()
-    assert "found a folder without it" in refusal(made(name, tmp_path / "nowhere").items)
+    assert "found a folder without it" in refusal(built(name, tmp_path / "nowhere").items)
 
 
-def test_missing_pictures_are_counted_and_the_first_are_named(name: str, root: Path) -> None:
-    images = made(name, root)
+def test_missing_images_are_counted_and_the_first_are_named(name: str, root: Path) -> None:
+    images = built(name, root)
     paths = [images.file(item.id) for item in images.items()]
     for path in paths:
         (root / path).unlink()
-    message = refusal(made(name, root).items)
-    assert f"expected {len(paths)} pictures of {name}, {len(paths)} are missing: " in message
+    message = refusal(built(name, root).items)
+    assert f"expected {len(paths)} images of {name}, {len(paths)} are missing: " in message
     assert message.count(".bmp") + message.count(".jpg") + message.count(".png") == min(3, len(paths))
     assert paths[0].lower() in message.lower()
 
 
-def test_one_missing_picture_is_enough(tmp_path: Path) -> None:
+def test_one_missing_image_is_enough(tmp_path: Path) -> None:
     root = copy("clive", tmp_path)
     (root / "Images" / "4.bmp").unlink()
-    assert "expected 4 pictures of clive, 1 are missing: Images/4.bmp; unpack" in refusal(made("clive", root).items)
+    assert "expected 4 images of clive, 1 are missing: Images/4.bmp; unpack" in refusal(built("clive", root).items)
 
 
 @pytest.mark.parametrize("file", ["AllImages_release.mat", "AllMOS_release.mat"])
 def test_clive_without_one_of_its_tables(tmp_path: Path, file: str) -> None:
     root = copy("clive", tmp_path)
     (root / "Data" / file).unlink()
-    message = refusal(made("clive", root).items)
+    message = refusal(built("clive", root).items)
     assert f"{file}: expected a MATLAB file with the variable {Path(file).stem}, found no such file" in message
 
 
@@ -216,26 +216,26 @@ def test_clive_without_one_of_its_tables(tmp_path: Path, file: str) -> None:
 def test_clive_with_a_damaged_table(tmp_path: Path, data: bytes) -> None:
     root = copy("clive", tmp_path)
     (root / "Data" / "AllMOS_release.mat").write_bytes(data)
-    assert "AllMOS_release.mat: expected a MATLAB file" in refusal(made("clive", root).items)
+    assert "AllMOS_release.mat: expected a MATLAB file" in refusal(built("clive", root).items)
 
 
 def test_clive_with_tables_that_do_not_belong_together(tmp_path: Path) -> None:
     root = copy("clive", tmp_path)
     scores = root / "Data" / "AllMOS_release.mat"
     fakesets.write_mat(scores, np.ones((1, 10)))
-    assert "expected as many scores as names, found 10 and 11" in refusal(made("clive", root).items)
+    assert "expected as many scores as names, found 10 and 11" in refusal(built("clive", root).items)
     fakesets.write_mat(scores, np.ones((1, 11)), "MOS")
     assert "expected a MATLAB file with the variable AllMOS_release, found ['MOS']" in refusal(
-        made("clive", root).items
+        built("clive", root).items
     )
     fakesets.write_mat(scores, np.full((1, 11), np.nan))
-    assert "expected a finite mos for '3.bmp', found nan" in refusal(made("clive", root).items)
+    assert "expected a finite mos for '3.bmp', found nan" in refusal(built("clive", root).items)
 
 
-def test_clive_with_nothing_but_training_pictures_says_so(tmp_path: Path) -> None:
+def test_clive_with_nothing_but_training_images_says_so(tmp_path: Path) -> None:
     fakesets.clive(tmp_path, tests=0)
-    assert "names none for split=test; valid: 'training'" in refusal(made("clive", tmp_path).items)
-    assert len(made("clive", tmp_path, split="training").items()) == 7
+    assert "names none for split=test; valid: 'training'" in refusal(built("clive", tmp_path).items)
+    assert len(built("clive", tmp_path, split="training").items()) == 7
 
 
 TABLES = [
@@ -260,7 +260,7 @@ TABLES = [
 def test_damaged_tables(name: str, file: str, text: str, expected: str, tmp_path: Path) -> None:
     root = copy(name, tmp_path)
     (root / file).write_text(text, encoding="utf-8")
-    message = refusal(made(name, root).items)
+    message = refusal(built(name, root).items)
     assert expected in message
     assert Path(file).name in message or "table" in message
 
@@ -268,14 +268,14 @@ def test_damaged_tables(name: str, file: str, text: str, expected: str, tmp_path
 def test_workbooks_with_other_sheets_or_columns(tmp_path: Path) -> None:
     root = copy("csiq", tmp_path)
     fakesets.write_sheet(root / "csiq.DMOS.xlsx", [("image", "dmos")], "all_by_image")
-    assert "dst_type, dst_lev, dmos, found 'image', 'dmos'" in refusal(made("csiq", root).items)
+    assert "dst_type, dst_lev, dmos, found 'image', 'dmos'" in refusal(built("csiq", root).items)
     fakesets.write_sheet(root / "csiq.DMOS.xlsx", [("image",)], "other")
-    assert "found the sheets other" in refusal(made("csiq", root).items)
+    assert "found the sheets other" in refusal(built("csiq", root).items)
     heading = ("image", "dst_type", "dst_lev", "dmos")
     fakesets.write_sheet(root / "csiq.DMOS.xlsx", [heading, ("1600", "nois", 1, 0.5)], "all_by_image")
-    assert "unknown dst_type 'nois' of 1600; nearest: 'noise'" in refusal(made("csiq", root).items)
+    assert "unknown dst_type 'nois' of 1600; nearest: 'noise'" in refusal(built("csiq", root).items)
     fakesets.write_sheet(root / "csiq.DMOS.xlsx", [heading, ("1600", "noise", 1, None)], "all_by_image")
-    assert "expected a finite mos for 'awgn/1600.AWGN.1.png', found ''" in refusal(made("csiq", root).items)
+    assert "expected a finite mos for 'awgn/1600.AWGN.1.png', found ''" in refusal(built("csiq", root).items)
 
 
 @pytest.mark.parametrize(

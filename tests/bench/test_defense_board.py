@@ -83,16 +83,16 @@ def test_the_board_is_what_the_rows_say() -> None:
     rows = make_rows(STRENGTH)
     board = board_of(rows)
     assert list(board.index) == ["jpeg", "flip", "undefended"]
-    mine = rows[(rows["target"] == f"{JPEG}|cnn") & (rows["attack"] == PGD8) & (rows["relation"] == "whitebox")]
+    own = rows[(rows["target"] == f"{JPEG}|cnn") & (rows["attack"] == PGD8) & (rows["relation"] == "whitebox")]
     plain = rows[(rows["target"] == "cnn") & (rows["attack"] == PGD8) & (rows["relation"] == "whitebox")]
-    moved, undefended = (r["score_adv"] - r["score_clean"] for r in (mine, plain))
+    moved, undefended = (r["score_adv"] - r["score_clean"] for r in (own, plain))
     jpeg: Any = board.loc["jpeg"]
     assert jpeg["gain"] == pytest.approx(moved.mean())
     assert jpeg["gain_cut"] == pytest.approx(undefended.mean() - moved.mean())
     assert jpeg["mae"] == pytest.approx(moved.abs().mean())
-    room = np.maximum(mine["score_clean"], 100 - mine["score_clean"])
-    assert jpeg["r"] == pytest.approx(np.log10(room / moved.abs()).mean())
-    expected = mine["score_clean"].corr(mine["score_adv"], method="spearman")
+    headroom = np.maximum(own["score_clean"], 100 - own["score_clean"])
+    assert jpeg["r"] == pytest.approx(np.log10(headroom / moved.abs()).mean())
+    expected = own["score_clean"].corr(own["score_adv"], method="spearman")
     assert jpeg["srocc_kept"] == pytest.approx(expected)
     assert jpeg["gain_cut_low"] < jpeg["gain_cut"] < jpeg["gain_cut_high"]
     assert jpeg["gain_whitebox"] == pytest.approx(moved.mean())
@@ -164,8 +164,8 @@ def test_zero_gradients_and_random_scores_are_signs_with_their_numbers() -> None
     pairs = pair_table(rows, manifest)
     assert [name for name, _ in signs(pairs, f"{JPEG}|cnn", manifest)] == ["zero_gradient"]
     assert "on 25 % of the images" in signs(pairs, f"{JPEG}|cnn", manifest)[0][1]
-    found = dict(signs(pairs, "flip|cnn", manifest))
-    assert found == {
+    actual = dict(signs(pairs, "flip|cnn", manifest))
+    assert actual == {
         "random_scores": "declared random; rounding the attacked image to 8 bits moves the score by 0.25 points"
     }
 

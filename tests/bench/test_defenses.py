@@ -23,7 +23,7 @@ from iqarena.store.folder import Store
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import resolve
 from iqarena.suite.sources import SourceSpec, parse_source
-from iqarena.testing import check_defense, pictures
+from iqarena.testing import check_defense, images
 
 SUITE = {
     "targets": ["toy_curved", "jpeg|toy_curved", "flip(draws=2)|toy_curved", "toy_linear", "jpeg|toy_linear"],
@@ -32,14 +32,14 @@ SUITE = {
 }
 
 
-def test_the_last_call_is_the_scorer_and_the_first_defense_meets_the_picture_first() -> None:
+def test_the_last_call_is_the_scorer_and_the_first_defense_meets_the_image_first() -> None:
     model = build_model("bit_depth(3)|flip(p=1)|toy_curved(1)")
     assert repr(model) == "bit_depth(bits=3)|flip(seed=0, draws=8, p=1)|toy_curved(seed=1)"
     assert model.label == "bit_depth(bits=3)|flip(p=1)|toy_curved(seed=1)"
     assert model == build_model(repr(model)) == build_model(model.label)
     assert [repr(d) for d in model.defenses] == ["bit_depth(bits=3)", "flip(seed=0, draws=8, p=1)"]
     assert model.undefended == build_model("toy_curved(seed=1)")
-    x = pictures(size=(32, 40)).float() / 255
+    x = images(size=(32, 40)).float() / 255
     by_hand = Scorer(model.undefended).score(((7 * x).round() / 7).flip(-1))
     assert torch.equal(Scorer(model).score(x), by_hand)
 
@@ -84,8 +84,8 @@ def test_a_source_may_be_defended_alone_and_in_an_ensemble() -> None:
     assert alone.relation(build_model("flip|jpeg|toy_linear")) == "transfer"
 
 
-def test_the_gradient_is_the_mean_over_the_declared_draws_and_the_score_the_pictures_own() -> None:
-    x = pictures(size=(32, 40)).float() / 255
+def test_the_gradient_is_the_mean_over_the_declared_draws_and_the_score_the_images_own() -> None:
+    x = images(size=(32, 40)).float() / 255
     model = build_model("random_crop(keep=0.6, draws=3)|toy_curved")
     defense, net = build_defense("random_crop(keep=0.6, draws=3)"), build_model("toy_curved").load()
     value, gradient = Scorer(model).value_and_gradient(x)
@@ -108,13 +108,13 @@ def _sha256(x: torch.Tensor) -> str:
     return hashlib.sha256(x[0].detach().numpy().tobytes()).hexdigest()
 
 
-def test_straight_through_is_the_scorers_gradient_at_the_purified_picture() -> None:
-    x = pictures(size=(32, 40)).float() / 255
+def test_straight_through_is_the_scorers_gradient_at_the_purified_image() -> None:
+    x = images(size=(32, 40)).float() / 255
     defense = build_defense("jpeg(quality=20)")
     purified = Purified(defense, torch.nn.Identity()).purify(x)  # pyright: ignore[reportArgumentType]
     expected = Scorer(build_model("toy_curved")).value_and_gradient(purified)
-    found = Scorer(build_model("jpeg(quality=20)|toy_curved")).value_and_gradient(x)
-    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    actual = Scorer(build_model("jpeg(quality=20)|toy_curved")).value_and_gradient(x)
+    assert all(torch.equal(a, b) for a, b in zip(expected, actual, strict=True))
 
 
 def test_sources_undefended_and_own(suite: Path) -> None:
@@ -150,8 +150,8 @@ def test_rows_do_not_depend_on_batches_workers_or_shards(suite: Path, results: C
     assert len(rows) == 3 * len(plan.results())
     pd.testing.assert_frame_equal(results(plan, batch_size=3, workers=2), rows, check_exact=True)
     alone = results(plan, shard=(2, 3))
-    mine = rows[rows["image"].isin(alone["image"])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(alone, mine, check_exact=True)
+    own = rows[rows["image"].isin(alone["image"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, own, check_exact=True)
     white = rows[(rows["relation"] == "whitebox") & (rows["attack_label"] == "mi_fgsm(steps=2)")]
     assert (white.groupby("target")["own_gain"].mean() > 0).all()
 

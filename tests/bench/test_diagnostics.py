@@ -42,13 +42,13 @@ def test_cosine_and_signs_of_fgsm_have_a_closed_form(diagnosed: Plan, results: R
     rows = rows[(rows["attack_label"] == "fgsm") & (rows["target"] != "toy_step")]
     scorers = {repr(model): Scorer(model) for model in diagnosed.targets}
     for item in diagnosed.images.items():
-        picture = torch.from_numpy(diagnosed.images.read(item)).permute(2, 0, 1).double()
+        image = torch.from_numpy(diagnosed.images.read(item)).permute(2, 0, 1).double()
         for r in rows[rows["image"] == item.id].to_dict("records"):
             w, v = (
-                scorers[r[who]].value_and_gradient(picture[None].float() / 255)[1][0].double()
+                scorers[r[who]].value_and_gradient(image[None].float() / 255)[1][0].double()
                 for who in ("source", "target")
             )
-            towards = (picture + r["direction"] * 8 * w.sign()).clamp(0, 255).sub(picture) * r["direction"]
+            towards = (image + r["direction"] * 8 * w.sign()).clamp(0, 255).sub(image) * r["direction"]
             assert r["cosine"] == pytest.approx(float((towards * v).sum() / (towards.norm() * v.norm())), abs=1e-5)
             assert r["sign_agreement"] == pytest.approx(float((towards * v > 0).sum() / (towards != 0).sum()), abs=1e-6)
             if r["relation"] == "whitebox":
@@ -93,7 +93,7 @@ def test_pairs_have_the_means_where_there_are_any(diagnosed: Plan, results: Run)
     assert not set(WHY) & set(pair_table(rows.assign(**dict.fromkeys(WHY, np.nan)), manifest).table)
 
 
-def test_the_targets_own_gradient_costs_at_most_one_a_picture(diagnosed: Plan, tmp_path: Path) -> None:
+def test_the_targets_own_gradient_costs_at_most_one_a_image(diagnosed: Plan, tmp_path: Path) -> None:
     counts = {}
     for wanted in (True, False):
         plan = dataclasses.replace(diagnosed, suite=dataclasses.replace(diagnosed.suite, diagnostics=wanted))

@@ -36,13 +36,13 @@ def test_what_differs_between_two_runs_is_named(iqarena: Cli, suite: Path, tmp_p
     assert answer.code == 3
     assert f"{gone} rows only in the first" in answer.out
     assert f"{2 * ROWS - gone} rows in both: 1 columns differ" in answer.out
-    found = json.loads(iqarena("diff", one, other, "--json").out)
-    assert (found["equal"], found["only"], found["settings"]) == (False, [gone, 0], [])
-    (column,) = found["columns"]
+    actual = json.loads(iqarena("diff", one, other, "--json").out)
+    assert (actual["equal"], actual["only"], actual["settings"]) == (False, [gone, 0], [])
+    (column,) = actual["columns"]
     assert (column["column"], column["rows"], column["largest"]) == ("score_adv", 2, pytest.approx(0.5))
     assert column["where"] == f"{first['attack']} from {first['source']} on {first['target']}, image {image}"
     back = json.loads(iqarena("diff", other, one, "--json").out)
-    assert (back["only"], back["columns"]) == ([0, gone], found["columns"])
+    assert (back["only"], back["columns"]) == ([0, gone], actual["columns"])
 
 
 def test_settings_that_differ_are_said_and_rows_without_numbers_are_equal(
@@ -56,8 +56,8 @@ def test_settings_that_differ_are_said_and_rows_without_numbers_are_equal(
     answer = iqarena("diff", tmp_path / "one", tmp_path / "other")
     assert answer.code == 3
     assert "setting differs: seed: 0 in the first, 1 in the second" in answer.out
-    found = json.loads(iqarena("diff", tmp_path / "one", tmp_path / "other", "--json").out)
-    assert all(column["where"].startswith("noise(") for column in found["columns"]), "only noise draws"
+    actual = json.loads(iqarena("diff", tmp_path / "one", tmp_path / "other", "--json").out)
+    assert all(column["where"].startswith("noise(") for column in actual["columns"]), "only noise draws"
 
 
 def test_a_folder_without_a_run_is_one_line(iqarena: Cli, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ KEYS = {"linf", "l2", "psnr", "ssim", "changed", "above_jnd"}
 
 
 def slow_ssim(one: np.ndarray, other: np.ndarray) -> float:
-    """Wang et al. 2004 as printed: an explicit 11×11 window, windows inside the picture, two-pass moments."""
+    """Wang et al. 2004 as printed: an explicit 11×11 window, windows inside the image, two-pass moments."""
     at = np.arange(-5, 6)
     window = np.exp(-(at[:, None] ** 2 + at[None, :] ** 2) / (2 * 1.5**2))
     window /= window.sum()
@@ -45,14 +45,14 @@ def test_ssim_equals_the_slow_one(name: str, kind: str, strength: float) -> None
 
 
 @pytest.mark.parametrize("level", [0, 3, 128, 255])
-def test_ssim_of_flat_pictures_is_the_luminance_term(level: int) -> None:
+def test_ssim_of_flat_images_is_the_luminance_term(level: int) -> None:
     clean, other = np.full((20, 30, 3), level, np.uint8), np.full((20, 30, 3), 100, np.uint8)
     c1 = (0.01 * 255) ** 2
     expected = (2 * level * 100 + c1) / (level**2 + 100**2 + c1)
     assert distortion(clean, other)["ssim"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_equal_pictures() -> None:
+def test_equal_images() -> None:
     clean = IMAGES.read(IMAGES.items()[0])
     same = {"linf": 0, "l2": 0, "psnr": math.inf, "ssim": 1, "changed": 0, "above_jnd": 0}
     assert distortion(clean, clean.copy()) == pytest.approx(same, abs=1e-7)
@@ -63,29 +63,29 @@ def test_known_change_of_known_pixels() -> None:
     other = clean.copy()
     other[0, :10, 1] += 3  # ten pixels at the JND, which is not above it
     other[1, :5, 0] -= 4  # five pixels above it
-    found = distortion(clean, other)
+    actual = distortion(clean, other)
     squares = (10 * 9 + 5 * 16) / 255**2
-    assert found["linf"] == pytest.approx(4 / 255)
-    assert found["l2"] == pytest.approx(math.sqrt(squares))
-    assert found["psnr"] == pytest.approx(10 * math.log10(20 * 25 * 3 / squares))
-    assert found["changed"] == 15 / 500
-    assert found["above_jnd"] == 5 / 500
+    assert actual["linf"] == pytest.approx(4 / 255)
+    assert actual["l2"] == pytest.approx(math.sqrt(squares))
+    assert actual["psnr"] == pytest.approx(10 * math.log10(20 * 25 * 3 / squares))
+    assert actual["changed"] == 15 / 500
+    assert actual["above_jnd"] == 5 / 500
 
 
-def test_equals_numpy_on_a_noisy_photograph() -> None:
+def test_equals_numpy_on_a_noisy_image() -> None:
     clean = IMAGES.read(IMAGES.items()[2])
     other = degrade(clean, "noise", 9.0, seed=3)
     change = (other.astype(float) - clean) / 255
     largest = np.abs(other.astype(int) - clean).max(axis=2)
-    found = distortion(clean, other)
-    assert found.keys() == KEYS
-    assert all(type(value) is float for value in found.values())
-    assert found["linf"] == pytest.approx(np.abs(change).max())
-    assert found["l2"] == pytest.approx(np.linalg.norm(change))
-    assert found["psnr"] == pytest.approx(-10 * math.log10(np.mean(change**2)))
-    assert found["changed"] == pytest.approx(np.mean(largest > 0))
-    assert found["above_jnd"] == pytest.approx(np.mean(largest > jnd_map(clean)))
-    assert 0 < found["above_jnd"] < 1
+    actual = distortion(clean, other)
+    assert actual.keys() == KEYS
+    assert all(type(value) is float for value in actual.values())
+    assert actual["linf"] == pytest.approx(np.abs(change).max())
+    assert actual["l2"] == pytest.approx(np.linalg.norm(change))
+    assert actual["psnr"] == pytest.approx(-10 * math.log10(np.mean(change**2)))
+    assert actual["changed"] == pytest.approx(np.mean(largest > 0))
+    assert actual["above_jnd"] == pytest.approx(np.mean(largest > jnd_map(clean)))
+    assert 0 < actual["above_jnd"] < 1
 
 
 def test_precomputed_reference_changes_nothing() -> None:
@@ -94,11 +94,11 @@ def test_precomputed_reference_changes_nothing() -> None:
     assert distortion(Reference.of(clean), other) == distortion(clean, other)
 
 
-def test_small_pictures_have_no_ssim() -> None:
+def test_small_images_have_no_ssim() -> None:
     tiny = np.zeros((10, 40, 3), np.uint8)
-    found = distortion(tiny, tiny + np.uint8(1))
-    assert math.isnan(found["ssim"])
-    assert found["changed"] == 1
+    actual = distortion(tiny, tiny + np.uint8(1))
+    assert math.isnan(actual["ssim"])
+    assert actual["changed"] == 1
     least = np.zeros((11, 11, 3), np.uint8)
     assert distortion(least, least)["ssim"] == pytest.approx(1)
 

@@ -30,14 +30,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         kind, _, times = self.path[1:].partition("/")
-        asked = self.headers["Range"]
-        self.ranges.append(asked)
+        requested = self.headers["Range"]
+        self.ranges.append(requested)
         self.seen[self.path] = self.seen.get(self.path, 0) + 1
         if kind not in ("whole", "slow", "breaks", "norange", "html", "stalls", "busy"):
             return self.send_error(404)
         if kind == "busy" and self.seen[self.path] <= int(times):
             return self.send_error(503)
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and kind != "norange" else 0
+        start = int(requested.removeprefix("bytes=").rstrip("-")) if requested and kind != "norange" else 0
         if start >= len(CONTENT):
             return self.send_error(416)
         body = CONTENT[start:]

@@ -45,9 +45,9 @@ def test_exported_images_are_those_of_the_rows(short: Path, tmp_path: Path, iqar
         image = cv2.imread(str(out / line["file"]))
         assert image is not None
         assert pixels_sha256(np.ascontiguousarray(image[..., ::-1])) == line["sha256"]
-        mine = rows[rows["craft_key"] == line["craft_key"]]
-        assert set(mine["attack"]) == {line["attack"]}
-        assert set(mine["linf"]) == {float(line["linf"])}
+        own = rows[rows["craft_key"] == line["craft_key"]]
+        assert set(own["attack"]) == {line["attack"]}
+        assert set(own["linf"]) == {float(line["linf"])}
     assert len(list(out.glob("*.png"))) == len(table)
     assert files(store.folder) == before, "the run is left as it is"
 
@@ -91,8 +91,8 @@ def test_an_image_that_cannot_be_had_again_is_named_and_the_others_are_written(
 
 
 def test_shards_of_two_machines_are_one_run(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
-    whole = Store(tmp_path / "whole")
-    assert iqarena("run", suite, "--out", whole.folder).code == 0
+    full = Store(tmp_path / "whole")
+    assert iqarena("run", suite, "--out", full.folder).code == 0
     for i in (1, 2):
         keep = ["--set", "keep=adversarials"]
         assert iqarena("run", suite, "--out", tmp_path / f"s{i}", "--shard", f"{i}/2", *keep).code == 3
@@ -100,9 +100,9 @@ def test_shards_of_two_machines_are_one_run(suite: Path, tmp_path: Path, iqarena
     answer = iqarena("merge", tmp_path / "s1", tmp_path / "s2", "--out", merged.folder)
     assert answer.code == 0, answer.err
     assert f"{ROWS * IMAGES} of {ROWS * IMAGES} rows are in {merged.folder}" in answer.out
-    assert_frame_equal(numbers(merged), numbers(whole), check_exact=True)
-    assert pairs(merged) == pairs(whole)
-    ours, theirs = merged.manifest(), whole.manifest()
+    assert_frame_equal(numbers(merged), numbers(full), check_exact=True)
+    assert pairs(merged) == pairs(full)
+    ours, theirs = merged.manifest(), full.manifest()
     assert ours.finished
     assert ours.gradients == theirs.gradients
     assert (ours.planned, ours.rows, ours.attacks, ours.models) == (

@@ -44,7 +44,7 @@ def toys(tmp_path: Path) -> Path:
     return path
 
 
-def images(suite: Path | str, wish: str) -> object:
+def chosen(suite: Path | str, wish: str) -> object:
     return load_suite(str(suite), images=wish).images
 
 
@@ -58,7 +58,7 @@ def test_all_sets_are_listed_with_what_is_here(iqarena: Cli, here: Path) -> None
     assert answer.code == 0
     lines = {line.split()[0]: line for line in answer.out.splitlines()}
     assert set(FAKES) <= set(lines)
-    assert lines["kadid10k"].endswith("4 pictures of 10125 in split all")
+    assert lines["kadid10k"].endswith("4 images of 10125 in split all")
     assert lines["clive"].endswith("names none for split=test; valid: 'training'")
     assert lines["csiq"].endswith(" no")
 
@@ -83,21 +83,21 @@ def test_a_whole_copy_is_verified(iqarena: Cli, tmp_path: Path, monkeypatch: pyt
 
 def test_everything_that_is_wrong_with_a_copy_is_named(iqarena: Cli, here: Path) -> None:
     fakesets.koniq10k(here / "koniq10k")
-    pictures = here / "koniq10k" / "512x384"
-    (pictures / "1.jpg").write_bytes((pictures / "1.jpg").read_bytes()[:300])
-    fakesets.paint(pictures / "3.jpg", 0, (40, 30))
-    (pictures / "2.jpg").unlink()
+    images = here / "koniq10k" / "512x384"
+    (images / "1.jpg").write_bytes((images / "1.jpg").read_bytes()[:300])
+    fakesets.paint(images / "3.jpg", 0, (40, 30))
+    (images / "2.jpg").unlink()
     answer = iqarena("fetch", "data", "koniq10k", "--verify")
     assert answer.code == 3
     lines = [line.removeprefix("FAIL  ") for line in answer.out.splitlines() if line.startswith("FAIL")]
     expected = Koniq10k.sha256[TABLE][:8]
     assert lines[0].startswith(f"{TABLE}: sha256 {expected}… expected, found ")
-    assert lines[1] == "split test: 2015 pictures expected, found 3, each with a score"
+    assert lines[1] == "split test: 2015 images expected, found 3, each with a score"
     assert lines[2].startswith("split test: 1 of 3 decode and are 512x384: ")
-    assert "1.jpg: expected an 8-bit grey or RGB picture" in lines[2]
+    assert "1.jpg: expected an 8-bit grey or RGB image" in lines[2]
     assert "3.jpg: 512x384 pixels expected, found 40x30" in lines[2]
-    assert "expected 1 pictures of koniq10k, 1 are missing: 512x384/2.jpg" in lines[3]
-    assert lines[4] == "split training: 7058 pictures expected, found 2, each with a score"
+    assert "expected 1 images of koniq10k, 1 are missing: 512x384/2.jpg" in lines[3]
+    assert lines[4] == "split training: 7058 images expected, found 2, each with a score"
     assert len(lines) == 5
 
 
@@ -127,24 +127,24 @@ def test_mistakes(iqarena: Cli, arguments: list[str], expected: str) -> None:
 
 
 def test_a_place_is_where_the_suites_own_database_lies(toys: Path, tmp_path: Path) -> None:
-    assert images(toys, "/there") == {"set": "clive", "crop": 24, "path": "/there"}
+    assert chosen(toys, "/there") == {"set": "clive", "crop": 24, "path": "/there"}
     toys.write_text(toys.read_text().replace('{ set = "clive", crop = 24 }', '"koniq10k(split=all, width=1024)"'))
-    assert images(toys, "/there") == {"set": "koniq10k", "split": "all", "width": 1024, "path": "/there"}
+    assert chosen(toys, "/there") == {"set": "koniq10k", "split": "all", "width": 1024, "path": "/there"}
     plan = resolve(load_suite(str(toys), images="/there"))
     assert repr(plan.images) == "koniq10k(path=/there, split=all, crop=none, width=1024)"
 
 
-def test_a_place_is_a_folder_of_pictures_for_every_other_suite(suite: Path, toys: Path) -> None:
-    assert images("pocket", "/there") == {"set": "folder", "path": "/there"}
-    assert images(suite, "/there") == {"set": "folder", "path": "/there"}
+def test_a_place_is_a_folder_of_images_for_every_other_suite(suite: Path, toys: Path) -> None:
+    assert chosen("pocket", "/there") == {"set": "folder", "path": "/there"}
+    assert chosen(suite, "/there") == {"set": "folder", "path": "/there"}
     toys.write_text(toys.read_text().replace("images", "# images"))
-    assert images(toys, "/there") == {"set": "folder", "path": "/there"}
+    assert chosen(toys, "/there") == {"set": "folder", "path": "/there"}
 
 
 def test_a_name_is_another_set(toys: Path) -> None:
-    assert images(toys, "koniq10k(width=1024)") == "koniq10k(width=1024)"
-    assert images("pocket", "clive") == "clive"
-    assert images(toys, "./clive") == {"set": "clive", "crop": 24, "path": "./clive"}
+    assert chosen(toys, "koniq10k(width=1024)") == "koniq10k(width=1024)"
+    assert chosen("pocket", "clive") == "clive"
+    assert chosen(toys, "./clive") == {"set": "clive", "crop": 24, "path": "./clive"}
 
 
 def test_a_run_on_a_database(iqarena: Cli, toys: Path, here: Path, tmp_path: Path) -> None:
@@ -158,20 +158,20 @@ def test_a_run_on_a_database(iqarena: Cli, toys: Path, here: Path, tmp_path: Pat
     assert store.manifest().image_set == "clive(crop=24)"
     pairs = pd.read_csv(tmp_path / "run" / "pairs.csv").set_index(["attack", "source", "target"]).to_dict("index")
     attacked = rows[rows["attack_label"] == "fgsm"]
-    for place, mine in attacked.groupby(["attack", "source", "target"]):
-        for prefix, truth in (("", mine["score_clean"]), ("mos_", mine["mos"])):
+    for place, own in attacked.groupby(["attack", "source", "target"]):
+        for prefix, truth in (("", own["score_clean"]), ("mos_", own["mos"])):
             for measure, how in (("srocc", scipy.stats.spearmanr), ("krocc", scipy.stats.kendalltau)):
-                expected, _ = how(truth, mine["score_adv"])
+                expected, _ = how(truth, own["score_adv"])
                 assert pairs[place][prefix + measure] == pytest.approx(expected, abs=1e-5, nan_ok=True)
-        assert pairs[place]["mos_mae"] == pytest.approx((mine["mos"] - mine["score_adv"]).abs().mean(), rel=1e-4)
+        assert pairs[place]["mos_mae"] == pytest.approx((own["mos"] - own["score_adv"]).abs().mean(), rel=1e-4)
 
 
 def test_a_crop_is_another_result(iqarena: Cli, toys: Path, here: Path, tmp_path: Path) -> None:
     fakesets.clive(here / "clive")
     assert iqarena("run", toys, "--out", tmp_path / "run").code == 0
-    whole = iqarena("run", toys, "--images", "clive", "--out", tmp_path / "run")
-    assert whole.code == 2
-    assert "holds another run" in whole.err
+    full = iqarena("run", toys, "--images", "clive", "--out", tmp_path / "run")
+    assert full.code == 2
+    assert "holds another run" in full.err
     assert iqarena("run", toys, "--images", "clive", "--out", tmp_path / "whole").code == 0
     keys = [set(Store(tmp_path / name).rows()["key"]) for name in ("run", "whole")]
     assert not keys[0] & keys[1]
@@ -191,16 +191,16 @@ def test_a_run_without_its_database_says_in_one_line_where_it_is_had(iqarena: Cl
 def test_plan_counts_a_database_that_is_not_here_as_published(iqarena: Cli, toys: Path) -> None:
     answer = iqarena("plan", toys, "--device", "cpu")
     assert answer.code == 0, answer.err
-    assert "suite toys: 1162 pictures × 2 attacks × 7 pairs × 1 repeats = 16268 rows" in answer.out
+    assert "suite toys: 1162 images × 2 attacks × 7 pairs × 1 repeats = 16268 rows" in answer.out
     assert "timed on one of 24×24" in answer.out
     assert f"missing: {Clive(crop=24).folder}: expected clive" in answer.out
-    assert "suite toys: 5 pictures" in iqarena("plan", toys, "--limit", 5).out
+    assert "suite toys: 5 images" in iqarena("plan", toys, "--limit", 5).out
 
 
 def test_plan_of_a_database_that_is_here_misses_nothing(iqarena: Cli, toys: Path, here: Path) -> None:
     fakesets.clive(here / "clive")
     answer = iqarena("plan", toys)
-    assert "suite toys: 4 pictures" in answer.out
+    assert "suite toys: 4 images" in answer.out
     assert "minutes on" in answer.out
     assert "missing" not in answer.out
 
@@ -227,12 +227,12 @@ def test_plan_names_weights_that_are_not_here(iqarena: Cli, suite: Path, monkeyp
 def test_plan_of_a_folder_that_is_not_there_is_a_mistake(iqarena: Cli, suite: Path) -> None:
     answer = iqarena("plan", suite, "--images", "/nowhere/at/all")
     assert answer.code == 2
-    assert "expected a folder of pictures" in answer.err
+    assert "expected a folder of images" in answer.err
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(90, "1.5 minutes"), (7100, "118.3 minutes"), (9000, "2.5 hours")])
-def test_durations(seconds: float, said: str) -> None:
-    assert cost._duration(seconds) == said
+def test_durations(seconds: float, message: str) -> None:
+    assert cost._duration(seconds) == message
 
 
 @pytest.mark.parametrize(("name", "count"), [("clive", 1162), ("koniq", 2015)])

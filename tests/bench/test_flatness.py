@@ -20,7 +20,7 @@ from iqarena.tools import flatness
 
 IMAGES = [(item.id, PocketImages().read(item)) for item in PocketImages().items()[:8]]
 MANIFEST = SweepManifest(
-    command="iqarena sweep cnn", data="BIQ2021", seed=0, epochs=1, limit=16, crop=32, device="cpu", pictures=12,
+    command="iqarena sweep cnn", data="BIQ2021", seed=0, epochs=1, limit=16, crop=32, device="cpu", images=12,
     attacks=("fgsm", "pgd", "sega"), eps=("1/255",), models={"cnn": "0" * 64}, packages={"torch": None},
     python="3.11", platform="", processor="", git_commit=None,
 )  # fmt: skip
@@ -43,9 +43,9 @@ def test_a_curved_scorer_comes_closer_as_eps_falls() -> None:
 
 
 def test_attacked_reports_norm_and_change_of_every_attack() -> None:
-    found = flatness.attacked(Linear(), IMAGES[:2], [build_attack(f"fgsm(eps={eps}/255)") for eps in (1, 2)], "cpu")
-    assert found["gradient_l1"] == pytest.approx(40, rel=1e-4)
-    assert found["change fgsm(eps=2/255)"] == pytest.approx(2 * found["change fgsm(eps=1/255)"], rel=0.05)
+    actual = flatness.attacked(Linear(), IMAGES[:2], [build_attack(f"fgsm(eps={eps}/255)") for eps in (1, 2)], "cpu")
+    assert actual["gradient_l1"] == pytest.approx(40, rel=1e-4)
+    assert actual["change fgsm(eps=2/255)"] == pytest.approx(2 * actual["change fgsm(eps=1/255)"], rel=0.05)
 
 
 def test_the_line_through_zero_is_least_squares() -> None:
@@ -99,11 +99,11 @@ def test_the_report_says_what_the_tables_say(
 def test_a_manifest_is_read_as_it_was_written_and_a_damaged_one_is_one_line(tmp_path: Path) -> None:
     MANIFEST.write(tmp_path)
     assert SweepManifest.read(tmp_path) == MANIFEST
-    whole = dataclasses.asdict(MANIFEST)
+    full = dataclasses.asdict(MANIFEST)
     for damaged, words in (
-        ({**whole, "epocs": 1}, "unknown key 'epocs'; nearest: 'epochs'"),
-        ({**whole, "seed": "0"}, "expected a whole number for 'seed', found '0'"),
-        ({k: v for k, v in whole.items() if k != "eps"}, "missing key 'eps'"),
+        ({**full, "epocs": 1}, "unknown key 'epocs'; nearest: 'epochs'"),
+        ({**full, "seed": "0"}, "expected a whole number for 'seed', found '0'"),
+        ({k: v for k, v in full.items() if k != "eps"}, "missing key 'eps'"),
     ):
         (tmp_path / "manifest.json").write_text(json.dumps(damaged))
         with pytest.raises(StoreError, match="run the sweep again") as caught:

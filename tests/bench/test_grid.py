@@ -106,14 +106,16 @@ mask = ["none", "jnd(6)"]
     answer = iqarena("run", suite, "--out", tmp_path / "run")
     assert answer.code == 0, answer.err
     store = Store(tmp_path / "run")
-    asked, evaluated = (
+    requested, evaluated = (
         5 * 6 * 3 * (1 + 1 + 2),
         5 * 3 * 2,
-    )  # pictures × combinations × samples × members; no combinations
+    )  # images × combinations × samples × members; no combinations
     assert store.manifest().gradients == GradientCounts(evaluated, resumed=False)
-    said = f"{asked} gradients of an image requested by the attacks, {evaluated} evaluated; the others were remembered"
-    assert said in answer.out
-    assert said in (tmp_path / "run" / "ablation.md").read_text()
+    message = (
+        f"{requested} gradients of an image requested by the attacks, {evaluated} evaluated; the others were remembered"
+    )
+    assert message in answer.out
+    assert message in (tmp_path / "run" / "ablation.md").read_text()
     for i in (1, 2):
         iqarena("run", suite, "--out", tmp_path / "shards", "--shard", f"{i}/2")
     assert Store(tmp_path / "shards").manifest().gradients == GradientCounts(evaluated, resumed=False)

@@ -73,9 +73,9 @@ def test_one_more_target_costs_four_scores_of_what_is_kept_and_no_gradient(
 def test_controls_of_kept_images_know_what_the_box_cut(small: Plan, photos: Path, tmp_path: Path, results: Run) -> None:
     for i in range(IMAGES):
         path = str(photos / f"p{i}.png")
-        picture = cv2.imread(path)
-        assert picture is not None
-        cv2.imwrite(path, np.clip(picture.astype(int) * 2 - 128, 0, 255).astype(np.uint8))
+        image = cv2.imread(path)
+        assert image is not None
+        cv2.imwrite(path, np.clip(image.astype(int) * 2 - 128, 0, 255).astype(np.uint8))
     plan = replace(keeping(small), attacks=tuple(map(build_attack, ("noise", "fgsm", "sega(samples=2)"))))
     larger, folder = replace(plan, targets=(STEP, OTHER)), tmp_path / "run"
     grow(plan, folder)
@@ -172,7 +172,9 @@ def test_one_more_image_costs_its_own_evaluations(
 
 def test_one_more_source_or_repeat_costs_its_own_evaluations(plan: Plan, tmp_path: Path, results: Run) -> None:
     plan = replace(plan, attacks=(build_attack("pgd(steps=2, random_start=true)"),), targets=(STEP, OTHER))
-    one, two = (replace(plan, sources=tuple(SourceSpec((m,)) for m in some)) for some in ((SOURCE,), (SOURCE, OTHER)))
+    one, two = (
+        replace(plan, sources=tuple(SourceSpec((m,)) for m in models)) for models in ((SOURCE,), (SOURCE, OTHER))
+    )
     twice = replace(two, suite=replace(two.suite, repeats=2))
     folder, spent = tmp_path / "run", []
     for larger in (one, two, twice, twice):
@@ -195,7 +197,7 @@ def test_diagnostics_of_a_target_added_later_are_those_of_a_run_at_once(
     assert_frame_equal(rows, fresh, check_exact=True)
 
 
-def test_pictures_of_which_different_things_are_missing_travel_apart(
+def test_images_of_which_different_things_are_missing_travel_apart(
     plan: Plan, photos: Path, tmp_path: Path, results: Run
 ) -> None:
     folder = tmp_path / "run"
@@ -339,9 +341,9 @@ def test_a_new_parameter_with_a_default_renames_what_is_stored(
     assert edited("1", "weight: float = 1.0").code == 0
     after = store.rows()
     assert set(after["attack"]) == {a.spec for a in store.manifest().attacks}
-    mine = after[after["attack_label"] == "edited"]
-    assert set(mine["attack"]) == {"edited(eps=8/255, weight=1)"}
-    assert len(mine) == PAIRS * (IMAGES + 1)
+    own = after[after["attack_label"] == "edited"]
+    assert set(own["attack"]) == {"edited(eps=8/255, weight=1)"}
+    assert len(own) == PAIRS * (IMAGES + 1)
     old = after.set_index("key").loc[before["key"]]
     assert (old["seconds"].to_numpy() == before["seconds"].to_numpy()).all()
     assert len(pd.read_csv(store.folder / "pairs.csv")) == PAIRS * 4

@@ -110,8 +110,8 @@ def test_whatever_decides_an_image_changes_its_key() -> None:
 
 
 def test_the_queried_target_decides_the_image() -> None:
-    asked = (None, build_model("toy_linear"), build_model("toy_curved"))
-    assert len({key(build_attack("square"), queried=queried) for queried in asked}) == 3
+    requested = (None, build_model("toy_linear"), build_model("toy_curved"))
+    assert len({key(build_attack("square"), queried=queried) for queried in requested}) == 3
 
 
 def test_versions_weights_and_code_count_wherever_they_are_nested(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,14 +153,14 @@ def _own_tables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_own_tables")
 def test_an_edited_plugin_file_is_another_plugin(tmp_path: Path) -> None:
-    path, found = tmp_path / "edited_plugin.py", []
+    path, actual = tmp_path / "edited_plugin.py", []
     for shift in (0, 11, 0):
         path.write_text(PLUGIN.format(cls="Edited", base="Attack", name="edited", shift=shift))
         registry.add_file(path)
-        found.append(build_attack("edited"))
-    assert len({attack.code_sha256 for attack in found}) == 2
-    assert key(found[0]) == key(found[2]) != key(found[1])
-    assert {attack.label for attack in found} == {"edited"}
+        actual.append(build_attack("edited"))
+    assert len({attack.code_sha256 for attack in actual}) == 2
+    assert key(actual[0]) == key(actual[2]) != key(actual[1])
+    assert {attack.label for attack in actual} == {"edited"}
 
 
 def test_what_comes_with_iqarena_has_a_version_and_no_hash() -> None:

@@ -22,7 +22,7 @@ from iqarena.images.sets.folder import FolderImages
 from iqarena.images.sets.pocket import PocketImages
 
 RNG = np.random.default_rng(0)
-PICTURE = RNG.integers(0, 256, (13, 17, 3), np.uint8)
+IMAGE = RNG.integers(0, 256, (13, 17, 3), np.uint8)
 ITEMS = PocketImages().items()
 
 
@@ -32,8 +32,8 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def cv2_encoded(picture: np.ndarray, suffix: str) -> bytes:
-    return cv2.imencode(suffix, picture)[1].tobytes()
+def cv2_encoded(image: np.ndarray, suffix: str) -> bytes:
+    return cv2.imencode(suffix, image)[1].tobytes()
 
 
 # degradations
@@ -51,19 +51,19 @@ def test_ladder_gets_worse_step_by_step(kind: str) -> None:
 
 
 def test_degradation_depends_on_its_seed_only() -> None:
-    np.testing.assert_array_equal(degrade(PICTURE, "noise", 9.0, 1), degrade(PICTURE, "noise", 9.0, 1))
-    assert (degrade(PICTURE, "noise", 9.0, 1) != degrade(PICTURE, "noise", 9.0, 2)).any()
+    np.testing.assert_array_equal(degrade(IMAGE, "noise", 9.0, 1), degrade(IMAGE, "noise", 9.0, 1))
+    assert (degrade(IMAGE, "noise", 9.0, 1) != degrade(IMAGE, "noise", 9.0, 2)).any()
     for kind in ("blur", "noise", "jpeg"):
-        before = PICTURE.copy()
-        degrade(PICTURE, kind, 5.0)
-        np.testing.assert_array_equal(PICTURE, before)
+        before = IMAGE.copy()
+        degrade(IMAGE, kind, 5.0)
+        np.testing.assert_array_equal(IMAGE, before)
 
 
 def test_unknown_degradation_names_the_nearest() -> None:
     with pytest.raises(SpecError, match="'blur'"):
-        degrade(PICTURE, "blurr", 1.0)
+        degrade(IMAGE, "blurr", 1.0)
     with pytest.raises(SpecError, match="'noise'"):
-        ladder(PICTURE, "nois")
+        ladder(IMAGE, "nois")
 
 
 # decoding
@@ -71,29 +71,29 @@ def test_unknown_degradation_names_the_nearest() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
 def test_lossless_formats_come_back_exactly(kind: str) -> None:
-    data = encoded(Image.fromarray(PICTURE), kind, **({"lossless": True} if kind == "WEBP" else {}))
-    found = decode(data, "x")
-    np.testing.assert_array_equal(found, PICTURE)
-    assert found.flags.writeable
-    assert found.flags.c_contiguous
+    data = encoded(Image.fromarray(IMAGE), kind, **({"lossless": True} if kind == "WEBP" else {}))
+    actual = decode(data, "x")
+    np.testing.assert_array_equal(actual, IMAGE)
+    assert actual.flags.writeable
+    assert actual.flags.c_contiguous
 
 
 def test_jpeg_is_close_and_matches_a_second_decoder() -> None:
-    smooth = cv2.GaussianBlur(np.tile(PICTURE, (4, 4, 1)), (0, 0), 6)
+    smooth = cv2.GaussianBlur(np.tile(IMAGE, (4, 4, 1)), (0, 0), 6)
     data = encoded(Image.fromarray(smooth), "JPEG", quality=95, subsampling=0)
-    found = decode(data, "x").astype(int)
-    assert np.abs(found - smooth).max() <= 6
+    actual = decode(data, "x").astype(int)
+    assert np.abs(actual - smooth).max() <= 6
     second = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert second is not None
-    assert np.abs(found - second[..., ::-1]).max() <= 1
+    assert np.abs(actual - second[..., ::-1]).max() <= 1
 
 
 def test_grey_palette_and_bilevel_are_expanded() -> None:
-    plane = PICTURE[..., 0]
+    plane = IMAGE[..., 0]
     for mode in ("L", "LA"):
         image = Image.fromarray(plane)
         np.testing.assert_array_equal(decode(encoded(image.convert(mode)), "x"), np.repeat(plane[..., None], 3, 2))
-    palette = Image.fromarray(PICTURE).quantize(16)
+    palette = Image.fromarray(IMAGE).quantize(16)
     np.testing.assert_array_equal(decode(encoded(palette), "x"), np.asarray(palette.convert("RGB")))
     bilevel = decode(encoded(Image.fromarray(plane > 127)), "x")
     np.testing.assert_array_equal(bilevel, np.repeat(np.where(plane > 127, 255, 0)[..., None], 3, 2))
@@ -101,14 +101,14 @@ def test_grey_palette_and_bilevel_are_expanded() -> None:
 
 def test_opaque_alpha_is_dropped_and_transparency_refused() -> None:
     alpha = np.full((13, 17, 1), 255, np.uint8)
-    np.testing.assert_array_equal(decode(encoded(Image.fromarray(np.dstack([PICTURE, alpha]))), "x"), PICTURE)
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(np.dstack([IMAGE, alpha]))), "x"), IMAGE)
     alpha[3, 4] = 254
-    message = refusal(lambda: decode(encoded(Image.fromarray(np.dstack([PICTURE, alpha]))), "a.png"))
+    message = refusal(lambda: decode(encoded(Image.fromarray(np.dstack([IMAGE, alpha]))), "a.png"))
     assert "a.png" in message
     assert "alpha down to 254" in message
-    key = tuple(int(v) for v in PICTURE[0, 0])
-    assert "transparency" in refusal(lambda: decode(encoded(Image.fromarray(PICTURE), transparency=key), "k.png"))
-    palette = Image.fromarray(PICTURE).quantize(16)
+    key = tuple(int(v) for v in IMAGE[0, 0])
+    assert "transparency" in refusal(lambda: decode(encoded(Image.fromarray(IMAGE), transparency=key), "k.png"))
+    palette = Image.fromarray(IMAGE).quantize(16)
     assert "transparency" in refusal(lambda: decode(encoded(palette, transparency=0), "p.png"))
 
 
@@ -124,25 +124,25 @@ def test_sixteen_bits_are_refused(shape: tuple[int, ...], suffix: str) -> None:
 def test_float_tiff_and_cmyk_and_gif_are_refused() -> None:
     assert "32 bits" in refusal(lambda: decode(cv2_encoded(RNG.random((5, 5), np.float32), ".tiff"), "f.tiff"))
     assert "f.tiff" in refusal(lambda: decode(cv2_encoded(RNG.random((5, 5, 3), np.float32), ".tiff"), "f.tiff"))
-    assert "CMYK" in refusal(lambda: decode(encoded(Image.fromarray(PICTURE).convert("CMYK"), "JPEG"), "c.jpg"))
-    assert "found GIF" in refusal(lambda: decode(encoded(Image.fromarray(PICTURE), "GIF"), "g.png"))
+    assert "CMYK" in refusal(lambda: decode(encoded(Image.fromarray(IMAGE).convert("CMYK"), "JPEG"), "c.jpg"))
+    assert "found GIF" in refusal(lambda: decode(encoded(Image.fromarray(IMAGE), "GIF"), "g.png"))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
 def test_animations_and_pages_are_refused(kind: str) -> None:
-    frames = [Image.fromarray(PICTURE), Image.fromarray(PICTURE[::-1].copy())]
+    frames = [Image.fromarray(IMAGE), Image.fromarray(IMAGE[::-1].copy())]
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
     assert "2 frames or pages" in refusal(lambda: decode(data, "film"))
 
 
 @pytest.mark.parametrize(
     ("orientation", "upright"),
-    [(1, PICTURE), (2, PICTURE[:, ::-1]), (3, PICTURE[::-1, ::-1]), (6, np.rot90(PICTURE, -1)), (8, np.rot90(PICTURE))],
+    [(1, IMAGE), (2, IMAGE[:, ::-1]), (3, IMAGE[::-1, ::-1]), (6, np.rot90(IMAGE, -1)), (8, np.rot90(IMAGE))],
 )
 def test_exif_orientation_is_applied(orientation: int, upright: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    np.testing.assert_array_equal(decode(encoded(Image.fromarray(PICTURE), exif=exif), "x"), upright)
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(IMAGE), exif=exif), "x"), upright)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -171,7 +171,7 @@ def test_empty_foreign_and_missing_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pillow's remarks on damaged metadata
 def test_damaged_files_never_raise_anything_else(kind: str) -> None:
-    data = encoded(Image.fromarray(np.tile(PICTURE, (3, 3, 1))), kind)
+    data = encoded(Image.fromarray(np.tile(IMAGE, (3, 3, 1))), kind)
     for share in (0.1, 0.3, 0.6, 0.9):
         message = refusal(lambda share=share: decode(data[: int(len(data) * share)], "cut"))
         assert message.startswith("cut: expected")
@@ -181,11 +181,11 @@ def test_damaged_files_never_raise_anything_else(kind: str) -> None:
         for at in rng.integers(0, len(data), 3):
             broken[at] = rng.integers(256)
         try:
-            found = decode(bytes(broken), "broken")
+            actual = decode(bytes(broken), "broken")
         except ImageError:
             continue
-        assert found.dtype == np.uint8
-        assert found.shape[2] == 3
+        assert actual.dtype == np.uint8
+        assert actual.shape[2] == 3
 
 
 # folders
@@ -196,8 +196,8 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     (folder / "sub").mkdir(parents=True)
     for name in ("b.png", "a.PNG", "c.bmp", "sub/d.png", ".hidden.png"):
-        (folder / name).write_bytes(encoded(Image.fromarray(PICTURE), "BMP" if name.endswith("bmp") else "PNG"))
-    (folder / "notes.txt").write_text("not a picture")
+        (folder / name).write_bytes(encoded(Image.fromarray(IMAGE), "BMP" if name.endswith("bmp") else "PNG"))
+    (folder / "notes.txt").write_text("not an image")
     return folder
 
 
@@ -206,12 +206,12 @@ def with_csv(folder: Path, text: str) -> FolderImages:
     return FolderImages(path=str(folder), csv=str(folder / "mos.csv"))
 
 
-def test_folder_lists_pictures_by_name(photos: Path) -> None:
+def test_folder_lists_images_by_name(photos: Path) -> None:
     images = FolderImages(path=str(photos))
     items = images.items()
     assert [(i.id, i.cluster, i.mos) for i in items] == [(n, n, None) for n in ("a.PNG", "b.png", "c.bmp")]
     for item in items:
-        np.testing.assert_array_equal(images.read(item), PICTURE)
+        np.testing.assert_array_equal(images.read(item), IMAGE)
 
 
 def test_folder_with_scores_and_clusters(photos: Path) -> None:
@@ -250,7 +250,7 @@ def test_folder_that_is_not_there_or_empty(photos: Path) -> None:
         ("image,score\na.PNG,1\n", "add or rename: mos"),
         ("images,mos\na.PNG,1\n", "nearest: 'images'"),
         ("image;mos\na.PNG;1\n", "'image;mos'"),
-        ("image,mos\na.PNG,1\nbb.png,2\n", "row 2: expected a picture in the folder, found 'bb.png'; nearest: 'b.png'"),
+        ("image,mos\na.PNG,1\nbb.png,2\n", "row 2: expected an image in the folder, found 'bb.png'; nearest: 'b.png'"),
         ("image,mos\nsub/d.png,1\n", "found 'sub/d.png'"),
         ("image,mos\na.PNG,nan\n", "expected a finite mos for 'a.PNG', found 'nan'"),
         ("image,mos\na.PNG,inf\n", "found 'inf'"),

@@ -12,7 +12,7 @@ import pytest
 from toyruns import Answer, files
 
 from iqarena.store.folder import Store
-from iqarena.suite.levels import MOST, bracket, level_of, next_level
+from iqarena.suite.levels import MAX_LEVELS, bracket, level_of, next_level
 
 Cli = Callable[..., Answer]
 
@@ -30,7 +30,7 @@ def test_the_search_ends_at_two_neighbours_around_the_wanted_ssim(power: float, 
         seen[level] = ssim(level)
     around = bracket(seen, wanted)
     exact = ((1 - wanted) / 0.004) ** (1 / power)
-    if 1 <= exact < MOST:
+    if 1 <= exact < MAX_LEVELS:
         assert around == (int(exact), int(exact) + 1)
         assert len(seen) <= 7
     else:
@@ -40,8 +40,8 @@ def test_the_search_ends_at_two_neighbours_around_the_wanted_ssim(power: float, 
 def test_levels_are_whole_and_what_does_not_move_ends_the_search() -> None:
     assert [level_of(eps) for eps in (8 / 255, 1 / 255, 0.0, 0.03, 0.5 / 255)] == [8, 1, None, None, None]
     assert next_level({}, 0.9) is None
-    assert next_level({8: 1.0}, 0.9) == MOST
-    assert next_level({8: 1.0, MOST: 1.0}, 0.9) is None
+    assert next_level({8: 1.0}, 0.9) == MAX_LEVELS
+    assert next_level({8: 1.0, MAX_LEVELS: 1.0}, 0.9) is None
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_run_with_a_wanted_ssim_is_an_ordinary_run(matched: Path, tmp_path: Pa
     before = files(out)
     assert iqarena("run", matched, "--out", out).out == answer.out
     assert files(out) == before
-    next(store.rows_folder.glob("p2*")).unlink()  # as if it had been killed before that picture
+    next(store.rows_folder.glob("p2*")).unlink()  # as if it had been killed before that image
     assert iqarena("run", matched, "--out", out).code == 0
     assert (out / "same_ssim.csv").read_bytes() == before["same_ssim.csv"]
     assert [getattr(one.gradients, "resumed", None) for one in (manifest, store.manifest())] == [False, True]
@@ -83,7 +83,7 @@ def test_a_run_with_a_wanted_ssim_is_an_ordinary_run(matched: Path, tmp_path: Pa
 
 def test_what_a_search_cannot_do_is_said_in_one_line(matched: Path, tmp_path: Path, iqarena: Cli) -> None:
     shard = iqarena("run", matched, "--out", tmp_path / "a", "--shard", "1/2")
-    assert (shard.code, "a search for an SSIM needs all pictures" in shard.err) == (2, True)
+    assert (shard.code, "a search for an SSIM needs all images" in shard.err) == (2, True)
     odd = iqarena("run", matched, "--out", tmp_path / "b", "--set", 'attacks=["fgsm(eps=0.03)"]')
     assert odd.code == 2
     assert "expected budgets of whole grey levels such as eps=8/255, found fgsm(eps=0.03)" in odd.err
@@ -92,7 +92,7 @@ def test_what_a_search_cannot_do_is_said_in_one_line(matched: Path, tmp_path: Pa
     assert never.code == 0, never.err
     table = pd.read_csv(tmp_path / "c" / "same_ssim.csv")
     assert table["rank"].isna().all()
-    assert f"{MOST}: " in table["tried"].item()
+    assert f"{MAX_LEVELS}: " in table["tried"].item()
 
 
 def _at(rows: pd.DataFrame, label: str, level: int) -> np.ndarray:

@@ -30,8 +30,8 @@ def python(*arguments: str, **environment: str) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     python("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder))
-    (made,) = folder.glob("*.whl")
-    return made
+    (built,) = folder.glob("*.whl")
+    return built
 
 
 def test_a_wheel_holds_everything(wheel: Path) -> None:
@@ -61,13 +61,13 @@ import iqarena, iqarena_models
 from iqarena.registry.tables import build, build_model
 from iqarena.engine.scorer import Scorer
 images = build("imageset", "pocket")
-picture = images.read(images.items()[0])
+image = images.read(images.items()[0])
 model = build_model("linearity")
-print(iqarena.__file__, iqarena_models.__file__, picture.shape, model.load().__class__.__name__)
+print(iqarena.__file__, iqarena_models.__file__, image.shape, model.load().__class__.__name__)
 """
-    said = python("-c", code, PYTHONPATH=str(tmp_path))
-    assert said.count(str(tmp_path)) == 2
-    assert said.split()[-1] == "LinearityNet"
+    message = python("-c", code, PYTHONPATH=str(tmp_path))
+    assert message.count(str(tmp_path)) == 2
+    assert message.split()[-1] == "LinearityNet"
 
 
 def test_importing_iqarena_imports_nothing_heavy() -> None:

@@ -54,7 +54,7 @@ def test_scorers_that_share_a_pretrained_network_are_relatives() -> None:
     assert relation(topiq, dbcnn) == relation(cnn, hyper) == "transfer"
     assert relation(topiq, dbcnn, cnn) == "ensemble_holdout"
     assert relation(build_model("jpeg|topiq_nr"), topiq) == "same_scorer"
-    assert relation(build_model("linearityiqa(trunk=resnet50)"), hyper) == "same_backbone"
+    assert relation(build_model("linearityiqa(resnet=resnet50)"), hyper) == "same_backbone"
     assert relation(build_model("linearityiqa"), hyper) == "transfer"
     ensembles = {source.spec for source in named_sources("leave_one_out", (hyper, topiq, dbcnn, cnn))}
     assert ensembles == {
@@ -122,11 +122,11 @@ def test_what_a_run_costs_is_never_more_than_was_foretold(plan: Plan, tmp_path: 
     for scorer in scorers:
         assert scorer.evaluated["gradient"] <= n * plan.gradients().get(repr(scorer.model), 0)
     text = describe_plan(plan)
-    assert f"{n} pictures × {ATTACKS} attacks × {PAIRS} pairs × 1 repeats = {n * ROWS} rows" in text
+    assert f"{n} images × {ATTACKS} attacks × {PAIRS} pairs × 1 repeats = {n * ROWS} rows" in text
     assert "toy_step" in text
 
 
-def test_limit_and_shards_share_out_every_picture_once(suite: Path) -> None:
+def test_limit_and_shards_share_out_every_image_once(suite: Path) -> None:
     plan = resolve(load_suite(str(suite), {"limit": 4}))
     parts = [shard_items(plan, (i, 3)) for i in (1, 2, 3)]
     assert [len(p) for p in parts] == [2, 1, 1]

@@ -46,11 +46,11 @@ def test_the_first_images_of_pocket_span_the_quality_scale_too(limit: int) -> No
 def test_pocket_reads_the_same_bytes_each_time() -> None:
     digests = set()
     for item in ITEMS:
-        picture = PocketImages().read(item)
-        assert picture.shape == (288, 384, 3)
-        assert picture.dtype == np.uint8
-        np.testing.assert_array_equal(picture, PocketImages().read(item))
-        digests.add(hashlib.sha256(picture.tobytes()).hexdigest())
+        image = PocketImages().read(item)
+        assert image.shape == (288, 384, 3)
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(image, PocketImages().read(item))
+        digests.add(hashlib.sha256(image.tobytes()).hexdigest())
     assert len(digests) == 52
 
 
@@ -61,8 +61,8 @@ def test_pocket_scenes_are_different_ones() -> None:
 
 
 def test_pocket_crops_the_middle() -> None:
-    whole, part = PocketImages().read(ITEMS[1]), PocketImages(crop=224).read(ITEMS[1])
-    np.testing.assert_array_equal(part, whole[32:256, 80:304])
+    full, part = PocketImages().read(ITEMS[1]), PocketImages(crop=224).read(ITEMS[1])
+    np.testing.assert_array_equal(part, full[32:256, 80:304])
 
 
 def test_pocket_ids_tell_the_strength() -> None:

@@ -76,43 +76,43 @@ def test_queries_may_be_all_there_is(suite: Path, results: Run) -> None:
 def test_rows_of_query_attacks(queried: Plan, rows: pd.DataFrame) -> None:
     assert len(rows) == 5 * 9
     assert (rows["status"] == "ok").all(), rows["message"].unique()
-    asked = rows[rows["relation"] == "query"]
-    assert set(asked["attack_label"]) == {a.label for a in queried.attacks if a.queries}
-    assert asked.groupby("attack_label")["queries"].agg(["min", "max"]).to_numpy().tolist() == [
+    requested = rows[rows["relation"] == "query"]
+    assert set(requested["attack_label"]) == {a.label for a in queried.attacks if a.queries}
+    assert requested.groupby("attack_label")["queries"].agg(["min", "max"]).to_numpy().tolist() == [
         [25, 25],
         [60, 60],
         [30, 30],
     ]
     assert (rows.loc[rows["relation"] != "query", "queries"] == 0).all()
-    expected = np.where(asked["score_clean"] > 50, -1, 1)
-    assert (asked["direction"] == expected).all(), "decided by the target's own score"
-    gain = asked["direction"] * (asked["score_adv"] - asked["score_clean"])
-    assert np.allclose(gain, asked["own_gain"])
+    expected = np.where(requested["score_clean"] > 50, -1, 1)
+    assert (requested["direction"] == expected).all(), "decided by the target's own score"
+    gain = requested["direction"] * (requested["score_adv"] - requested["score_clean"])
+    assert np.allclose(gain, requested["own_gain"])
     assert (gain >= 0).all()
-    warm = asked["attack_label"].str.startswith("warm")
-    assert (asked.loc[warm, "backwards"] == 2).all()
-    assert (asked.loc[~warm, ["forwards", "backwards"]] == 0).to_numpy().all()
+    warm = requested["attack_label"].str.startswith("warm")
+    assert (requested.loc[warm, "backwards"] == 2).all()
+    assert (requested.loc[~warm, ["forwards", "backwards"]] == 0).to_numpy().all()
 
 
 def test_answers_on_the_way_are_kept_inside_the_budget(rows: pd.DataFrame) -> None:
-    asked = rows[rows["relation"] == "query"]
-    for label, group in asked.groupby("attack_label"):
+    requested = rows[rows["relation"] == "query"]
+    for label, group in requested.groupby("attack_label"):
         budget = group["queries"].iloc[0]
         for at in CHECKPOINTS:
             kept = group[[f"score_at_{at}", f"displaced_at_{at}"]].notna()
             assert (kept == (at <= budget)).to_numpy().all(), label
-    square = asked[asked["attack_label"] == "square(queries=60)"]
+    square = requested[requested["attack_label"] == "square(queries=60)"]
     stages = square[["score_clean", "score_at_20", "score_at_50", "score_adv"]].mul(square["direction"], axis=0)
     assert (stages.diff(axis=1).iloc[:, 1:] >= 0).to_numpy().all()
     assert (stages["score_at_50"] > stages["score_clean"]).any()
     assert rows.loc[rows["relation"] != "query", [f"score_at_{at}" for at in CHECKPOINTS]].isna().to_numpy().all()
 
 
-def test_the_answer_at_the_end_is_the_final_picture(suite: Path, results: Run) -> None:
+def test_the_answer_at_the_end_is_the_final_image(suite: Path, results: Run) -> None:
     keys: dict[str, Any] = {"targets": TARGETS, "sources": [], "attacks": ["random_search(queries=50)"]}
     shorter = results(resolve(load_suite(str(suite), keys)))
     assert np.array_equal(shorter["displaced_at_50"], shorter["score_displaced"])
-    assert np.array_equal(shorter["score_at_50"], shorter["score_adv"]), "the last answer is the final picture"
+    assert np.array_equal(shorter["score_at_50"], shorter["score_adv"]), "the last answer is the final image"
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 3}, {"batch_size": 100, "workers": 1}], ids=str)
@@ -122,7 +122,7 @@ def test_neither_batches_nor_workers_change_a_number(
     assert_frame_equal(results(queried, **options), rows.drop(columns="seconds"), check_exact=True)
 
 
-def test_a_run_goes_on_between_pictures(suite: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_between_images(suite: Path, tmp_path: Path) -> None:
     keys: dict[str, Any] = {"targets": TARGETS, "attacks": ATTACKS, "sources": ["leave_one_out"]}
     store = Store(tmp_path / "run")
     run_plan(resolve(load_suite(str(suite), {**keys, "limit": 2})), store, Options())
@@ -133,12 +133,12 @@ def test_a_run_goes_on_between_pictures(suite: Path, tmp_path: Path) -> None:
     assert len(before) == 2
     assert len(after) == 5
     assert {name: after[name] for name in before} == before
-    whole = Store(tmp_path / "whole")
-    again = run_plan(resolve(load_suite(str(suite), keys)), whole, Options())
-    assert_frame_equal(numbers(store), numbers(whole), check_exact=True)
+    full = Store(tmp_path / "whole")
+    again = run_plan(resolve(load_suite(str(suite), keys)), full, Options())
+    assert_frame_equal(numbers(store), numbers(full), check_exact=True)
     for part, all_ in zip(scorers, again, strict=True):
         assert part.evaluated["forward"] < 0.75 * all_.evaluated["forward"]
-    assert run_plan(resolve(load_suite(str(suite), keys)), Store(whole.folder), Options())[0].evaluated["forward"] == 0
+    assert run_plan(resolve(load_suite(str(suite), keys)), Store(full.folder), Options())[0].evaluated["forward"] == 0
 
 
 def test_the_cost_is_foretold(queried: Plan, tmp_path: Path) -> None:
@@ -146,12 +146,10 @@ def test_the_cost_is_foretold(queried: Plan, tmp_path: Path) -> None:
     assert "= 45 rows" in text
     for scorer in run_plan(queried, Store(tmp_path / "run"), Options()):
         line = next(line for line in text.splitlines() if line.startswith(repr(scorer.model)))
-        ahead = [int(word) for word in line.removeprefix(repr(scorer.model)).split()[:2]]
-        slack = (
-            2 * 5 * len(ATTACKS) if scorer.model.differentiable else 0
-        )  # as a source: clean and adversarial pictures
-        assert scorer.evaluated["forward"] <= ahead[0] + slack
-        assert scorer.evaluated["gradient"] <= ahead[1]
+        planned = [int(word) for word in line.removeprefix(repr(scorer.model)).split()[:2]]
+        slack = 2 * 5 * len(ATTACKS) if scorer.model.differentiable else 0  # as a source: clean and adversarial images
+        assert scorer.evaluated["forward"] <= planned[0] + slack
+        assert scorer.evaluated["gradient"] <= planned[1]
 
 
 def test_a_target_that_does_not_answer_or_answers_with_noise_is_flagged(suite: Path, results: Run) -> None:
@@ -211,19 +209,19 @@ def test_shares_past_the_boundaries_by_hand(queried: Plan, rows: pd.DataFrame) -
     shares = table[["past_0.01", "past_0.05", "past_0.1", "past_0.2", "past_0.5"]]
     assert (shares.diff(axis=1).iloc[:, 1:] <= 0).to_numpy().all()
     chosen = table[(table["attack_label"] == "square(queries=60)") & (table["target"] == "toy_shut")].iloc[0]
-    mine = rows[(rows["attack_label"] == "square(queries=60)") & (rows["target"] == "toy_shut")]
-    room = np.where(mine["direction"] > 0, 100 - mine["score_clean"], mine["score_clean"])
+    own = rows[(rows["attack_label"] == "square(queries=60)") & (rows["target"] == "toy_shut")]
+    headroom = np.where(own["direction"] > 0, 100 - own["score_clean"], own["score_clean"])
     for b in (0.01, 0.05, 0.1, 0.2, 0.5):
-        assert chosen[f"past_{b:g}"] == pytest.approx((mine["own_gain"] > b * room).mean())
+        assert chosen[f"past_{b:g}"] == pytest.approx((own["own_gain"] > b * headroom).mean())
     assert 0 < chosen["past_0.01"] <= 1
 
 
 def test_curves_go_through_the_rows(queried: Plan, rows: pd.DataFrame) -> None:
     facts = manifest(queried, rows)
     curves = curve_table(pair_table(rows, facts), facts)
-    mine = curves[curves["attack_label"] == "square(queries=60)"]
-    assert mine[mine["target"] == ALL]["evaluations"].tolist() == [0, 20, 50, 60]
-    shut = mine[mine["target"] == "toy_shut"].set_index("queries")
+    own = curves[curves["attack_label"] == "square(queries=60)"]
+    assert own[own["target"] == ALL]["evaluations"].tolist() == [0, 20, 50, 60]
+    shut = own[own["target"] == "toy_shut"].set_index("queries")
     square = rows[(rows["attack_label"] == "square(queries=60)") & (rows["target"] == "toy_shut")]
     for at, column in ((0, "score_clean"), (20, "score_at_20"), (60, "score_adv")):
         assert shut["gain"][at] == pytest.approx(
@@ -232,7 +230,7 @@ def test_curves_go_through_the_rows(queried: Plan, rows: pd.DataFrame) -> None:
         assert shut["srocc"][at] == pytest.approx(square["score_clean"].corr(square[column], method="spearman"))
         assert shut["gain_low"][at] <= shut["gain"][at] <= shut["gain_high"][at]
     assert list(shut.loc[0, ["gain", "aligned_sd"]]) == [0, 0]
-    last = mine[mine["queries"] == 60].set_index("target")["gain"]
+    last = own[own["queries"] == 60].set_index("target")["gain"]
     assert last[ALL] == pytest.approx(last.drop(ALL).mean())
     fgsm = curves[(curves["attack_label"] == "fgsm") & (curves["target"] == ALL)]
     assert fgsm[["queries", "evaluations"]].to_numpy().tolist() == [[0, 4]], "two forwards and two backwards"

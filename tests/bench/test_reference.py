@@ -40,12 +40,12 @@ def test_derived_files_are_what_the_rows_give(suite: str, tmp_path: Path, monkey
     texts = sorted(path.name for path in folder.iterdir() if path.suffix in (".md", ".html"))
     assert "leaderboard.md" in texts
     for name in texts:
-        made, committed = (cells((at / name).read_text("utf-8")) for at in (tmp_path, folder))
+        built, committed = (cells((at / name).read_text("utf-8")) for at in (tmp_path, folder))
         assert len(committed) > 10
-        assert [words(cell) for cell in made] == [words(cell) for cell in committed]
-        for mine, theirs in zip(made, committed, strict=True):
-            for (value, step), (other, _) in zip(numbers(mine), numbers(theirs), strict=True):
-                assert abs(value - other) <= 1.001 * step, f"{name}: {mine}, committed {theirs}"
+        assert [words(cell) for cell in built] == [words(cell) for cell in committed]
+        for own, theirs in zip(built, committed, strict=True):
+            for (value, step), (other, _) in zip(numbers(own), numbers(theirs), strict=True):
+                assert abs(value - other) <= 1.001 * step, f"{name}: {own}, committed {theirs}"
     assert {path.stem for path in (folder / "plots").iterdir()} <= drawn
 
 
@@ -66,8 +66,8 @@ def words(cell: str) -> str:
 
 def numbers(cell: str) -> list[tuple[float, float]]:
     """With the step of the last decimal, by which rounding may part them; whole numbers have none."""
-    found = NUMBER.finditer(cell)
-    return [(float(m[0].replace(",", "")), 10.0 ** -len(m[1]) if m[1] else 0.0) for m in found]
+    actual = NUMBER.finditer(cell)
+    return [(float(m[0].replace(",", "")), 10.0 ** -len(m[1]) if m[1] else 0.0) for m in actual]
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -79,27 +79,27 @@ def test_the_reference_is_whole_and_of_this_suite(suite: str) -> None:
     assert [a.label for a in manifest.declared.attacks] == [a.label for a in plan.attacks]
     assert manifest.models.keys() == {repr(m) for m in plan.models}
     for model in plan.models:
-        found = manifest.models[repr(model)].weights_sha256
+        actual = manifest.models[repr(model)].weights_sha256
         if model.files:  # not shipped, and not all have a hash that is known
-            assert len(found) == 64
+            assert len(actual) == 64
             known = [file.expected for file in model.files]
-            assert len(known) > 1 or found.startswith(known[0])
+            assert len(known) > 1 or actual.startswith(known[0])
         else:
-            assert found == model.weights_sha256
+            assert actual == model.weights_sha256
     assert manifest.git_commit
     assert manifest.packages["torch"]
     assert not manifest.git_commit.endswith("+"), "made from uncommitted code"
 
 
-def test_one_picture_measured_again_gives_the_committed_numbers(tmp_path: Path) -> None:
+def test_one_image_measured_again_gives_the_committed_numbers(tmp_path: Path) -> None:
     """Another processor may round differently, flipping single pixels of a sign: hence the tolerances."""
     plan = resolve(load_suite("pocket", {"limit": 1, "sources": ["cnn"]}))
     again = Store(tmp_path)
     run_plan(plan, again, Options(workers=1))
-    made = again.rows().set_index(NAMES)
-    committed = Store(REFERENCE / "pocket").rows().set_index(NAMES).loc[made.index]
-    assert len(made) == len(plan.attacks) * len(plan.targets)
+    built = again.rows().set_index(NAMES)
+    committed = Store(REFERENCE / "pocket").rows().set_index(NAMES).loc[built.index]
+    assert len(built) == len(plan.attacks) * len(plan.targets)
     for column, tolerance in (("score_clean", 0.02), ("score_adv", 0.5), ("score_displaced", 0.5), ("ssim", 1e-3)):
-        assert made[column].to_numpy() == pytest.approx(committed[column].to_numpy(), abs=tolerance)
+        assert built[column].to_numpy() == pytest.approx(committed[column].to_numpy(), abs=tolerance)
     counts = ["forwards", "backwards", "queries"]
-    assert (made[counts] == committed[counts]).to_numpy().all()
+    assert (built[counts] == committed[counts]).to_numpy().all()

@@ -33,22 +33,24 @@ def rows() -> pd.DataFrame:
 def test_a_pair_equals_its_rows_by_hand(rows: pd.DataFrame) -> None:
     table = pair_table(rows, make_manifest(rows)).table
     chosen = (rows["attack_label"] == "fgsm") & (rows["source"] == "cnn") & (rows["target"] == "vit")
-    mine = rows[chosen]
+    of_pair = rows[chosen]
     pair = table[(table["attack_label"] == "fgsm") & (table["source"] == "cnn") & (table["target"] == "vit")].iloc[0]
-    aligned = mine["direction"] * (mine["score_adv"] - mine["score_displaced"])
-    directed = mine["direction"] * (mine["score_adv"] - mine["score_control"]) / 2
-    deviation = mine["score_clean"].std()
+    aligned = of_pair["direction"] * (of_pair["score_adv"] - of_pair["score_displaced"])
+    directed = of_pair["direction"] * (of_pair["score_adv"] - of_pair["score_control"]) / 2
+    deviation = of_pair["score_clean"].std()
     assert (pair["relation"], pair["n"], pair["n_failed"], pair["flags"]) == ("transfer", 12, 0, "")
     assert pair["directed_sd_mean"] == pytest.approx(directed.mean() / deviation)
     assert pair["aligned_sd_mean"] == pytest.approx(aligned.mean() / deviation)
     assert pair["aligned_sd_median"] == pytest.approx(aligned.median() / deviation)
-    assert pair["aligned_sd_raise"] == pytest.approx(aligned[mine["direction"] == 1].mean() / deviation)
-    assert pair["aligned_sd_lower"] == pytest.approx(aligned[mine["direction"] == -1].mean() / deviation)
-    control = mine["direction"] * (mine["score_displaced"] - mine["score_clean"])
+    assert pair["aligned_sd_raise"] == pytest.approx(aligned[of_pair["direction"] == 1].mean() / deviation)
+    assert pair["aligned_sd_lower"] == pytest.approx(aligned[of_pair["direction"] == -1].mean() / deviation)
+    control = of_pair["direction"] * (of_pair["score_displaced"] - of_pair["score_clean"])
     assert pair["control_gain_mean"] == pytest.approx(control.mean())
-    assert pair["gain_mean"] == pytest.approx((mine["direction"] * (mine["score_adv"] - mine["score_clean"])).mean())
-    assert pair["srocc"] == pytest.approx(scipy_stats.spearmanr(mine["score_clean"], mine["score_adv"])[0])
-    assert pair["mos_krocc"] == pytest.approx(scipy_stats.kendalltau(mine["mos"], mine["score_adv"])[0])
+    assert pair["gain_mean"] == pytest.approx(
+        (of_pair["direction"] * (of_pair["score_adv"] - of_pair["score_clean"])).mean()
+    )
+    assert pair["srocc"] == pytest.approx(scipy_stats.spearmanr(of_pair["score_clean"], of_pair["score_adv"])[0])
+    assert pair["mos_krocc"] == pytest.approx(scipy_stats.kendalltau(of_pair["mos"], of_pair["score_adv"])[0])
     assert pair["float_gap"] == pytest.approx(0.5)
     for name in ("gain_mean", "gain_median", "aligned_sd_mean", "aligned_sd_median", "directed_sd_mean", "srocc"):
         assert pair[f"{name}_low"] <= pair[name] <= pair[f"{name}_high"]
@@ -280,7 +282,7 @@ def test_no_rows_is_a_user_error(rows: pd.DataFrame, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def derived(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of a whole run with one kept picture."""
+    """The files of a whole run with one kept image."""
     out, rows = tmp_path_factory.mktemp("run"), make_rows()
     kept = out / "gallery"
     kept.mkdir()
@@ -306,7 +308,7 @@ def test_derive_writes_a_whole_and_escaped_page(derived: Path) -> None:
     with Image.open(derived / "plots" / "gallery.jpg") as figure:
         colours = figure.convert("RGB").getcolors(maxcolors=2**24)
     assert colours is not None
-    assert len(colours) > 50  # pictures were drawn, not only their captions
+    assert len(colours) > 50  # images were drawn, not only their captions
 
 
 def test_markdown_tables_keep_their_columns(derived: Path) -> None:

@@ -27,16 +27,16 @@ from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve
 
 Cli = Callable[..., Answer]
-PICTURES = 24  # enough to stop among them
+IMAGES = 24  # enough to stop among them
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "^C"])
 def test_a_run_stopped_in_the_middle_goes_on_to_the_same_end(
     suite: Path, photos: Path, tmp_path: Path, iqarena: Cli, how: signal.Signals
 ) -> None:
-    for i in range(5, PICTURES):
+    for i in range(5, IMAGES):
         paint(photos / f"p{i:02}.png", i)
-    cut, whole = Store(tmp_path / "cut"), Store(tmp_path / "whole")
+    cut, full = Store(tmp_path / "cut"), Store(tmp_path / "whole")
     process = start("run", suite, "--workers", "2", "--out", cut.folder)
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline and len(files(cut.folder, "rows/*.parquet")) < 5:
@@ -45,7 +45,7 @@ def test_a_run_stopped_in_the_middle_goes_on_to_the_same_end(
     out, err = process.communicate(timeout=120)
     before = {p: p.stat().st_mtime_ns for p in cut.rows_folder.glob("*.parquet")}
     kept = cut.rows()
-    assert 5 <= len(before) < PICTURES, f"stopped too late or too early: {out} {err}"
+    assert 5 <= len(before) < IMAGES, f"stopped too late or too early: {out} {err}"
     if how == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:
@@ -55,10 +55,10 @@ def test_a_run_stopped_in_the_middle_goes_on_to_the_same_end(
     assert cut.manifest().finished is None
 
     assert iqarena("run", suite, "--out", cut.folder, "--workers", 1).code == 0
-    assert iqarena("run", suite, "--out", whole.folder).code == 0
-    assert_frame_equal(numbers(cut), numbers(whole), check_exact=True)
-    assert pairs(cut) == pairs(whole)
-    assert sorted(files(cut.folder, "rows/*.parquet")) == sorted(files(whole.folder, "rows/*.parquet"))
+    assert iqarena("run", suite, "--out", full.folder).code == 0
+    assert_frame_equal(numbers(cut), numbers(full), check_exact=True)
+    assert pairs(cut) == pairs(full)
+    assert sorted(files(cut.folder, "rows/*.parquet")) == sorted(files(full.folder, "rows/*.parquet"))
     again = cut.rows().set_index("key").loc[kept["key"]]
     assert (again["seconds"].to_numpy() == kept["seconds"].to_numpy()).all(), "what was stored was not done again"
     finished = [p for p, image in zip(before, map(_image, before), strict=True) if sum(kept["image"] == image) == ROWS]
@@ -88,7 +88,7 @@ def test_nothing_is_evaluated_again(plan: Plan, tmp_path: Path) -> None:
     assert [s.evaluated for s in scorers] == [{"forward": 0, "gradient": 0}] * 3
 
 
-def test_a_changed_picture_is_run_again_alone(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
+def test_a_changed_image_is_run_again_alone(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
     store = Store(tmp_path / "run")
     assert iqarena("run", suite, "--out", store.folder).code == 0
     before, rows = files(store.rows_folder), numbers(store)
@@ -100,13 +100,13 @@ def test_a_changed_picture_is_run_again_alone(suite: Path, photos: Path, tmp_pat
     same = rows["image"] != "p3.png"
     assert_frame_equal(after[same], rows[same], check_exact=True)
     assert not (after.loc[~same, "image_sha256"] == rows.loc[~same, "image_sha256"]).any()
-    assert len(after) == 5 * ROWS, "the old picture's rows are gone"
+    assert len(after) == 5 * ROWS, "the old image's rows are gone"
     fresh = Store(tmp_path / "fresh")
     assert iqarena("run", suite, "--out", fresh.folder).code == 0
     assert pairs(store) == pairs(fresh)
 
 
-def test_pictures_may_come_and_go(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
+def test_images_may_come_and_go(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
     store = Store(tmp_path / "run")
     assert iqarena("run", suite, "--out", store.folder).code == 0
     (photos / "p0.png").rename(tmp_path / "kept.png")
@@ -117,7 +117,7 @@ def test_pictures_may_come_and_go(suite: Path, photos: Path, tmp_path: Path, iqa
     assert sorted(image.id for image in store.manifest().images) == ["new.png", *(f"p{i}.png" for i in range(5))]
 
 
-def test_a_picture_that_was_broken_is_tried_again(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
+def test_a_image_that_was_broken_is_tried_again(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
     good = (photos / "p2.png").read_bytes()
     (photos / "p2.png").write_bytes(good[:100])
     store = Store(tmp_path / "run")

@@ -37,7 +37,7 @@ Run = Callable[..., pd.DataFrame]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Backwards(FolderImages):
-    """The same pictures in the opposite order."""
+    """The same images in the opposite order."""
 
     def items(self) -> list[ImageItem]:
         return super().items()[::-1]
@@ -45,7 +45,7 @@ class Backwards(FolderImages):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Choosy(Attack):
-    """Fails on bright pictures."""
+    """Fails on bright images."""
 
     name = "choosy"
     how: str = "raise"
@@ -96,7 +96,7 @@ def test_batches_and_workers_change_no_number(plan: Plan, results: Run, options:
     assert_frame_equal(results(plan, **options), results(plan, batch_size=1), check_exact=True)
 
 
-def test_the_order_of_pictures_changes_no_number(plan: Plan, photos: Path, results: Run) -> None:
+def test_the_order_of_images_changes_no_number(plan: Plan, photos: Path, results: Run) -> None:
     turned = replace(plan, images=Backwards(path=str(photos)))
     assert_frame_equal(results(turned, batch_size=2), results(plan, batch_size=2), check_exact=True)
 
@@ -119,10 +119,10 @@ def test_shards_one_after_the_other_are_the_whole(plan: Plan, tmp_path: Path, re
 
 def test_shards_at_the_same_time_are_the_whole(suite: Path, tmp_path: Path, iqarena: Callable[..., Answer]) -> None:
     both = [start("run", suite, "--workers", "1", "--out", tmp_path / "both", "--shard", f"{i}/2") for i in (1, 2)]
-    said = [process.communicate(timeout=120) for process in both]
+    message = [process.communicate(timeout=120) for process in both]
     codes = {process.returncode for process in both}
-    assert 0 in codes <= {0, 3}, said  # 3: the other was not done yet
-    assert any("index.html (start here)" in out for out, _ in said), "the last to end writes the boards"
+    assert 0 in codes <= {0, 3}, message  # 3: the other was not done yet
+    assert any("index.html (start here)" in out for out, _ in message), "the last to end writes the boards"
     assert iqarena("run", suite, "--out", tmp_path / "whole").code == 0
     stores = [Store(tmp_path / name) for name in ("both", "whole")]
     assert_frame_equal(numbers(stores[0]), numbers(stores[1]), check_exact=True)
@@ -155,7 +155,7 @@ def test_counts_are_what_was_evaluated_when_nothing_is_shared(plan: Plan, tmp_pa
     assert rows["forwards"].tolist() == rows["backwards"].tolist() == [3.0] * 5
     assert rows["queries"].tolist() == [0.0] * 5
     assert scorers[source]["gradient"] == rows["backwards"].sum()
-    assert scorers[source]["forward"] == 2 * 5, "clean and adversarial picture, for direction and own gain"
+    assert scorers[source]["forward"] == 2 * 5, "clean and adversarial image, for direction and own gain"
     assert scorers[target]["gradient"] == 0
     assert scorers[target]["forward"] == 5 * 5, "clean, adversarial, two controls, unrounded"
 
@@ -174,14 +174,14 @@ def test_crafting_happens_once_however_many_targets_there_are(plan: Plan, tmp_pa
     counted = []
     source = (SourceSpec((build_model("toy_curved"),)),)
     for targets in (["toy_step"], ["toy_step", "toy_curved", "toy_curved(seed=1)", "toy_linear"]):
-        some = replace(plan, sources=source, targets=tuple(map(build_model, targets)))
-        scorers = run_plan(some, Store(tmp_path / str(len(targets))), Options())
+        subset = replace(plan, sources=source, targets=tuple(map(build_model, targets)))
+        scorers = run_plan(subset, Store(tmp_path / str(len(targets))), Options())
         counted.append(next(s.evaluated["gradient"] for s in scorers if s.model == source[0].models[0]))
     assert counted[0] == counted[1] > 0
 
 
 @pytest.mark.parametrize("how", ["raise", "nan"])
-def test_an_attack_that_fails_on_some_pictures_costs_their_rows(plan: Plan, results: Run, how: str) -> None:
+def test_an_attack_that_fails_on_some_images_costs_their_rows(plan: Plan, results: Run, how: str) -> None:
     mixed = replace(plan, attacks=(build_attack("fgsm"), Choosy(how=how)))
     one, all_ = (results(mixed, batch_size=size) for size in (1, 100))
     assert_frame_equal(one, all_, check_exact=True)
@@ -205,22 +205,22 @@ def test_a_target_that_fails_costs_its_own_rows(plan: Plan, results: Run) -> Non
     assert failed.equals(rows["target"] == "broken")
 
 
-def test_pictures_that_cannot_be_used_cost_error_rows_that_say_why(
+def test_images_that_cannot_be_used_cost_error_rows_that_say_why(
     suite: Path, photos: Path, tmp_path: Path, iqarena: Callable[..., Answer]
 ) -> None:
-    picture = cv2.imread(str(photos / "p1.png"))
-    assert picture is not None
+    image = cv2.imread(str(photos / "p1.png"))
+    assert image is not None
     (photos / "broken.png").write_bytes((photos / "p1.png").read_bytes()[:200])
     (photos / "empty.png").write_bytes(b"")
-    cv2.imwrite(str(photos / "deep.png"), picture.astype(np.uint16) * 257)
-    cv2.imwrite(str(photos / "see-through.png"), np.dstack([picture, np.full(picture.shape[:2], 100, np.uint8)]))
-    cv2.imwrite(str(photos / "tiny.png"), picture[:8, :8])
-    cv2.imwrite(str(photos / "grey.png"), picture[..., 0])
-    cv2.imwrite(str(photos / "opaque.png"), np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)]))
+    cv2.imwrite(str(photos / "deep.png"), image.astype(np.uint16) * 257)
+    cv2.imwrite(str(photos / "see-through.png"), np.dstack([image, np.full(image.shape[:2], 100, np.uint8)]))
+    cv2.imwrite(str(photos / "tiny.png"), image[:8, :8])
+    cv2.imwrite(str(photos / "grey.png"), image[..., 0])
+    cv2.imwrite(str(photos / "opaque.png"), np.dstack([image, np.full(image.shape[:2], 255, np.uint8)]))
     answer = iqarena("run", suite, "--out", tmp_path / "run", "--batch-size", 3)
     rows = Store(tmp_path / "run").rows()
     failed = rows[rows["status"] == "error"]
-    why = {str(image): " / ".join(some["message"].unique()) for image, some in failed.groupby("image")}
+    why = {str(image): " / ".join(subset["message"].unique()) for image, subset in failed.groupby("image")}
     assert answer.code == 3
     assert sorted(why) == ["broken.png", "deep.png", "empty.png", "see-through.png", "tiny.png"]
     for image, words in {
@@ -228,7 +228,7 @@ def test_pictures_that_cannot_be_used_cost_error_rows_that_say_why(
         "empty.png": "an empty file",
         "deep.png": "16 bits per channel",
         "see-through.png": "transparency",
-        "tiny.png": "needs pictures of at least 16 pixels a side, found 8×8",
+        "tiny.png": "needs images of at least 16 pixels a side, found 8×8",
     }.items():
         assert words in why[image], why[image]
     assert "Attacks: " in answer.out, "the table is there all the same"
@@ -243,10 +243,10 @@ def test_pictures_that_cannot_be_used_cost_error_rows_that_say_why(
     assert_frame_equal(opaque.loc[quiet, same], plain.loc[quiet, same], check_exact=True)
 
 
-def test_a_small_picture_is_still_scored_by_who_takes_it(suite: Path, photos: Path, results: Run) -> None:
-    picture = cv2.imread(str(photos / "p1.png"))
-    assert picture is not None
-    cv2.imwrite(str(photos / "tiny.png"), picture[:8, :8])
+def test_a_small_image_is_still_scored_by_who_takes_it(suite: Path, photos: Path, results: Run) -> None:
+    image = cv2.imread(str(photos / "p1.png"))
+    assert image is not None
+    cv2.imwrite(str(photos / "tiny.png"), image[:8, :8])
     keys = {"targets": ["toy_linear", "toy_curved", "toy_step"], "sources": ["toy_linear"]}
     rows = results(resolve(load_suite(str(suite), keys)), batch_size=100)
     failed = rows[rows["status"] == "error"]
@@ -257,7 +257,7 @@ def test_when_everything_fails_there_is_still_a_table(
     suite: Path, photos: Path, tmp_path: Path, iqarena: Callable[..., Answer]
 ) -> None:
     for path in photos.iterdir():
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     answer = iqarena("run", suite, "--out", tmp_path / "run")
     assert answer.code == 3
     assert f"{5 * ROWS} of {5 * ROWS} rows failed; the first, of p0.png: " in answer.out
@@ -315,9 +315,9 @@ def test_a_full_disk_stops_all_workers_and_keeps_what_is_stored(
     assert 0 < len(kept) < 5 * ROWS
     assert not list(store.folder.glob("**/*.part"))
     run_plan(plan, store, Options(workers=3))
-    whole = results(plan)
-    assert_frame_equal(numbers(store), whole, check_exact=True)
-    assert set(kept["key"]) < set(whole["key"])
+    undisturbed = results(plan)
+    assert_frame_equal(numbers(store), undisturbed, check_exact=True)
+    assert set(kept["key"]) < set(undisturbed["key"])
 
 
 def test_a_full_disk_is_one_line_of_the_command(

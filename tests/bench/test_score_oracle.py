@@ -12,9 +12,9 @@ from iqarena.api import AttackError
 from iqarena.engine.budget import round8
 from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
-from iqarena.testing import Curved, pictures
+from iqarena.testing import Curved, images
 
-PIXELS = pictures()
+PIXELS = images()
 X = PIXELS.float() / 255
 SCORER = Scorer(Curved())
 
@@ -34,7 +34,7 @@ def target(budget: int = 10, eps: float = 8 / 255, scorer: Any = None) -> ScoreO
     return ScoreOracle(scorer or SCORER, PIXELS, SCORER.score(X), eps=eps, budget=budget)
 
 
-def test_each_candidate_is_one_query_of_its_picture() -> None:
+def test_each_candidate_is_one_query_of_its_image() -> None:
     view = target()
     assert view.queries.tolist() == [1] * 5, "the clean score is the first query"
     scores = view.score(X[[0, 2, 0]], [0, 2, 0])
@@ -52,11 +52,11 @@ def test_more_than_the_budget_is_refused_and_costs_nothing() -> None:
         if budget > 1:
             view.score(X[:1].expand(budget - 1, -1, -1, -1), [0] * (budget - 1))
         shown = len(recorder.seen)
-        with pytest.raises(AttackError, match=f"expected at most {budget} queries of a picture, asked for the"):
-            view.score(X[[1, 0]], [1, 0])  # picture 1 has queries left when the budget is above 1, picture 0 has none
+        with pytest.raises(AttackError, match=f"expected at most {budget} queries of an image, asked for the"):
+            view.score(X[[1, 0]], [1, 0])  # image 1 has queries left when the budget is above 1, image 0 has none
         assert view.queries.tolist() == [budget, 1, 1, 1, 1]
         assert len(recorder.seen) == shown
-    with pytest.raises(AttackError, match="a picture's number for each of 2 candidates, found 1"):
+    with pytest.raises(AttackError, match="an image's number for each of 2 candidates, found 1"):
         target().score(X[:2], [0])
 
 
@@ -73,7 +73,7 @@ def test_what_is_scored_is_what_could_be_handed_in(eps: float) -> None:
 def test_an_answer_is_that_of_the_last_query_up_to_the_checkpoint() -> None:
     view, final = target(budget=60), torch.zeros_like(PIXELS)
     assert [at for at, _ in view.kept(final)] == [20, 50]
-    for step in range(1, 60):  # query number step + 1 of picture 0; two at a time for picture 1
+    for step in range(1, 60):  # query number step + 1 of image 0; two at a time for image 1
         view.answer(0, X[0] + 0.1 * step / 255)
         view.answer(1, X[1] + 0.1 * step / 255)
         view.score(X[[0, 1]], [0, 1]) if step % 2 else view.score(X[:1], [0])

@@ -15,9 +15,9 @@ from iqarena.engine import scorer as scorer_module
 from iqarena.engine.scorer import Scorer
 from iqarena.errors import ScorerError
 from iqarena.registry.tables import build_model
-from iqarena.testing import Curved, CurvedNet, Linear, LinearNet, pictures
+from iqarena.testing import Curved, CurvedNet, Linear, LinearNet, images
 
-X = pictures().float() / 255
+X = images().float() / 255
 
 
 class Shaped(CurvedNet):
@@ -56,12 +56,12 @@ def test_the_gradient_of_a_linear_scorer_is_its_weights() -> None:
     assert gradient.dtype == torch.float32
     assert gradient.is_contiguous()
     expected = 50 + ((X.double() - 0.5) * weights.double()).sum((1, 2, 3))
-    for found in (value, scorer.score(X)):
-        assert found.dtype == torch.float64
-        assert torch.allclose(found, expected, rtol=0, atol=1e-4)
+    for actual in (value, scorer.score(X)):
+        assert actual.dtype == torch.float64
+        assert torch.allclose(actual, expected, rtol=0, atol=1e-4)
 
 
-def test_one_gradient_of_a_batch_is_that_of_each_picture() -> None:
+def test_one_gradient_of_a_batch_is_that_of_each_image() -> None:
     x = X.clone().requires_grad_()
     (expected,) = torch.autograd.grad(CurvedNet(0)(x).sum(), x)
     assert torch.allclose(Scorer(Curved()).value_and_gradient(X)[1], expected, rtol=1e-3, atol=1e-6)
@@ -81,7 +81,7 @@ def test_any_micro_batch_is_filled_up_and_cut_back(chunk: int) -> None:
     assert torch.equal(torch.cat([scorer.value_and_gradient(X[i : i + 1])[1] for i in range(5)]), gradient)
 
 
-def test_evaluations_are_counted_by_picture() -> None:
+def test_evaluations_are_counted_by_image() -> None:
     scorer = Scorer(Curved())
     scorer._chunk = 4
     scorer.score(X)
@@ -108,10 +108,10 @@ def test_results_carry_no_graph_and_may_be_used_in_one() -> None:
 def test_a_gradient_may_be_asked_where_gradients_are_off() -> None:
     scorer = Scorer(Curved())
     with torch.no_grad():
-        found = scorer.value_and_gradient(X)
+        actual = scorer.value_and_gradient(X)
     expected = scorer.value_and_gradient(X)
-    assert torch.equal(found[0], expected[0])
-    assert torch.equal(found[1], expected[1])
+    assert torch.equal(actual[0], expected[0])
+    assert torch.equal(actual[1], expected[1])
 
 
 def test_the_input_stays_as_it_was() -> None:
@@ -201,11 +201,11 @@ def test_the_watch_over_weights_and_input_costs_the_same_few_operations_whatever
         if not isinstance(net, CurvedNet):
             net[-2] = nn.Linear(8, 1)
         scorer = Scorer(Counted())
-        with Counting() as whole:
+        with Counting() as counted:
             scorer.score(x)
         with Counting() as bare, torch.inference_mode():
             net(x)
-        extra.append(whole.calls - bare.calls)
+        extra.append(counted.calls - bare.calls)
     assert extra[0] == extra[1] <= 16
 
 
@@ -219,7 +219,7 @@ def test_half_precision_is_near_and_still_reported_in_double() -> None:
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(
-        ImageError, match=r"toy_curved\(seed=0\) needs pictures of at least 16 pixels a side, found 40×15"
+        ImageError, match=r"toy_curved\(seed=0\) needs images of at least 16 pixels a side, found 40×15"
     ):
         Scorer(Curved()).score(torch.zeros(1, 3, 15, 40))
     with pytest.raises(AttackError, match=r"column returned scores of shape \(1, 1\), expected \(1,\)"):
@@ -248,14 +248,14 @@ def test_a_gradient_that_is_declared_but_not_there_is_named() -> None:
 
 
 class Hungry(CurvedNet):
-    """Runs out of memory above ``room`` pictures, or as long as another module is on the device."""
+    """Runs out of memory above ``room`` images, or as long as another module is on the device."""
 
-    room = 8
-    asked: ClassVar[list[int]] = []
+    headroom = 8
+    requested: ClassVar[list[int]] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        self.asked.append(len(x))
-        if len(x) > self.room:
+        self.requested.append(len(x))
+        if len(x) > self.headroom:
             raise torch.cuda.OutOfMemoryError("out of memory")
         return super().forward(x)
 
@@ -270,7 +270,7 @@ class Large(Model):
 
 @pytest.fixture
 def hungry(monkeypatch: pytest.MonkeyPatch) -> Scorer:
-    monkeypatch.setattr(Hungry, "asked", [])
+    monkeypatch.setattr(Hungry, "requested", [])
     monkeypatch.setattr(scorer_module, "_on_device", WeakSet())  # nobody else's
     monkeypatch.setattr(scorer_module, "_short", set())
     scorer = Scorer(Large())
@@ -284,9 +284,9 @@ def test_less_memory_means_smaller_micro_batches_and_the_same_results(
     scores, (values, gradients) = hungry.score(X), hungry.value_and_gradient(X)
     assert hungry._chunk == 4
     monkeypatch.setattr(Hungry, "room", 1)
-    Hungry.asked.clear()
+    Hungry.requested.clear()
     assert torch.allclose(hungry.score(X), scores, rtol=1e-6)
-    assert Hungry.asked == [4, 2, *[1] * 5]
+    assert Hungry.requested == [4, 2, *[1] * 5]
     assert hungry._chunk == 1
     again = hungry.value_and_gradient(X)
     assert torch.allclose(again[0], values, rtol=1e-6)
@@ -294,11 +294,9 @@ def test_less_memory_means_smaller_micro_batches_and_the_same_results(
     assert hungry.evaluated == {"forward": 10, "gradient": 10}, "what was tried in vain is not counted"
 
 
-def test_when_one_picture_does_not_fit_the_error_says_what_helps(
-    hungry: Scorer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_when_one_image_does_not_fit_the_error_says_what_helps(hungry: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hungry, "room", 0)
-    with pytest.raises(ImageError, match=r"large: the memory of cpu does not hold one picture .* max_side=…\) or use"):
+    with pytest.raises(ImageError, match=r"large: the memory of cpu does not hold one image .* max_side=…\) or use"):
         hungry.score(X)
 
 

@@ -15,12 +15,12 @@ KINDS = ["normal", "uniform", "signs"]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_draws_the_same_alone_and_among_others(kind: str) -> None:
-    whole = getattr(Streams(["a", "b", "c"], "purpose"), kind)(LIKE)
+    full = getattr(Streams(["a", "b", "c"], "purpose"), kind)(LIKE)
     turned = getattr(Streams(["c", "a", "b"], "purpose"), kind)(LIKE)
-    assert torch.equal(turned, whole[[2, 0, 1]])
+    assert torch.equal(turned, full[[2, 0, 1]])
     for i, image in enumerate("abc"):
-        assert torch.equal(getattr(Streams([image], "purpose"), kind)(LIKE[:1]), whole[i : i + 1])
-    assert not torch.equal(whole[0], whole[1])
+        assert torch.equal(getattr(Streams([image], "purpose"), kind)(LIKE[:1]), full[i : i + 1])
+    assert not torch.equal(full[0], full[1])
 
 
 @pytest.mark.parametrize("kind", KINDS)

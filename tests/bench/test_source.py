@@ -13,12 +13,12 @@ from iqarena.api.streams import Streams
 from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
-from iqarena.testing import Curved, CurvedNet, Linear, pictures
+from iqarena.testing import Curved, CurvedNet, Linear, images
 from iqarena_attacks._smoothing import Smoothing
 
-PIXELS = pictures()
+PIXELS = images()
 X = PIXELS.float() / 255
-IDS = [f"picture {i}" for i in range(len(X))]
+IDS = [f"image {i}" for i in range(len(X))]
 SCORERS = [Scorer(model) for model in (Curved(), Curved(seed=1), Linear())]
 
 
@@ -56,9 +56,9 @@ def _slow_smoothing(sigma: float, samples: int) -> Tensor:
 
 @pytest.mark.parametrize(("sigma", "samples"), [(8 / 255, 3), (0.5, 1), (0, 1)])
 def test_the_smoothed_gradient_is_the_mean_over_noisy_copies(sigma: float, samples: int) -> None:
-    found = source(SCORERS[:2]).gradient(X, Smoothing(sigma, samples))
+    actual = source(SCORERS[:2]).gradient(X, Smoothing(sigma, samples))
     slow = _slow_smoothing(sigma, samples)
-    assert torch.allclose(found.double(), slow, rtol=1e-3, atol=1e-4 * float(slow.abs().max()))
+    assert torch.allclose(actual.double(), slow, rtol=1e-3, atol=1e-4 * float(slow.abs().max()))
 
 
 def test_smoothing_averages_towards_the_smoothed_function() -> None:
@@ -101,10 +101,10 @@ def test_what_is_raised_or_lowered_is_the_objective_and_what_is_kept_is_the_scor
         up, both = source(memo=memo).members(X, by), source(memo=memo, sign=sign).members(X, by)
         for a, b in zip(up, both, strict=True):
             assert torch.equal(a * sign.view(1, -1, *[1] * (a.dim() - 2)), b)
-    some = [4, 0, 1]
-    part = source(sign=sign).of(some)
-    assert torch.equal(part.sign, sign[some].view(-1, 1, 1, 1))
-    assert torch.equal(part.gradient(X[some]), source(sign=sign).gradient(X)[some])
+    subset = [4, 0, 1]
+    part = source(sign=sign).of(subset)
+    assert torch.equal(part.sign, sign[subset].view(-1, 1, 1, 1))
+    assert torch.equal(part.gradient(X[subset]), source(sign=sign).gradient(X)[subset])
     assert torch.equal(part.of([1]).gradient(X[:1]), source(sign=sign).gradient(X)[:1])
     assert torch.equal(source(sign=sign).score(X), source().score(X)), "a score is a score"
     with pytest.raises(AttackError, match=r"expected a point for each of 5 images, found 10; see Source\.of"):
@@ -114,22 +114,22 @@ def test_what_is_raised_or_lowered_is_the_objective_and_what_is_kept_is_the_scor
 def test_what_is_worked_out_once_is_charged_to_every_image() -> None:
     scorers = [Scorer(Curved()), Scorer(Linear())]
     view, again = source(scorers), source(scorers)
-    asked = 0
+    requested = 0
 
     def make(one: Any) -> float:
-        nonlocal asked
-        asked += 1
+        nonlocal requested
+        requested += 1
         one.score(torch.cat([X, X]))
         return float(one.gradient(X[:1]).abs().max())
 
-    found = {one.of([i]).once("key", make) for one in (view, again) for i in range(5)}
-    assert (len(found), asked) == (1, 1)
+    actual = {one.of([i]).once("key", make) for one in (view, again) for i in range(5)}
+    assert (len(actual), requested) == (1, 1)
     assert (view.forwards, view.backwards) == (again.forwards, again.backwards) == (2, 2), "scores are free"
     assert view.zero_gradient is not None
     assert not view.zero_gradient.isnan().any()
     view.alone()[0].of([0]).once("key", make)
     view.of([0]).once("other", make)
-    assert asked == 3, "other members, another key"
+    assert requested == 3, "other members, another key"
     with pytest.raises(AttackError, match="asked for a gradient"):
         source(scorers, access="score").of([0]).once("key", make)
 
@@ -193,16 +193,16 @@ def test_access_is_checked() -> None:
     for access in ("score", "none"):
         with pytest.raises(AttackError, match=f"access = '{access}' but asked for a score of the source"):
             source(access=access).score(X)
-    asked = ScoreOracle(SCORERS[0], PIXELS, SCORERS[0].score(X), eps=1.0, budget=9)
+    requested = ScoreOracle(SCORERS[0], PIXELS, SCORERS[0].score(X), eps=1.0, budget=9)
     for access in ("gradient", "none"):
         with pytest.raises(AttackError, match=f"access = '{access}' but asked for the target"):
-            _ = source(access=access, target=asked).target
+            _ = source(access=access, target=requested).target
     with pytest.raises(AttackError, match="asked for the target"):
         _ = source(access="score").target
-    both = source(access="gradient+score", target=asked)
-    assert both.target is asked
+    both = source(access="gradient+score", target=requested)
+    assert both.target is requested
     assert torch.equal(both.gradient(X), source().gradient(X))
-    assert (both.forwards, both.backwards, asked.queries.tolist()) == (3, 3, [1] * 5)
+    assert (both.forwards, both.backwards, requested.queries.tolist()) == (3, 3, [1] * 5)
 
 
 def test_a_memo_does_not_open_a_closed_door() -> None:

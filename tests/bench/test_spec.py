@@ -33,7 +33,7 @@ ONE_FILTER = st.one_of(
     plugins("filter", "fourier_topk", keep=KEEP),
     plugins("filter", "jnd", threshold=st.floats(0, 1e6) | st.integers(0, 50)),
 )
-FILTERS = ONE_FILTER | st.lists(ONE_FILTER, min_size=2, max_size=4).map(lambda some: FilterChain(filters=tuple(some)))  # pyright: ignore[reportArgumentType]
+FILTERS = ONE_FILTER | st.lists(ONE_FILTER, min_size=2, max_size=4).map(lambda chain: FilterChain(filters=tuple(chain)))  # pyright: ignore[reportArgumentType]
 ATTACKS = st.one_of(
     plugins("attack", "fgsm", eps=UNIT),
     plugins("attack", "pgd", eps=UNIT, steps=STEPS, alpha=ALPHA, random_start=st.booleans()),
@@ -56,9 +56,9 @@ def test_an_attack_is_its_spec_and_its_label(attack: Plugin) -> None:
 
 @properties
 @given(FILTERS)
-def test_a_filter_is_its_spec_and_its_label(found: Plugin) -> None:
-    assert build("filter", repr(found)) == found
-    assert build("filter", found.label) == found
+def test_a_filter_is_its_spec_and_its_label(actual: Plugin) -> None:
+    assert build("filter", repr(actual)) == actual
+    assert build("filter", actual.label) == actual
 
 
 @properties

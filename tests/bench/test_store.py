@@ -31,8 +31,8 @@ def row(**columns: Any) -> dict[str, Any]:
 
 
 def failed(**columns: Any) -> dict[str, Any]:
-    made = row(status="error", message="why", **columns)
-    return {k: v for k, v in made.items() if k not in ("score_adv", "forwards")}
+    built = row(status="error", message="why", **columns)
+    return {k: v for k, v in built.items() if k not in ("score_adv", "forwards")}
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def test_a_row_replaces_the_one_of_the_same_names_and_no_other(store: Store) -> 
     store.write("a.png", [row(key="old"), row(key="kept", target="u")])
     store.write("b.png", [row(key="other", image="b.png")])
     store.write("a.png", [row(key="new", score_adv=2.5), row(key="more", repeat=1)])
-    found = store.rows()
-    assert not found.duplicated(NAMES).any()
-    assert sorted(found["key"]) == ["kept", "more", "new", "other"]
+    actual = store.rows()
+    assert not actual.duplicated(NAMES).any()
+    assert sorted(actual["key"]) == ["kept", "more", "new", "other"]
     assert len(list(store.rows_folder.iterdir())) == 2
 
 
@@ -79,7 +79,7 @@ def test_a_row_replaces_the_one_of_the_same_key_under_another_name(store: Store)
     ]  # fmt: skip
 
 
-def test_a_changed_picture_takes_all_its_old_rows_away_and_an_unreadable_one_none(store: Store) -> None:
+def test_a_changed_image_takes_all_its_old_rows_away_and_an_unreadable_one_none(store: Store) -> None:
     store.write("a.png", [row(key="k", image_sha256="old"), row(key="l", target="u", image_sha256="old")])
     store.write("a.png", [failed(key="m", target="v", image_sha256="")])
     assert sorted(store.rows()["key"]) == ["k", "l", "m"]
@@ -87,14 +87,14 @@ def test_a_changed_picture_takes_all_its_old_rows_away_and_an_unreadable_one_non
     assert sorted(store.rows()["key"]) == ["m", "n"]
 
 
-def test_pictures_with_names_alike_have_files_of_their_own(store: Store) -> None:
+def test_images_with_names_alike_have_files_of_their_own(store: Store) -> None:
     images = ["a b.png", "a-b.png", "a_b.png", "ä.png", "ö.png", "x" * 300 + ".png"]
     for image in images:
         store.write(image, [row(image=image)])
     assert sorted(store.rows()["image"]) == sorted(images)
 
 
-def test_the_manifest_says_which_pictures_count(store: Store) -> None:
+def test_the_manifest_says_which_images_count(store: Store) -> None:
     for image in ("a.png", "b.png"):
         store.write(image, [row(image=image)])
     store.write_manifest(toy_manifest(images=[{"id": name, "cluster": ""} for name in ("b.png", "not yet")]))
@@ -178,13 +178,13 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 
 def test_clearing_touches_runs_only(tmp_path: Path) -> None:
-    mine = tmp_path / "gallery" / "mine.png"
-    mine.parent.mkdir()
-    mine.write_text("my picture")
+    own = tmp_path / "gallery" / "mine.png"
+    own.parent.mkdir()
+    own.write_text("my image")
     store = Store(tmp_path)
     store.create()
     store.clear()
-    assert mine.exists(), "a folder without a manifest is no run"
+    assert own.exists(), "a folder without a manifest is no run"
     store.write("a.png", [row()])
     store.write_manifest(toy_manifest(images=[{"id": "a.png", "cluster": ""}]))
     store.clear()
@@ -243,9 +243,9 @@ def test_a_link_in_the_place_of_a_row_file_loses_the_link_alone(store: Store, tm
 
 
 def test_temporary_files_of_others_stay(store: Store) -> None:
-    mine, theirs = "rows/a-png-53b5fe1e.parquet.12.part", ["film.mkv.part", "rows/film.part", "deep/er/x.json.12.part"]
-    lay(store.folder, [mine, *theirs])
-    for name in (mine, *theirs):
+    own, theirs = "rows/a-png-53b5fe1e.parquet.12.part", ["film.mkv.part", "rows/film.part", "deep/er/x.json.12.part"]
+    lay(store.folder, [own, *theirs])
+    for name in (own, *theirs):
         os.utime(store.folder / name, (0, time.time() - 7200))
     store.create()
     assert sorted(files(store.folder)) == sorted(theirs)

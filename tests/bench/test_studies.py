@@ -47,7 +47,7 @@ def make_rows(
     **columns: Any,
 ) -> pd.DataFrame:
     """Every attack from every source on every target outside it: its effect, and as much again for each source model
-    beyond the first, in deviations of the target, plus noise; 20 pictures of 10 photographs."""
+    beyond the first, in deviations of the target, plus noise; 20 images of 10 images."""
     rng = np.random.default_rng(seed)
     clean = {target: rng.uniform(10, 90, 20) for target in TARGETS}
     rows = []
@@ -92,51 +92,51 @@ def main_effects(pairs: Pairs) -> dict[tuple[str, str], dict[Any, Any]]:
 
 
 @cache
-def whole(noise: float) -> Pairs:
+def full(noise: float) -> Pairs:
     return pair_table(make_rows(WITH_NOISE, noise=noise), MANIFEST)
 
 
 def test_factors_are_read_back_from_specs_and_sources() -> None:
-    table = whole(0.0).table
+    table = full(0.0).table
     levels, reference = factor_levels(table, MANIFEST, REFERENCE)
     assert reference == {"steps": "1", "mask": "jnd(threshold=6)", "sources": "2"}
     assert {name: list(levels[name].cat.categories) for name in levels} == {
         "steps": ["1", "5"], "mask": list(MASKS), "sources": ["1", "2"]
     }  # fmt: skip
-    for k, found in enumerate(levels.astype(object).to_dict("records")):
+    for k, actual in enumerate(levels.astype(object).to_dict("records")):
         attack, source = table["attack"][k], table["source"][k]
-        assert found["sources"] == str(SOURCES[source])
+        assert actual["sources"] == str(SOURCES[source])
         if attack.startswith("sega"):
-            assert spec(found["mask"], found["steps"]) == attack
+            assert spec(actual["mask"], actual["steps"]) == attack
         else:
-            assert pd.isna(found["mask"]), "an attack outside the grid has no level"
+            assert pd.isna(actual["mask"]), "an attack outside the grid has no level"
     other = table.assign(attack=table["attack"].str.replace("samples=20", "samples=5"))
     grid = factor_levels(other, dataclasses.replace(MANIFEST, attacks=()), REFERENCE)[0]
     assert grid["mask"].isna().all(), "nor has one that differs from the reference elsewhere"
 
 
 def test_main_effects_without_noise_are_the_ones_put_in() -> None:
-    found = main_effects(whole(0.0))
+    actual = main_effects(full(0.0))
     mean_mask, mean_steps, mean_sources = np.mean([*MASKS.values()]), np.mean([*STEPS.values()]), 0.5
     for mask, effect in MASKS.items():
-        line = found["mask", mask]
+        line = actual["mask", mask]
         assert line["aligned_sd"] == pytest.approx(effect + mean_steps + mean_sources)
         assert line["aligned_sd_low"] == pytest.approx(line["aligned_sd_high"]) == pytest.approx(line["aligned_sd"])
         if mask != "jnd(threshold=6)":
             assert line["difference"] == pytest.approx(effect - MASKS["jnd(threshold=6)"])
-            assert line["p"] == pytest.approx(2 / 2**10), "ten photographs, all on one side"
-    assert found["steps", "5"]["difference"] == pytest.approx(0.5)
-    assert found["steps", "5"]["verdict"] == "helped"
-    assert found["mask", "none"]["verdict"] == "hurt"
-    assert found["sources", "1"]["aligned_sd"] == pytest.approx(mean_mask + mean_steps)
-    assert found["sources", "1"]["difference"] == pytest.approx(-1)
-    assert [r["level"] for r in found.values() if r["verdict"] == "reference"] == ["1", "jnd(threshold=6)", "2"]
-    compared = [r for r in found.values() if r["verdict"] != "reference"]
+            assert line["p"] == pytest.approx(2 / 2**10), "ten images, all on one side"
+    assert actual["steps", "5"]["difference"] == pytest.approx(0.5)
+    assert actual["steps", "5"]["verdict"] == "helped"
+    assert actual["mask", "none"]["verdict"] == "hurt"
+    assert actual["sources", "1"]["aligned_sd"] == pytest.approx(mean_mask + mean_steps)
+    assert actual["sources", "1"]["difference"] == pytest.approx(-1)
+    assert [r["level"] for r in actual.values() if r["verdict"] == "reference"] == ["1", "jnd(threshold=6)", "2"]
+    compared = [r for r in actual.values() if r["verdict"] != "reference"]
     assert [r["p_holm"] for r in compared] == pytest.approx([4 * 2 / 2**10] * 4), "four comparisons in all"
 
 
-def test_the_paired_p_value_is_scipys_over_photographs() -> None:
-    found, effects = main_effects(whole(3.0)), whole(3.0).rows
+def test_the_paired_p_value_is_scipys_over_images() -> None:
+    actual, effects = main_effects(full(3.0)), full(3.0).rows
     held_out = effects[(effects["relation"] != "whitebox") & effects["attack"].str.startswith("sega")]
     # two targets sources of one model each, one of two: by combination and target first, as every one counts once
     cell = held_out.assign(
@@ -144,14 +144,14 @@ def test_the_paired_p_value_is_scipys_over_photographs() -> None:
     )
     cell["steps"] = cell["attack"].str.extract(r"steps=(\d)")[0]
     means = cell.groupby(["mask", "steps", "size", "target", "cluster"])["aligned_sd"].mean()
-    per_photograph = means.groupby(["mask", "cluster"]).mean().unstack("mask")
+    per_image = means.groupby(["mask", "cluster"]).mean().unstack("mask")
     for mask in ("none", "jnd(threshold=3)|random(keep=0.5)"):
-        expected = scipy_stats.wilcoxon(per_photograph[mask], per_photograph["jnd(threshold=6)"])
-        assert found["mask", mask]["p"] == pytest.approx(expected.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
-        gap = per_photograph[mask].mean() - per_photograph["jnd(threshold=6)"].mean()
-        assert found["mask", mask]["difference"] == pytest.approx(gap)
-        assert found["mask", mask]["difference_low"] < gap < found["mask", mask]["difference_high"]
-    p, p_holm = (np.array([r[name] for r in found.values()]) for name in ("p", "p_holm"))
+        expected = scipy_stats.wilcoxon(per_image[mask], per_image["jnd(threshold=6)"])
+        assert actual["mask", mask]["p"] == pytest.approx(expected.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+        gap = per_image[mask].mean() - per_image["jnd(threshold=6)"].mean()
+        assert actual["mask", mask]["difference"] == pytest.approx(gap)
+        assert actual["mask", mask]["difference_low"] < gap < actual["mask", mask]["difference_high"]
+    p, p_holm = (np.array([r[name] for r in actual.values()]) for name in ("p", "p_holm"))
     np.testing.assert_array_equal(p_holm, holm(p))
 
 
@@ -161,13 +161,13 @@ def test_levels_are_compared_on_the_targets_that_all_have() -> None:
     rows = make_rows(WITH_NOISE, sources=sources, noise=0.0)
     strange = rows["target"] == "c"
     rows.loc[strange, "score_adv"] += 100 * rows.loc[strange, "direction"]
-    found = main_effects(pair_table(rows, MANIFEST))
-    assert found["sources", "1"]["n_pairs"] == 2 * len(FACTORIAL), "two single sources, the one target in common"
-    assert found["sources", "1"]["difference"] == pytest.approx(-1)
+    actual = main_effects(pair_table(rows, MANIFEST))
+    assert actual["sources", "1"]["n_pairs"] == 2 * len(FACTORIAL), "two single sources, the one target in common"
+    assert actual["sources", "1"]["difference"] == pytest.approx(-1)
 
 
 def test_cells_are_one_line_per_combination_and_relation() -> None:
-    study = ablation_study(whole(0.0), MANIFEST)
+    study = ablation_study(full(0.0), MANIFEST)
     assert study is not None
     cells = study.files["ablation.csv"]
     assert len(cells) == len(FACTORIAL) * 3
@@ -206,15 +206,15 @@ def test_an_ablation_is_written_and_survives_what_failed(tmp_path: Path) -> None
 def at_budgets(
     budgets: dict[int, tuple[float, float]], name: str = "sega"
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Rows of an attack at budgets → (effect, SSIM); pictures differ in SSIM, and budgets apart from 8 are searched."""
-    some, attacks = [], []
+    """Rows of an attack at budgets → (effect, SSIM); images differ in SSIM, and budgets apart from 8 are searched."""
+    subset, attacks = [], []
     for level, (effect, ssim) in budgets.items():
         attack = f"{name}(eps={level}/255)"
         rows = make_rows({attack: effect}, noise=0.0)
         wobble = rows["image"].str[1:].astype(int) / 1000 - 0.0095
-        some.append(rows.assign(ssim=ssim + wobble, linf=level / 255))
+        subset.append(rows.assign(ssim=ssim + wobble, linf=level / 255))
         attacks.append({"label": attack, "eps": level / 255, "searched": level != 8})
-    return pd.concat(some), attacks
+    return pd.concat(subset), attacks
 
 
 def test_the_effect_at_an_ssim_is_interpolated_between_its_neighbours() -> None:
@@ -227,7 +227,7 @@ def test_the_effect_at_an_ssim_is_interpolated_between_its_neighbours() -> None:
     assert line["levels"] == "5–6"
     assert line["budget"] == pytest.approx(5.25)
     assert line["aligned_sd"] == pytest.approx(1.4 + 0.25 * 0.2 + beyond_first)
-    # a replicate with other pictures has another SSIM at both budgets, and so another place between them
+    # a replicate with other images has another SSIM at both budgets, and so another place between them
     images = np.arange(20) / 1000 - 0.0095
     weights = pair_table(rows, manifest).weights
     shift = weights @ images / weights.sum(axis=1)
@@ -238,14 +238,14 @@ def test_the_effect_at_an_ssim_is_interpolated_between_its_neighbours() -> None:
 
 
 def test_the_boards_show_declared_budgets_and_the_table_all(tmp_path: Path) -> None:
-    found, merged = [], []
+    actual, merged = [], []
     for name, strength in (("sega", 1.0), ("fgsm", 0.5), ("noise", 0.0)):
         rows, attacks = at_budgets({8: (2 * strength, 0.88), 7: (strength, 0.92)}, name)
-        found.append(rows)
+        actual.append(rows)
         merged += attacks
     rows, far = at_budgets({8: (1.0, 0.99)}, "faint")
     manifest = make_manifest([], attacks=[*merged, *far], settings={"ssim": 0.9})
-    derive(pd.concat([*found, rows]), manifest, tmp_path)
+    derive(pd.concat([*actual, rows]), manifest, tmp_path)
     board = pd.read_csv(tmp_path / "leaderboard_attacks.csv")
     assert sorted(board["attack_label"]) == [
         "faint(eps=8/255)",
@@ -293,15 +293,15 @@ def test_agreement_is_the_rank_correlation_over_pairs_without_floors(tmp_path: P
 
 def test_a_weighted_sum_does_not_look_at_pairs_of_weight_zero() -> None:
     rows = make_rows({"one": 1.0, "two": 2.0})
-    whole = pair_table(rows, make_manifest([]))
-    one = np.array(whole.table["attack"] == "one", float)
-    before = weighted_sum(whole, one)
-    some, cut = (np.where(one > 0, values, np.nan) for values in (whole.samples, whole.clusters))
-    hole = dataclasses.replace(whole, samples=some, clusters=cut)
+    full = pair_table(rows, make_manifest([]))
+    one = np.array(full.table["attack"] == "one", float)
+    before = weighted_sum(full, one)
+    subset, cut = (np.where(one > 0, values, np.nan) for values in (full.samples, full.clusters))
+    hole = dataclasses.replace(full, samples=subset, clusters=cut)
     after = weighted_sum(hole, one)
     assert (after.value, after.p) == (before.value, before.p)
     np.testing.assert_array_equal(after.samples, before.samples)
-    assert np.isnan(weighted_sum(whole, 0 * one).value)
+    assert np.isnan(weighted_sum(full, 0 * one).value)
 
 
 def test_specs_are_written_as_they_were_read() -> None:
@@ -329,8 +329,8 @@ def test_a_comparison_is_over_the_held_out_pairs_that_both_attacks_have() -> Non
     assert float(total[3].split()[0]) == pytest.approx(gap, abs=6e-3)
     index = pd.MultiIndex.from_frame(pairs.table[["attack", "source", "target"]])
     clusters = pd.DataFrame(pairs.clusters.T, index=index)
-    photographs = {attack: clusters.loc[attack].loc[wide.index.tolist()].to_numpy().mean(0) for attack in effects}
-    _, p = scipy_stats.wilcoxon(photographs["fgsm"], photographs["pgd"])
+    images = {attack: clusters.loc[attack].loc[wide.index.tolist()].to_numpy().mean(0) for attack in effects}
+    _, p = scipy_stats.wilcoxon(images["fgsm"], images["pgd"])
     assert float(total[4]) == pytest.approx(p, rel=0.05)
     back = comparison(pairs, "pgd", "fgsm").rows[0]
     assert back[1:3] == total[2:0:-1]

@@ -19,12 +19,12 @@ from iqarena.errors import ScorerError
 from iqarena.files.hashing import file_sha256
 from iqarena.metrics.distortion import Reference
 from iqarena.registry.tables import build_attack
-from iqarena.runner.batch import Batch, to_pictures
+from iqarena.runner.batch import Batch, to_images
 from iqarena.runner.driver import Options, run_plan
 from iqarena.runner.execute import execute
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
-from iqarena.testing import Curved, CurvedNet, pictures
+from iqarena.testing import Curved, CurvedNet, images
 
 # ---- weights that are replaced
 
@@ -141,8 +141,8 @@ class Random(Wandering):
 
 
 def batch_of_one() -> Batch:
-    picture = to_pictures(pictures([0]))[0]
-    return Batch([ImageItem(id="a", cluster="a")], [picture], [Reference.of(picture)], torch.device("cpu"))
+    image = to_images(images([0]))[0]
+    return Batch([ImageItem(id="a", cluster="a")], [image], [Reference.of(image)], torch.device("cpu"))
 
 
 def test_the_first_score_of_an_image_is_not_believed_alone() -> None:

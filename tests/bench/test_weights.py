@@ -51,8 +51,8 @@ def test_places_in_their_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert obtain(file) == cached
     monkeypatch.setenv(weights.FOLDER, str(home / "mine"))
     assert obtain(file) == cached
-    mine = put(home / "mine" / "net.pth")
-    assert obtain(file) == mine
+    own = put(home / "mine" / "net.pth")
+    assert obtain(file) == own
 
 
 def test_the_cache_is_where_the_platform_keeps_caches(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,9 +93,9 @@ def test_offline_says_what_is_missing_where_it_is_had_and_where_it_goes(
     monkeypatch.setenv(weights.FOLDER, str(home))
     with pytest.raises(WeightsError) as caught:
         obtain(WeightFile("net.pth", url=URL))
-    said = str(caught.value)
-    assert said.startswith(f"expected the weights net.pth, found none in {home}, ")
-    assert f"get it from {URL} and put it into {home}" in said
+    message = str(caught.value)
+    assert message.startswith(f"expected the weights net.pth, found none in {home}, ")
+    assert f"get it from {URL} and put it into {home}" in message
     with pytest.raises(WeightsError, match="get it from the author's page and put"):
         obtain(WeightFile("net.pth", page="the author's page"))
     with pytest.raises(WeightsError, match="it is a file of your own"):
@@ -103,16 +103,16 @@ def test_offline_says_what_is_missing_where_it_is_had_and_where_it_goes(
 
 
 def test_what_is_nowhere_is_downloaded_into_the_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[object, ...]] = []
+    requested: list[tuple[object, ...]] = []
 
     def download(*args: object) -> Path:
-        asked.append(args)
+        requested.append(args)
         return put(home / "got")
 
     monkeypatch.setattr("iqarena.files.download.download", download)
     file = WeightFile("a-c96c41b1.pth", url=URL)
     assert obtain(file) == home / "got"
-    assert asked == [(URL, store() / "a-c96c41b1.pth", "c96c41b1")]
+    assert requested == [(URL, store() / "a-c96c41b1.pth", "c96c41b1")]
 
 
 def test_a_question_brings_nothing() -> None:

@@ -63,8 +63,8 @@ def _at_hand(kind: str, name: str) -> bool:
 
 SPECS = [
     (kind, SHORT.get(spec, spec))
-    for kind, some in VARIANTS.items()
-    for spec in [*(name for name in names(kind) if _at_hand(kind, name)), *some]
+    for kind, subset in VARIANTS.items()
+    for spec in [*(name for name in names(kind) if _at_hand(kind, name)), *subset]
 ]
 CASES = [pytest.param(check, id=f"{spec}-{name}") for kind, spec in SPECS for name, check in _checks(kind, spec)]
 
@@ -77,6 +77,6 @@ def test_it_does_what_it_declares(check: Callable[[], None]) -> None:
 @pytest.mark.parametrize(("kind", "spec"), SPECS)
 def test_no_plugin_gets_away_without_checks(kind: str, spec: str) -> None:
     """Nothing is skipped, and nothing is checked by only what holds for every plugin."""
-    found = [name for name, _ in _checks(kind, spec)]
-    assert len(found) >= 8
-    assert len(set(found)) == len(found)
+    actual = [name for name, _ in _checks(kind, spec)]
+    assert len(actual) >= 8
+    assert len(set(actual)) == len(actual)

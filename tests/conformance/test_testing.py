@@ -271,7 +271,7 @@ class HalfDetached(CurvedNet):
 
 
 class Wrong(CurvedNet):
-    """Straight through a rounding of the picture: the gradient is that of another function."""
+    """Straight through a rounding of the image: the gradient is that of another function."""
 
     def forward(self, x: Tensor) -> Tensor:
         coarse = (4 * x).round() / 4

@@ -98,9 +98,9 @@ def test_it_says_what_pyiqa_says(metric: Metric) -> None:
 
     config = import_module("pyiqa.default_model_configs").DEFAULT_CONFIGS[metric.name]
     assert metric.lower_better == config.get("lower_better", False)
-    said = [re.sub("~", "", part).strip() for part in config["score_range"].split(",")]
+    message = [re.sub("~", "", part).strip() for part in config["score_range"].split(",")]
     if metric.arch != "nima_arch" and metric.name != "pi":  # NIMA: an expected value of 1…10; PI has no upper end
-        assert list(metric.range) == [float(part) for part in said]
+        assert list(metric.range) == [float(part) for part in message]
         assert metric.exact_range == ("~" not in config["score_range"])
     module = import_module(f"pyiqa.archs.{metric.arch}")
     architecture = getattr(module, config["metric_opts"]["type"])

@@ -147,14 +147,14 @@ def test_imagenet_weights_are_found_by_timm_s_name_and_never_downloaded_offline(
         Backbone(SMALL, {32: None}, imagenet=True)
     state = {key: torch.full_like(value, 0.5) for key, value in create_model(SMALL).state_dict().items()}
     save_file(state, folder / "test_resnet.r160_in1k.safetensors")
-    found = Backbone(SMALL, {32: None}, imagenet=True).net.state_dict()["conv1.0.weight"]
-    assert bool((found == 0.5).all())
+    actual = Backbone(SMALL, {32: None}, imagenet=True).net.state_dict()["conv1.0.weight"]
+    assert bool((actual == 0.5).all())
 
 
 def test_what_cannot_be_trained_is_one_line(folder: Path) -> None:
     for name, message in {
         "resnet5": "backbone: expected a network that timm knows, found 'resnet5'",
-        "test_vit": r"backbone test_vit: expected features at 1/32 of the picture, found 1/\[16\]",
+        "test_vit": r"backbone test_vit: expected features at 1/32 of the image, found 1/\[16\]",
     }.items():
         with pytest.raises(SpecError, match=message):
             LiqeStyle(name)
@@ -192,10 +192,10 @@ def test_norm_in_norm_and_its_variant_against_their_formulas(p: float, q: float)
     rho = np.corrcoef(r, y)[0, 1]
     largest = (2 * 12 ** max(0, 1 / p - 1 / q)) ** p
     plain, second = (float((np.abs(part - b) ** p).sum() / largest) for part in (a, rho * a))
-    found = [float(norm_in_norm(*map(torch.from_numpy, (r, y)), p=p, q=q, variant=v)) for v in (0, 1, 0.25)]
-    assert found == pytest.approx([plain, second, 0.75 * plain + 0.25 * second], rel=1e-5)
+    actual = [float(norm_in_norm(*map(torch.from_numpy, (r, y)), p=p, q=q, variant=v)) for v in (0, 1, 0.25)]
+    assert actual == pytest.approx([plain, second, 0.75 * plain + 0.25 * second], rel=1e-5)
     if p == q == 2:  # the paper: these are PLCC in disguise
-        assert found[:2] == pytest.approx([(1 - rho) / 2, (1 - rho**2) / 4], rel=1e-5)
+        assert actual[:2] == pytest.approx([(1 - rho) / 2, (1 - rho**2) / 4], rel=1e-5)
 
 
 def test_ranking_terms_against_a_loop_over_pairs() -> None:
@@ -210,8 +210,8 @@ def test_ranking_terms_against_a_loop_over_pairs() -> None:
     def one(i: int, j: int) -> float:
         from scipy.stats import norm
 
-        p, found = (1 + np.sign(y[i] - y[j])) / 2, norm.cdf((r[i] - r[j]) / np.sqrt(2))
-        return 1 - np.sqrt(p * found) - np.sqrt((1 - p) * (1 - found))
+        p, actual = (1 + np.sign(y[i] - y[j])) / 2, norm.cdf((r[i] - r[j]) / np.sqrt(2))
+        return 1 - np.sqrt(p * actual) - np.sqrt((1 - p) * (1 - actual))
 
     assert float(fidelity(*tensors)) == pytest.approx(np.mean([one(i, j) for i, j in pairs]))
     assert float(fidelity(1000 * tensors[1], tensors[1])) < 0.02  # the equal pair alone is undecided

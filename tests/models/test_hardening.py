@@ -98,8 +98,8 @@ def test_the_quotient_converges_to_the_exact_norm_at_first_order() -> None:
         assert smaller == pytest.approx(larger / 10, rel=0.3)
 
 
-def test_the_loss_is_the_papers_in_normalised_pictures() -> None:
-    """The same, worked out by the formula on the scorer of pictures divided by the deviation."""
+def test_the_loss_is_the_papers_in_normalised_images() -> None:
+    """The same, worked out by the formula on the scorer of images divided by the deviation."""
     net, x, mos = CurvedNet(0).double(), torch.rand(5, 3, 20, 20, dtype=torch.double), torch.rand(5).double() * 100
     defense = GradientNorm(weight=0.7, h=0.03)
     leaf = (x / DEVIATION).requires_grad_(True)
@@ -119,7 +119,7 @@ def test_the_loss_is_the_papers_in_normalised_pictures() -> None:
 
 def test_adversarial_training_moves_away_from_the_label_and_lowers_it() -> None:
     net, x = LinearNet(0), torch.full((2, 3, 24, 24), 0.5)
-    mos = torch.tensor([10.0, 90.0])  # the score is 50: one picture is attacked upwards, one downwards
+    mos = torch.tensor([10.0, 90.0])  # the score is 50: one image is attacked upwards, one downwards
     w, eps = net.weights(x), 4 / 255
     attacked = x + eps * torch.tensor([1.0, -1.0]).view(2, 1, 1, 1) * w.sign()
     lowered = mos - (1 - ssim(x, attacked)) * 100
@@ -231,26 +231,26 @@ def test_weights_of_something_else_are_refused(data: Path, tmp_path: Path, monke
     monkeypatch.setenv("IQARENA_WEIGHTS_DIR", str(tmp_path))
     file = small(STRONG, data, tmp_path, epochs=1)["file"]
     path, tensors = tmp_path / file, load_file(tmp_path / file)
-    mine = GradientNorm(weight=1.0, weights=file).defend(Curved())
+    own = GradientNorm(weight=1.0, weights=file).defend(Curved())
 
-    def said(**changed: str) -> Callable[[], None]:
+    def saved(**changed: str) -> Callable[[], None]:
         about = hardened.origin(STRONG, Curved()) | changed
         return lambda: save_file(tensors, path, metadata={"iqarena": json.dumps(about)})
 
     cases: dict[str, Callable[[], object]] = {
-        r"trained with defense gradient_norm\(weight=1, .* found adversarial": said(defense="adversarial"),
-        r"trained with scorer toy_curved, found cnn": said(scorer="cnn"),
-        r"trained with base_sha256 none, found abc": said(base_sha256="abc"),
+        r"trained with defense gradient_norm\(weight=1, .* found adversarial": saved(defense="adversarial"),
+        r"trained with scorer toy_curved, found cnn": saved(scorer="cnn"),
+        r"trained with base_sha256 none, found abc": saved(base_sha256="abc"),
         r"expected tensors of toy_curved, found last": lambda: save_file(
             {"last": torch.zeros(7)}, path, metadata={"iqarena": json.dumps(hardened.origin(STRONG, Curved()))}
         ),
         r"expected safetensors": lambda: path.write_bytes(b"no tensors"),
     }
-    mine.load()
+    own.load()
     for message, spoil in cases.items():
         spoil()
         with pytest.raises(WeightsError, match=message) as caught:
-            mine.load()
+            own.load()
         assert "next step: iqarena train 'toy_curved' --defense 'gradient_norm(weight=1)'" in str(caught.value)
 
 
@@ -276,9 +276,9 @@ def test_the_shipped_weights_are_small() -> None:
 def test_shipped_weights_are_flatter_than_the_scorers_own(spec: str) -> None:
     model = build_model(spec)
     base = model.undefended
-    images = PocketImages(crop=256)
-    pictures = [images.read(item) for item in images.items() if item.id in ("astronaut", "china", "coffee")]
-    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    embedded = PocketImages(crop=256)
+    images = [embedded.read(item) for item in embedded.items() if item.id in ("astronaut", "china", "coffee")]
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
     assert gradient_l1(model.load(), x).mean() < gradient_l1(base.load(), x).mean()
     facts = model.facts["hardened"]
     assert facts["sha256"] == model.weights_sha256
@@ -369,7 +369,7 @@ def test_a_published_scorer_is_hardened_like_any(data: Path, tmp_path: Path, mon
     torch.manual_seed(0)
     net = linearityiqa.LinearityNet("resnet18")
     torch.save({"model": net.state_dict(), "k": [10.0, 3.0], "b": [60.0, 1.0]}, tmp_path / "mine.pth")
-    model = build_model("linearityiqa(trunk=resnet18, weights=mine.pth)")
+    model = build_model("linearityiqa(resnet=resnet18, weights=mine.pth)")
     recipe = train_hardened(GradientNorm().defend(model), crop=32)
     facts = recipe.train(data, tmp_path, epochs=1, limit=16)
     defended = build_model(f"gradient_norm(weights={facts['file']})|{model!r}")
@@ -449,7 +449,7 @@ def test_the_sweep_measures_every_combination_once(
     assert points["model"].unique().tolist() == ["toy_curved", "toy_linear"]  # none is shipped hardened
     assert points["image"].nunique() == 2
     manifest = SweepManifest.read(out)
-    assert (manifest.attacks, manifest.pictures, manifest.image_set) == (("fgsm", "pgd(steps=2)"), 1, "pocket(crop=32)")
+    assert (manifest.attacks, manifest.images, manifest.image_set) == (("fgsm", "pgd(steps=2)"), 1, "pocket(crop=32)")
     for wrong, words in (
         (["--defense", "jpeg"], "no training for 'jpeg'"),
         (["--defense", "adversarial"], "expected the numbers weight and h to sweep over"),

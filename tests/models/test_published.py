@@ -48,8 +48,8 @@ def test_local_normalisation_is_that_of_the_plain_formula() -> None:
     for patch in patches:
         mean = convolve2d(patch, kernel, boundary="symm", mode="same")
         deviation = np.sqrt(convolve2d(patch**2, kernel, boundary="symm", mode="same") - mean**2)
-        found = normalised(torch.from_numpy(patch)[None, None])[0, 0].numpy()
-        np.testing.assert_allclose(found, (patch - mean) / (deviation + 1), atol=1e-5)
+        actual = normalised(torch.from_numpy(patch)[None, None])[0, 0].numpy()
+        np.testing.assert_allclose(actual, (patch - mean) / (deviation + 1), atol=1e-5)
 
 
 def test_cnniqa_is_the_mean_over_whole_patches() -> None:
@@ -62,7 +62,7 @@ def test_cnniqa_is_the_mean_over_whole_patches() -> None:
         assert torch.equal(net(x[..., :64, :96]), net(x[..., :63, :95])), "a row that ends at the border is left out"
 
 
-def test_large_pictures_are_reduced_but_not_below_what_a_scorer_needs() -> None:
+def test_large_images_are_reduced_but_not_below_what_a_scorer_needs() -> None:
     seen: list[tuple[int, ...]] = []
 
     class Watching(nn.Module):
@@ -118,16 +118,16 @@ def test_random_weights_conform(spec: str, network: Callable[[], nn.Module], fol
             raise AssertionError(f"{what}: {error}") from None
 
 
-def save_linearity(path: Path, trunk: str = "resnet18") -> None:
+def save_linearity(path: Path, resnet: str = "resnet18") -> None:
     torch.manual_seed(0)
-    torch.save({"model": LinearityNet(trunk).state_dict(), "k": [10.0, 3.0], "b": [60.0, 1.0]}, path)
+    torch.save({"model": LinearityNet(resnet).state_dict(), "k": [10.0, 3.0], "b": [60.0, 1.0]}, path)
 
 
 def test_linearityiqa_conforms(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures shrink to this size: enlarged ones repeat pixels, whose ties in the maximum have no derivative."""
+    """Images shrink to this size: enlarged ones repeat pixels, whose ties in the maximum have no derivative."""
     monkeypatch.setattr(linearityiqa, "SIZE", (14, 20))
     save_linearity(folder / "mine.pth")
-    for what, check in check_model(build_model("linearityiqa(trunk=resnet18, weights=mine.pth)")):
+    for what, check in check_model(build_model("linearityiqa(resnet=resnet18, weights=mine.pth)")):
         try:
             check()
         except AssertionError as error:
@@ -178,10 +178,10 @@ def test_linearityiqa_starts_from_torchvisions_weights_and_is_loaded_back(
 ) -> None:
     monkeypatch.setattr(linearityiqa, "SIZE", (24, 32))
     data = write_opinions(folder / "data")
-    scorer = build_model("linearityiqa(trunk=resnet18)")
+    scorer = build_model("linearityiqa(resnet=resnet18)")
     facts = train_linearityiqa(scorer, from_scratch=True).train(data, folder / "out", epochs=1)
     (folder / "linearityiqa.pth").write_bytes((folder / "out" / "linearityiqa.pth").read_bytes())
-    model = build_model("linearityiqa(trunk=resnet18, weights=linearityiqa.pth)")
+    model = build_model("linearityiqa(resnet=resnet18, weights=linearityiqa.pth)")
     assert model.weights_sha256 == facts["sha256"]
     assert bool(model.load()(torch.rand(2, 3, 70, 96)).isfinite().all())
     with pytest.raises(WeightsError, match=r"expected the weights resnet18-f37072fd\.pth, found none in"):
@@ -189,14 +189,14 @@ def test_linearityiqa_starts_from_torchvisions_weights_and_is_loaded_back(
 
 
 def photos() -> dict[str, torch.Tensor]:
-    """A part of the embedded photographs: as it is, blurred, and as hard JPEG."""
+    """A part of the embedded images: as it is, blurred, and as hard JPEG."""
     images = PocketImages()
     clean = [images.read(item) for item in images.items() if "+" not in item.id]
     blurred = [cv2.GaussianBlur(p, (0, 0), 4) for p in clean]
     jpeg = [cv2.imdecode(cv2.imencode(".jpg", p, [cv2.IMWRITE_JPEG_QUALITY, 5])[1], cv2.IMREAD_COLOR) for p in clean]
     return {
-        kind: torch.from_numpy(np.stack([p[64:256, 64:320] for p in some])).permute(0, 3, 1, 2).float() / 255
-        for kind, some in {"clean": clean, "blur": blurred, "jpeg": jpeg}.items()
+        kind: torch.from_numpy(np.stack([p[64:256, 64:320] for p in subset])).permute(0, 3, 1, 2).float() / 255
+        for kind, subset in {"clean": clean, "blur": blurred, "jpeg": jpeg}.items()
     }
 
 

@@ -19,7 +19,7 @@ from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
 from iqarena.errors import SpecError
 from iqarena.registry.tables import build_defense, build_model
-from iqarena.testing import pictures
+from iqarena.testing import images
 from iqarena.testing.toys import CurvedNet, LinearNet
 from iqarena_models.defenses.median_smoothing import MedianSmoothing, lower_rank
 from iqarena_models.defenses.smoothed import Smoothed
@@ -35,7 +35,7 @@ def apply(spec: str, x: Tensor, ids: str = "p") -> Tensor:
 
 @pytest.fixture
 def pixels() -> Tensor:
-    """Smooth pictures with some noise, uint8 ``(3, 3, H, W)``."""
+    """Smooth images with some noise, uint8 ``(3, 3, H, W)``."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (3, 5, 6, 3)).astype(np.uint8)
     smooth = np.stack([cv2.resize(c, SIZE[::-1], interpolation=cv2.INTER_CUBIC) for c in coarse]).astype(int)
@@ -49,12 +49,12 @@ def uint8(x: Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("quality", [10, 50, 95])
 def test_jpeg_is_pillows_to_a_grey_level_and_opencvs_exactly(pixels: Tensor, quality: int) -> None:
-    made = uint8(apply(f"jpeg(quality={quality})", pixels.float() / 255))
-    for ours, picture in zip(made, pixels.permute(0, 2, 3, 1).numpy(), strict=True):
-        code = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    built = uint8(apply(f"jpeg(quality={quality})", pixels.float() / 255))
+    for ours, image in zip(built, pixels.permute(0, 2, 3, 1).numpy(), strict=True):
+        code = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         assert (ours == cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1]).all()  # pyright: ignore[reportOptionalSubscript]
         file = io.BytesIO()
-        Image.fromarray(picture).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+        Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
         theirs = np.asarray(Image.open(file).convert("RGB")).astype(int)
         assert np.abs(ours - theirs).max() <= 4
         assert np.abs(ours - theirs).mean() < 0.1
@@ -87,7 +87,7 @@ def test_gaussian_is_opencvs(pixels: Tensor) -> None:
      "unsharp(size=1)", "flip(p=0)", "random_crop(keep=1)"],
 )  # fmt: skip
 def test_what_changes_nothing_changes_nothing(spec: str) -> None:
-    x = pictures(size=SIZE).float() / 255
+    x = images(size=SIZE).float() / 255
     assert torch.equal(uint8_tensor(apply(spec, x)), uint8_tensor(x))
     assert torch.allclose(apply(spec, x), x, atol=1e-7)
 
@@ -117,7 +117,7 @@ def test_resize_keeps_means_and_loses_detail(pixels: Tensor) -> None:
     assert float((apply("resize", checks) - 0.5).abs()[..., 4:-4, 4:-4].max()) < 0.05
 
 
-def test_a_flip_mirrors_and_a_crop_is_from_the_picture() -> None:
+def test_a_flip_mirrors_and_a_crop_is_from_the_image() -> None:
     x = torch.arange(60.0).view(1, 1, 1, 60).expand(8, 3, 40, 60) / 60
     flipped = apply("flip", x, "q")
     mirrored = [torch.equal(a, b.flip(-1)) for a, b in zip(flipped, x)]
@@ -167,7 +167,7 @@ def greys(n: int, size: int = 8) -> Tensor:
 
 @pytest.mark.parametrize("n", [1, 4, 5])
 def test_the_score_is_the_median_over_noise_of_the_images_own(n: int) -> None:
-    x, net = pictures(size=SIZE).float() / 255, CurvedNet(0)
+    x, net = images(size=SIZE).float() / 255, CurvedNet(0)
     smoothed = Smoothed(MedianSmoothing(n=n, sigma=0.2, seed=7), net)
     for i, score in enumerate(smoothed(x).tolist()):
         digest = hashlib.sha256(x[i].numpy().tobytes()).hexdigest()
@@ -177,7 +177,7 @@ def test_the_score_is_the_median_over_noise_of_the_images_own(n: int) -> None:
 
 
 def test_an_attack_is_given_the_score_and_the_mean_gradient_of_the_draws() -> None:
-    x = pictures(size=SIZE).float() / 255
+    x = images(size=SIZE).float() / 255
     scorer = Scorer(build_model("median_smoothing(n=9, draws=3)|toy_curved"))
     value, gradient = scorer.value_and_gradient(x)
     assert torch.equal(value, scorer.score(x))
@@ -235,7 +235,7 @@ def test_official_bounds_hold_for_the_worst_perturbation_inside_the_radius() -> 
 
 
 def test_only_a_chain_that_begins_with_smoothing_has_bounds() -> None:
-    x = pictures(size=SIZE).float() / 255
+    x = images(size=SIZE).float() / 255
     chains = {
         "median_smoothing(n=20)|gaussian|toy_curved": True,
         "median_smoothing(n=20)|jpeg(quality=70)|toy_curved": True,

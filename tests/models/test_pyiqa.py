@@ -19,7 +19,7 @@ from iqarena.api import WeightsError
 from iqarena.engine.scorer import Scorer
 from iqarena.files import weights
 from iqarena.registry.tables import build_model
-from iqarena.testing import check_model, pictures
+from iqarena.testing import check_model, images
 from iqarena_models import published
 from iqarena_models.catalog import catalog
 
@@ -57,7 +57,7 @@ def test_random_weights_conform(spec: str, folder: Path) -> None:
 
 def test_liqe_reads_no_sentences_that_other_parameters_have_written(folder: Path) -> None:
     write_files("liqe", folder)
-    x = pictures([0], (224, 224)).float() / 255
+    x = images([0], (224, 224)).float() / 255
     first = Scorer(build_model("liqe")).score(x)
     saved = torch.load(folder / "liqe_koniq.pt")
     saved["params"]["clip_model.text_projection"] *= -1
@@ -66,8 +66,8 @@ def test_liqe_reads_no_sentences_that_other_parameters_have_written(folder: Path
     assert [path.name for path in folder.iterdir()] == ["liqe_koniq.pt"]
 
 
-def test_crops_of_a_picture_depend_on_its_size_alone(folder: Path) -> None:
-    """A picture and its attacked version are cropped alike, and numpy's global stream is left alone."""
+def test_crops_of_a_image_depend_on_its_size_alone(folder: Path) -> None:
+    """An image and its attacked version are cropped alike, and numpy's global stream is left alone."""
     write_files("hyperiqa", folder)
     net: Any = build_model("hyperiqa(crops=4)").load().net.net  # pyright: ignore[reportAttributeAccessIssue]
     seen: list[torch.Tensor] = []

@@ -20,7 +20,7 @@ from iqarena.api import IqarenaError, SpecError, WeightsError, file_sha256
 from iqarena.engine.scorer import Scorer
 from iqarena.files import weights
 from iqarena.registry.tables import build_model
-from iqarena.testing import check_model, pictures
+from iqarena.testing import check_model, images
 from iqarena_models import published
 from iqarena_models.catalog import Metric, catalog
 
@@ -116,7 +116,7 @@ def checkpoint() -> dict:
 
 
 def test_scores_are_per_image_on_the_common_scale() -> None:
-    x = pictures().float() / 255
+    x = images().float() / 255
     scorer = Scorer(build_model(NAME))
     native = scorer._module.net(x)  # pyright: ignore
     assert native.shape == (len(x),)
@@ -136,7 +136,7 @@ def test_conformance(name: str, check: Callable[[], None]) -> None:
 
 
 def test_range_and_direction_are_the_catalogue_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = pictures().float() / 255
+    x = images().float() / 255
     plain = Scorer(build_model(NAME)).score(x)
     metric = Metric(NAME, "", (-1, 3), files=(FILE,), arch="hypernet_arch", lower_better=True)
     monkeypatch.setattr(published.PyiqaModel, "metric", property(lambda self: metric))
@@ -153,7 +153,7 @@ def test_parameters_of_a_model_stand_in_its_spec() -> None:
     net(torch.rand(1, 3, 20, 10))
     assert inner(net).seen == (1, 3, 20, 10)
     for spec, message in {
-        "dbcnn(crops=5)": r"dbcnn: expected no crops, it looks at the whole picture",
+        "dbcnn(crops=5)": r"dbcnn: expected no crops, it looks at the whole image",
         "hyperiqa(crops=0)": "expected crops ≥ 1, found 0",
         "liqe(max_side=200)": "liqe: expected max_side ≥ 224 pixels, found 200",
         "piqe(weights=mine)": "piqe: expected no weights, it has no parameters",
@@ -166,10 +166,10 @@ def test_a_file_of_ones_own_and_its_hash_are_part_of_the_identity(tmp_path: Path
     saved = checkpoint()
     saved["params"]["rate.bias"] += 1
     torch.save(saved, tmp_path / "mine.pth")
-    mine, theirs = build_model(f"{NAME}(weights=mine.pth)"), build_model(NAME)
-    x = pictures().float() / 255
-    assert bool((Scorer(mine).score(x) > Scorer(theirs).score(x)).all())
-    assert mine.weights_sha256 == file_sha256(tmp_path / "mine.pth") != theirs.weights_sha256
+    own, theirs = build_model(f"{NAME}(weights=mine.pth)"), build_model(NAME)
+    x = images().float() / 255
+    assert bool((Scorer(own).score(x) > Scorer(theirs).score(x)).all())
+    assert own.weights_sha256 == file_sha256(tmp_path / "mine.pth") != theirs.weights_sha256
 
 
 def test_wrong_checkpoints_are_one_line(tmp_path: Path) -> None:

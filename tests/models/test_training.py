@@ -247,8 +247,8 @@ def test_views_depend_on_seed_epoch_and_image_only(
     images = Images(opinions.files, tmp_path)
 
     def drawn(size: int, seed: int = 0, epoch: int = 0) -> Tensor:
-        number, made = batches(Views((24,)), images, opinions, size, seed=seed, epoch=epoch)
-        batch = list(made)
+        number, built = batches(Views((24,)), images, opinions, size, seed=seed, epoch=epoch)
+        batch = list(built)
         assert len(batch) == number == 16 // size
         return torch.cat([part.images for part in batch])
 
@@ -281,8 +281,8 @@ def test_views_are_parts_of_the_image_or_the_resized_image() -> None:
 def test_a_batch_holds_images_then_weak_then_strong_degradations(folder: Path, tmp_path: Path) -> None:
     opinions = read_opinions(folder)
     views = Views((24, (32, 40)), mirror=False, degraded=3)
-    _, made = batches(views, Images(opinions.files, tmp_path), opinions, 8, seed=0, epoch=0)
-    for batch in made:
+    _, built = batches(views, Images(opinions.files, tmp_path), opinions, 8, seed=0, epoch=0)
+    for batch in built:
         assert batch.images.shape in ((14, 24, 24, 3), (14, 32, 40, 3))
         assert bool((batch.strength[:, 0] < batch.strength[:, 1]).all())
         plain, weak, strong = batch.images[:3].float(), batch.images[8:11].float(), batch.images[11:].float()

@@ -39,7 +39,7 @@ class ScoreBoundary(Query):
     """jnd: how far a pixel may go, as a multiple of its JND; none leaves the box to eps
     rounds: boundaries
     steps: directions of SurFree that lead nearer, for a boundary
-    photographs: reference images from which directions are drawn
+    images: reference images from which directions are drawn
     """
 
     name = "score_boundary"
@@ -57,7 +57,7 @@ class ScoreBoundary(Query):
     jnd: Annotated[float, Gt(0)] | None = 0.38
     rounds: Annotated[int, Ge(1)] = 20
     steps: Annotated[int, Ge(0)] = 10
-    photographs: ImageSet = PocketImages()  # noqa: RUF009 (frozen)
+    images: ImageSet = PocketImages()  # noqa: RUF009 (frozen)
 
     def reach(self, x: Tensor) -> Tensor:
         eps = super().reach(x)
@@ -68,7 +68,7 @@ class ScoreBoundary(Query):
         return torch.minimum(eps, torch.from_numpy(levels)[:, None].to(x) / 255)
 
     def search(self, case: Case) -> Search:
-        boundary, directions, draws = Boundary(), Directions(case, self.photographs), 0
+        boundary, directions, draws = Boundary(), Directions(case, self.images), 0
         here = (yield from begin(case)) / case.headroom
         for _ in range(self.rounds):
             start, failures, there = case.answer, 0, 0.0

@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageItem:
-    """One picture of an image set: decoded only when :meth:`ImageSet.read` is called."""
+    """One image of an image set: decoded only when :meth:`ImageSet.read` is called."""
 
     id: str
-    cluster: str  # pictures of one reference photograph share it; statistics resample clusters
+    cluster: str  # images of one reference image share it; statistics resample clusters
     mos: float | None = None  # mean opinion score on the set's own scale, higher = better
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ImageSet(Plugin):
-    """Pictures with ids and, where the set has them, opinion scores."""
+    """Images with ids and, where the set has them, opinion scores."""
 
     @abstractmethod
     def items(self) -> list[ImageItem]:
-        """All pictures in a fixed order; raises :class:`ImageError` when the set is missing or damaged."""
+        """All images in a fixed order; raises :class:`ImageError` when the set is missing or damaged."""
 
     @abstractmethod
     def read(self, item: ImageItem) -> np.ndarray:
-        """Decode one picture to uint8 RGB ``(H, W, 3)``; raises :class:`ImageError` for a broken one."""
+        """Decode one image to uint8 RGB ``(H, W, 3)``; raises :class:`ImageError` for a broken one."""

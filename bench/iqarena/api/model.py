@@ -50,7 +50,7 @@ class Model(Plugin):
 
     @property
     def defenses(self) -> tuple[Defense, ...]:
-        """The defenses in front of it, the one that meets the picture first; none for most."""
+        """The defenses in front of it, the one that meets the image first; none for most."""
         return ()
 
     @property

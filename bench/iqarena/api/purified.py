@@ -1,6 +1,6 @@
 """A scorer behind a purification, and the gradient that a white-box attack goes by.
 
-``score(x) = f(T_0(x))`` with ``T_0`` the picture's own draw. With the gradient switched on, the value is the same and::
+``score(x) = f(T_0(x))`` with ``T_0`` the image's own draw. With the gradient switched on, the value is the same and::
 
     gradient = 1/K Σ_k ∇ f(T_k(x))       k = 0 … K−1, K the declared draws; 1 for a purification that draws nothing
 
@@ -36,7 +36,7 @@ class Purified(nn.Module):
         return own.detach() + mean - mean.detach()
 
     def purify(self, x: Tensor, draw: int = 0) -> Tensor:
-        """The pictures under their ``draw``-th draw, in full precision; the first draw is the one that is scored."""
+        """The images under their ``draw``-th draw, in full precision; the first draw is the one that is scored."""
         with torch.autocast(x.device.type, enabled=False):
             return self._purify(x, draw)
 
@@ -52,5 +52,5 @@ class Purified(nn.Module):
 
 
 def _pixels(x: Tensor) -> list[str]:
-    """A hash of each picture's pixels."""
+    """A hash of each image's pixels."""
     return [hashlib.sha256(one.tobytes()).hexdigest() for one in x.detach().float().cpu().contiguous().numpy()]

@@ -163,5 +163,5 @@ def _call(tokens: list[tuple[str, str, int]], at: int, text: str) -> tuple[Call,
 
 
 def _surprise(tokens: list[tuple[str, str, int]], at: int, text: str, expected: str) -> SpecError:
-    found = f"{tokens[at][1]!r} at {tokens[at][2]}" if at < len(tokens) else "the end"
-    return SpecError(f"expected {expected} in spec {text!r}, found {found}; write for example 'pgd(steps=10)'")
+    present = f"{tokens[at][1]!r} at {tokens[at][2]}" if at < len(tokens) else "the end"
+    return SpecError(f"expected {expected} in spec {text!r}, found {present}; write for example 'pgd(steps=10)'")

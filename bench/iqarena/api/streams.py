@@ -1,4 +1,4 @@
-"""Per-image random streams: a result depends on the picture and the seed, never on its neighbours.
+"""Per-image random streams: a result depends on the image and the seed, never on its neighbours.
 
 Numbers are drawn on the CPU and then moved, so every device sees the same ones.
 """

@@ -26,20 +26,20 @@ def diff(first: Path, second: Path) -> int:
     """
     from iqarena.tools.diff import diff as compared
 
-    found = compared(first, second)
-    answer(lambda: _text(found), lambda: {"equal": found.equal, **dataclasses.asdict(found)})
-    return 0 if found.equal else 3
+    difference = compared(first, second)
+    answer(lambda: _text(difference), lambda: {"equal": difference.equal, **dataclasses.asdict(difference)})
+    return 0 if difference.equal else 3
 
 
-def _text(found: RunDifference) -> str:
+def _text(difference: RunDifference) -> str:
     from tabulate import tabulate
 
-    lines = [f"setting differs: {setting}" for setting in found.settings]
-    for count, which in zip(found.only, ("first", "second"), strict=True):
+    lines = [f"setting differs: {setting}" for setting in difference.settings]
+    for count, which in zip(difference.only, ("first", "second"), strict=True):
         lines += [f"{count} rows only in the {which}"] * (count > 0)
-    if found.columns:
-        table = [(one.column, one.rows, one.largest, one.where) for one in found.columns]
+    if difference.columns:
+        table = [(one.column, one.rows, one.largest, one.where) for one in difference.columns]
         headers = ["column", "rows that differ", "largest difference", "where"]
         lines.append(tabulate(table, headers=headers, tablefmt="simple", floatfmt=".3g", missingval=""))
-    same = "equal" if not found.columns else f"{len(found.columns)} columns differ"
-    return "\n".join([*lines, f"{found.compared} rows in both: {same}"])
+    same = "equal" if not difference.columns else f"{len(difference.columns)} columns differ"
+    return "\n".join([*lines, f"{difference.compared} rows in both: {same}"])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.command("data")
 @click.argument("name", required=False)
-@click.option("--verify", "check", is_flag=True, help="Check the unpacked copy: file list, numbers, every picture.")
+@click.option("--verify", "check", is_flag=True, help="Check the unpacked copy: file list, numbers, every image.")
 @click.option("--path", metavar="FOLDER", help="Where the copy lies [$IQARENA_DATA/NAME].")
 def data(name: str | None, check: bool, path: str | None) -> int:
     """Where the image set NAME is had, under which terms, and where to put it; without NAME, all of them.
@@ -39,7 +39,7 @@ def data(name: str | None, check: bool, path: str | None) -> int:
         images.name: images.title,
         "had from": images.home,
         "terms": images.terms,
-        "pictures": ", ".join(f"{number} {split}" for split, number in images.splits.items()),
+        "images": ", ".join(f"{number} {split}" for split, number in images.splits.items()),
         "put it in": f"{images.folder}  (so that it holds {', '.join(images.layout)})",
         "here": _state(images),
         "check it": f"iqarena fetch data {name} --verify",
@@ -58,13 +58,13 @@ def _databases() -> dict[str, Database]:
 
 
 def _state(images: Database) -> str:
-    """What is found, without opening a picture."""
+    """What is found, without opening an image."""
     from iqarena.errors import ImageError
 
     if not images.folder.exists():
         return "no"
     try:
-        return f"{len(images.items())} pictures of {images.published} in split {images.split}"
+        return f"{len(images.items())} images of {images.published} in split {images.split}"
     except ImageError as error:
         return str(error)
 
@@ -73,10 +73,10 @@ def _verified(images: Database) -> int:
     from iqarena.files.progress import progress_bar
     from iqarena.tools.verify import verify
 
-    whole = True
+    complete = True
     with progress_bar(desc=images.name, unit="image", delay=1) as bar:
         for good, line in verify(images, bar.update):
             bar.clear()
             click.echo(f"{'ok  ' if good else 'FAIL'}  {line}")
-            whole &= good
-    return 0 if whole else 3
+            complete &= good
+    return 0 if complete else 3

@@ -24,4 +24,4 @@ def merge(folders: tuple[Path, ...], out: Path) -> int:
     run = load(out)
     click.echo(run.report())
     click.echo(f"{len(run.rows)} of {manifest.planned} rows are in {out}")
-    return 0 if run.whole else 3
+    return 0 if run.complete else 3

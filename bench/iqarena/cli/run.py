@@ -91,7 +91,7 @@ def run(
     )  # fmt: skip
     boards = done.report() if done.finished else ""
     answer(lambda: _text(done, boards), lambda: _data(done))
-    return 0 if done.whole else 3
+    return 0 if done.complete else 3
 
 
 @click.command("plan")

@@ -62,5 +62,5 @@ def _check_out(path: Path, image: Path) -> None:
     if path.exists() and image.exists() and path.samefile(image):
         raise StoreError(f"{path}: expected another place than the image itself, which would be lost")
     if path.is_dir() or not path.absolute().parent.is_dir():
-        found = "a folder" if path.is_dir() else f"no folder {path.parent}"
-        raise StoreError(f"{path}: expected a file in a folder that is there, found {found}; make it first")
+        present = "a folder" if path.is_dir() else f"no folder {path.parent}"
+        raise StoreError(f"{path}: expected a file in a folder that is there, found {present}; make it first")

@@ -139,7 +139,7 @@ class Run:
         return bool(self.manifest.finished)
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether no row is missing and none failed."""
         return self.finished and not len(self.failed)
 

@@ -50,8 +50,8 @@ def craft(attack: Attack, images: Tensor, x: Tensor, source: Source, streams: St
     if scorers:
         raise AttackError(f"{attack.name}: changed the weights of {scorers}; a scorer may only be asked")
     if not isinstance(out, Tensor) or out.shape != x.shape:
-        found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise AttackError(f"{attack.name}: expected images of shape {tuple(x.shape)}, found {found}")
+        shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise AttackError(f"{attack.name}: expected images of shape {tuple(x.shape)}, found {shape}")
     delta = out.detach().to(x) - x
     finite = delta.flatten(1).abs().amax(1).isfinite()
     delta = torch.where(finite.view(-1, 1, 1, 1), delta, torch.zeros_like(delta))

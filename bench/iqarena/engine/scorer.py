@@ -1,12 +1,12 @@
 """A loaded scorer: frozen weights, safe gradients, and evaluations whose result does not depend on the batch.
 
 Convolution libraries pick their algorithm by batch size, and another algorithm rounds differently. So a scorer is
-always evaluated in micro-batches of one fixed size: single pictures on the CPU (which is as fast there), padded
+always evaluated in micro-batches of one fixed size: single images on the CPU (which is as fast there), padded
 batches of ``CUDA_BATCH`` on a GPU.
 
 When a device's memory runs out, all other scorers leave it, and from then on it holds one at a time: a scorer comes
 back when it is asked, and the one before it leaves first. When that is not enough, the micro-batch is halved for good.
-None of this changes what is computed for a picture (a GPU's algorithm for smaller batches may round the last digits
+None of this changes what is computed for an image (a GPU's algorithm for smaller batches may round the last digits
 differently).
 """
 
@@ -41,7 +41,7 @@ class WeightsTouched(ScorerError):
 class Scorer:
     """Images ``(N, 3, H, W)`` float32 in [0, 1] → scores ``(N,)`` float64, nominally 0–100, higher = better.
 
-    ``evaluated`` counts the pictures really scored and differentiated, for the speed report. After every evaluation the
+    ``evaluated`` counts the images really scored and differentiated, for the speed report. After every evaluation the
     weights must be those that were loaded, and the input what was given: :class:`ScorerError` says who changed them,
     :class:`WeightsTouched` that it was not the scorer. They are then loaded anew.
     """
@@ -66,7 +66,7 @@ class Scorer:
 
     @property
     def chunk(self) -> int:
-        """Pictures in one micro-batch."""
+        """Images in one micro-batch."""
         return self._chunk
 
     def score(self, x: Tensor) -> Tensor:
@@ -180,31 +180,31 @@ class Scorer:
     def _halve(self) -> None:
         if self._chunk == 1:
             raise ImageError(
-                f"{self.model!r}: the memory of {self.device} does not hold one picture of this size;"
+                f"{self.model!r}: the memory of {self.device} does not hold one image of this size;"
                 " reduce large ones (published models take max_side=…) or use --device cpu"
             )
         self._chunk //= 2
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """``make()``, worked out once for this scorer: for what does not depend on the picture under attack."""
+        """``make()``, worked out once for this scorer: for what does not depend on the image under attack."""
         with self._keeping:
             if key not in self._kept:
                 self._kept[key] = make()
             return self._kept[key]
 
     def _parts(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """Micro-batches of exactly ``_chunk`` pictures and how many of each are real."""
+        """Micro-batches of exactly ``_chunk`` images and how many of each are real."""
         if min(x.shape[-2:]) < self.model.min_size:
             raise ImageError(
-                f"{self.model!r} needs pictures of at least {self.model.min_size} pixels a side,"
-                f" found {x.shape[-1]}×{x.shape[-2]}; leave the picture out or enlarge it"
+                f"{self.model!r} needs images of at least {self.model.min_size} pixels a side,"
+                f" found {x.shape[-1]}×{x.shape[-2]}; leave the image out or enlarge it"
             )
         for part in x.to(self.device).split(self._chunk):
             pad = self._chunk - len(part)
-            whole = torch.cat([part, part[:1].expand(pad, -1, -1, -1)]) if pad else part
-            given = whole.to(memory_format=self._layout, copy=True)
+            padded = torch.cat([part, part[:1].expand(pad, -1, -1, -1)]) if pad else part
+            given = padded.to(memory_format=self._layout, copy=True)
             yield given, len(part)
-            if not torch.equal(given, whole) and not torch.equal(given.nan_to_num(), whole.nan_to_num()):
+            if not torch.equal(given, padded) and not torch.equal(given.nan_to_num(), padded.nan_to_num()):
                 raise ScorerError(f"{self.model!r}: changed its input in place; work on a copy")
 
     def _forward(self, x: Tensor) -> Tensor:

@@ -163,9 +163,9 @@ class _Counts:
             return
         if self.zero_gradient is None:
             self.zero_gradient = torch.full((self.images,), torch.nan, dtype=torch.float64)
-        found = torch.full_like(self.zero_gradient, torch.nan)
-        found[places] = zero()
-        self.zero_gradient = self.zero_gradient.where(~self.zero_gradient.isnan(), found)
+        flags = torch.full_like(self.zero_gradient, torch.nan)
+        flags[places] = zero()
+        self.zero_gradient = self.zero_gradient.where(~self.zero_gradient.isnan(), flags)
 
 
 def _mean(members: Tensor) -> Tensor:

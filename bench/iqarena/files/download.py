@@ -31,11 +31,11 @@ def download(url: str, target: Path, sha256: str = "") -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _attempts(url, part)
-        found = file_sha256(part)
-        if not found.startswith(sha256):
+        digest = file_sha256(part)
+        if not digest.startswith(sha256):
             part.unlink()
             raise WeightsError(
-                f"{url}: expected sha256 {sha256[:12]}…, found {found[:12]}…; nothing was kept, a proxy or a mirror"
+                f"{url}: expected sha256 {sha256[:12]}…, found {digest[:12]}…; nothing was kept, a proxy or a mirror"
                 " may have answered with something else: try again, or get the file another way"
             )
         part.replace(target)

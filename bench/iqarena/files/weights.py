@@ -37,8 +37,8 @@ class WeightFile:
 
     @property
     def expected(self) -> str:
-        found = re.search(r"-([0-9a-f]{8})\.\w+$", self.name) if self.url else None
-        return self.sha256 or (found[1] if found else "")
+        match = re.search(r"-([0-9a-f]{8})\.\w+$", self.name) if self.url else None
+        return self.sha256 or (match[1] if match else "")
 
 
 def places() -> list[Path]:
@@ -92,9 +92,9 @@ def no_downloads() -> Iterator[None]:
 
 
 def _checked(path: Path, file: WeightFile) -> Path:
-    if not (found := known_sha256(path)).startswith(file.expected):
+    if not (digest := known_sha256(path)).startswith(file.expected):
         raise WeightsError(
-            f"{path}: expected sha256 {file.expected[:12]}…, found {found[:12]}…;"
+            f"{path}: expected sha256 {file.expected[:12]}…, found {digest[:12]}…;"
             f" remove it, then: iqarena fetch models (or get it again from {file.url or file.page})"
         )
     return path

@@ -1,4 +1,4 @@
-"""Picture files to uint8 RGB ``(H, W, 3)``, never changing a value silently.
+"""Image files to uint8 RGB ``(H, W, 3)``, never changing a value silently.
 
 PNG, JPEG, BMP, WebP and TIFF with 8 bits per channel. Grey is repeated in the three channels, a palette is looked
 up, an alpha channel that is opaque everywhere is dropped, the EXIF orientation is applied, a colour profile is left
@@ -18,11 +18,11 @@ from iqarena.errors import ImageError
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-MAX_PIXELS = 64_000_000  # a larger picture would not fit beside its gradients anyway
+MAX_PIXELS = 64_000_000  # a larger image would not fit beside its gradients anyway
 
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _PNG_DEPTH = 24  # offset of the bit depth in the header, which always comes first
-_EXPECTED = "expected an 8-bit grey or RGB picture (PNG, JPEG, BMP, WebP, TIFF)"
+_EXPECTED = "expected an 8-bit grey or RGB image (PNG, JPEG, BMP, WebP, TIFF)"
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 
 
@@ -66,23 +66,23 @@ def from_pil(image: Image.Image, name: str) -> np.ndarray:
         raise ImageError(f"{name}: {_EXPECTED}, found a damaged or truncated file ({error}); copy it again") from None
 
 
-def centre(picture: np.ndarray, crop: int | None, name: str) -> np.ndarray:
-    """The middle ``crop`` × ``crop`` pixels of a picture, or all of it; a smaller one is an :class:`ImageError`."""
+def centre(image: np.ndarray, crop: int | None, name: str) -> np.ndarray:
+    """The middle ``crop`` × ``crop`` pixels of an image, or all of it; a smaller one is an :class:`ImageError`."""
     if crop is None:
-        return picture
-    height, width = picture.shape[:2]
+        return image
+    height, width = image.shape[:2]
     if min(height, width) < crop:
         raise ImageError(
             f"{name}: expected at least {crop}x{crop} pixels to crop, found {width}x{height};"
-            " take a smaller crop or whole pictures (crop = none)"
+            " take a smaller crop or whole images (crop = none)"
         )
     top, left = (height - crop) // 2, (width - crop) // 2
-    return np.ascontiguousarray(picture[top : top + crop, left : left + crop])
+    return np.ascontiguousarray(image[top : top + crop, left : left + crop])
 
 
 def _surprise(image: Image.Image, data: bytes) -> str:
     """What speaks against decoding, seen before any pixel is unpacked; empty if nothing does."""
-    mpo = image.format == "MPO"  # a camera's JPEG with previews behind it; the first frame is the picture
+    mpo = image.format == "MPO"  # a camera's JPEG with previews behind it; the first frame is the image
     if image.format not in FORMATS and not mpo:
         return f"{image.format}; convert it to PNG"
     if getattr(image, "n_frames", 1) > 1 and not mpo:

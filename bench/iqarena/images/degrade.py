@@ -24,28 +24,28 @@ LADDERS: dict[str, tuple[float, ...]] = {
 }
 
 
-def degrade(picture: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.ndarray:
-    """Degrade one uint8 RGB picture ``(H, W, 3)``; same arguments, same bytes."""
+def degrade(image: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.ndarray:
+    """Degrade one uint8 RGB image ``(H, W, 3)``; same arguments, same bytes."""
     if kind == "blur":
-        return cv2.GaussianBlur(picture, (0, 0), strength, borderType=cv2.BORDER_REFLECT_101)
+        return cv2.GaussianBlur(image, (0, 0), strength, borderType=cv2.BORDER_REFLECT_101)
     if kind == "noise":
-        grain = np.random.default_rng(seed).normal(0.0, strength, picture.shape)
-        return _round8(picture + grain)
+        grain = np.random.default_rng(seed).normal(0.0, strength, image.shape)
+        return _round8(image + grain)
     if kind == "jpeg":
-        _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(100 - strength)])
+        _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(100 - strength)])
         decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
         assert decoded is not None  # it was encoded one line above
         return np.ascontiguousarray(decoded[..., ::-1])
     if kind == "dark":
-        return _round8(picture * (1.0 - strength))
+        return _round8(image * (1.0 - strength))
     raise SpecError(f"unknown degradation {kind!r}{nearest(kind, ['blur', 'noise', 'jpeg', 'dark'])}")
 
 
-def ladder(picture: np.ndarray, kind: str) -> list[np.ndarray]:
-    """The picture itself and five degradations of it, weakest first."""
+def ladder(image: np.ndarray, kind: str) -> list[np.ndarray]:
+    """The image itself and five degradations of it, weakest first."""
     if kind not in LADDERS:
         raise SpecError(f"no ladder of {kind!r}{nearest(kind, LADDERS)}")
-    return [picture, *(degrade(picture, kind, strength) for strength in LADDERS[kind])]
+    return [image, *(degrade(image, kind, strength) for strength in LADDERS[kind])]
 
 
 def _round8(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What an eye notices: grey levels, edges, saliency and the just-noticeable difference (JND) of a picture.
+"""What an eye notices: grey levels, edges, saliency and the just-noticeable difference (JND) of an image.
 
 The JND is the pixel-domain model of Liu, Lin, Paul, Deng and Zhang, "Just noticeable difference for images with
 decomposition model for separating edge and textured regions" (IEEE TCSVT 20(11), 2010), with a Canny map as the
@@ -9,10 +9,10 @@ structure part. With ``v`` the grey level and ``C(·)`` the largest minus the sm
     JND = LA + CM − 0.3 min(LA, CM)
 
 ``structure`` is 0 or 255; ``texture = grey − structure`` wraps around in 8 bits, as in the published form, so that
-an edge pixel holds ``grey + 1``. At the border a window is cut to the picture.
+an edge pixel holds ``grey + 1``. At the border a window is cut to the image.
 
 Saliency is the spectral residual (Hou and Zhang, "Saliency detection: a spectral residual approach", CVPR 2007): the
-picture, 64 pixels on its short side, is rebuilt from its phase and from what its log amplitude has beyond a local mean.
+image, 64 pixels on its short side, is rebuilt from its phase and from what its log amplitude has beyond a local mean.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _ADAPTATION = np.where(_LEVELS <= 127, 17 * (1 - np.sqrt(_LEVELS / 127)) + 3, 3 
 _WINDOW = np.ones((5, 5), np.uint8)
 
 
-def grey(picture: np.ndarray) -> np.ndarray:
-    """Luma (BT.601) of a uint8 RGB picture ``(H, W, 3)``, rounded to uint8 ``(H, W)``."""
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ValueError(f"expected a uint8 RGB picture (H, W, 3), found {picture.dtype} {picture.shape}")
-    return cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
+def grey(image: np.ndarray) -> np.ndarray:
+    """Luma (BT.601) of a uint8 RGB image ``(H, W, 3)``, rounded to uint8 ``(H, W)``."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"expected a uint8 RGB image (H, W, 3), found {image.dtype} {image.shape}")
+    return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
 
 
-def jnd_map(picture: np.ndarray) -> np.ndarray:
-    """Just-noticeable difference of a uint8 RGB picture ``(H, W, 3)``: float32 ``(H, W)`` in grey levels."""
-    level = grey(picture)
+def jnd_map(image: np.ndarray) -> np.ndarray:
+    """Just-noticeable difference of a uint8 RGB image ``(H, W, 3)``: float32 ``(H, W)`` in grey levels."""
+    level = grey(image)
     structure = cv2.Canny(level, 50, 150)
     texture = level - structure  # uint8 arithmetic: wraps
     adaptation = _ADAPTATION[level]
@@ -42,14 +42,14 @@ def jnd_map(picture: np.ndarray) -> np.ndarray:
     return adaptation + masking - 0.3 * np.minimum(adaptation, masking)
 
 
-def edge_mask(picture: np.ndarray) -> np.ndarray:
-    """Pixels on or beside a Canny(50, 150) edge of a uint8 RGB picture ``(H, W, 3)``: bool ``(H, W)``."""
-    return cv2.dilate(cv2.Canny(grey(picture), 50, 150), np.ones((3, 3), np.uint8)) > 0
+def edge_mask(image: np.ndarray) -> np.ndarray:
+    """Pixels on or beside a Canny(50, 150) edge of a uint8 RGB image ``(H, W, 3)``: bool ``(H, W)``."""
+    return cv2.dilate(cv2.Canny(grey(image), 50, 150), np.ones((3, 3), np.uint8)) > 0
 
 
-def saliency_map(picture: np.ndarray) -> np.ndarray:
-    """Spectral-residual saliency of a uint8 RGB picture ``(H, W, 3)``: float32 ``(H, W)`` from 0 to 1."""
-    level = grey(picture)
+def saliency_map(image: np.ndarray) -> np.ndarray:
+    """Spectral-residual saliency of a uint8 RGB image ``(H, W, 3)``: float32 ``(H, W)`` from 0 to 1."""
+    level = grey(image)
     height, width = level.shape
     scale = 64 / min(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

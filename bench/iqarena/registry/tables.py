@@ -52,19 +52,19 @@ def plugin_class(kind: str, name: str) -> type[Plugin]:
     reference, source = table[name]
     module_name, _, class_name = reference.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
+        plugin = getattr(importlib.import_module(module_name), class_name)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         step = f"pip install 'iqarena[{package}]'" if package in EXTRAS else f"mend or remove it ({source})"
         raise IqarenaError(f"{kind} {name!r} needs the package {error.name!r}, not installed here; {step}") from None
     except Exception as error:  # a plugin's module may fail in any way
         raise IqarenaError(f"{kind} {name!r} from {source} cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, KINDS[kind]) and found.name == name):
+    if not (isinstance(plugin, type) and issubclass(plugin, KINDS[kind]) and plugin.name == name):
         raise IqarenaError(f"{kind} {name!r} from {source}: expected a {KINDS[kind].__name__} with name = {name!r}")
     if source not in _BUILT_IN and name not in _from_files[kind]:
-        found.distribution = source
-    code_sha256(found)  # read now: the file may be edited while this process lives
-    return found
+        plugin.distribution = source
+    code_sha256(plugin)  # read now: the file may be edited while this process lives
+    return plugin
 
 
 def build(kind: str, spec: str | Chain) -> Plugin:
@@ -94,7 +94,7 @@ def build_model(spec: str | Chain) -> Model:
 
 
 def _defended(chain: Chain) -> Model:
-    """The scorer that ends ``chain``, behind the defenses before it; the picture passes the leftmost first."""
+    """The scorer that ends ``chain``, behind the defenses before it; the image passes the leftmost first."""
     *before, last = chain.calls
     for call in before:
         if call.name in _table("model"):

@@ -1,4 +1,4 @@
-"""Pictures that travel together through all cells of a run, with everything that is worked out once for them."""
+"""Images that travel together through all cells of a run, with everything that is worked out once for them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ASKED_AGAIN = frozenset(4**k for k in range(10))  # uses of a clean score after 
 
 @dataclass
 class Batch:
-    """Pictures of one size, uint8 RGB ``(H, W, 3)``, and what has been found out about them.
+    """Images of one size, uint8 RGB ``(H, W, 3)``, and what has been found out about them.
 
     ``gradients`` is the memo of :class:`~iqarena.engine.source.Source`; scores and distances are kept by the place
     and the hash of what was scored, so that nothing is scored twice by one model.
     """
 
     items: list[ImageItem]
-    pictures: list[np.ndarray]
+    images: list[np.ndarray]
     references: list[Reference]
     device: torch.device
     gradients: dict[Any, Any] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Batch:
     @cached_property
     def pixels(self) -> Tensor:
         """uint8 ``(N, 3, H, W)``."""
-        return to_pixels(self.pictures).to(self.device)
+        return to_pixels(self.images).to(self.device)
 
     @cached_property
     def x(self) -> Tensor:
@@ -60,25 +60,25 @@ class Batch:
 
     @cached_property
     def sha256(self) -> list[str]:
-        return [clean_sha256(picture) for picture in self.pictures]
+        return [clean_sha256(image) for image in self.images]
 
     @cached_property
     def pixels_sha256(self) -> list[str]:
         """The hashes that adversarial images with the clean ones' pixels have."""
-        return hashes(self.pictures)
+        return hashes(self.images)
 
     def singles(self) -> list[Batch]:
-        """The pictures as batches of one."""
-        each = zip(self.items, self.pictures, self.references, strict=True)
-        return [Batch([item], [picture], [reference], self.device) for item, picture, reference in each]
+        """The images as batches of one."""
+        each = zip(self.items, self.images, self.references, strict=True)
+        return [Batch([item], [image], [reference], self.device) for item, image, reference in each]
 
     def remember(self, model: Model, i: int, scores: Mapping[str, float], seconds: float) -> None:
-        """Scores of the ``i``-th picture that are stored, by hash, and the time such a score took."""
+        """Scores of the ``i``-th image that are stored, by hash, and the time such a score took."""
         self._scores.update({(model, i, sha): score for sha, score in scores.items()})
         self._seconds[model].append(seconds)
 
     def score(self, scorer: Scorer, pixels: Tensor, sha256: Sequence[str]) -> np.ndarray:
-        """Scores ``(N,)`` of uint8 pictures ``(N, 3, H, W)`` with these hashes."""
+        """Scores ``(N,)`` of uint8 images ``(N, 3, H, W)`` with these hashes."""
         keys = [(scorer.model, i, sha) for i, sha in enumerate(sha256)]
         missing = [i for i, key in enumerate(keys) if key not in self._scores]
         if missing:
@@ -124,30 +124,30 @@ class Batch:
         return self._certificates[scorer.model]
 
     def score_seconds(self, model: Model) -> float:
-        """What a score of ``model`` has taken so far, per picture: the median of the calls that scored anything."""
+        """What a score of ``model`` has taken so far, per image: the median of the calls that scored anything."""
         return statistics.median(self._seconds[model] or [float("nan")])
 
     def distance(self, i: int, sha256: str, adversarial: np.ndarray) -> dict[str, float]:
-        """Distortion of the ``i``-th picture, whose adversarial one has this hash."""
+        """Distortion of the ``i``-th image, whose adversarial one has this hash."""
         if (i, sha256) not in self._distances:
             self._distances[i, sha256] = distortion(self.references[i], adversarial)
         return self._distances[i, sha256]
 
 
-def to_pictures(pixels: Tensor) -> list[np.ndarray]:
+def to_images(pixels: Tensor) -> list[np.ndarray]:
     """uint8 ``(N, 3, H, W)`` on any device → uint8 ``(H, W, 3)`` each."""
     return list(np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy()))
 
 
-def to_pixels(pictures: Sequence[np.ndarray]) -> Tensor:
+def to_pixels(images: Sequence[np.ndarray]) -> Tensor:
     """uint8 ``(H, W, 3)`` each → uint8 ``(N, 3, H, W)``."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
-def clean_sha256(picture: np.ndarray) -> str:
-    """Hash of a clean picture's size and pixels, a row's ``image_sha256``."""
-    return hashlib.sha256(str(picture.shape).encode() + picture.tobytes()).hexdigest()
+def clean_sha256(image: np.ndarray) -> str:
+    """Hash of a clean image's size and pixels, a row's ``image_sha256``."""
+    return hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
 
 
-def hashes(pictures: Sequence[np.ndarray]) -> list[str]:
-    return [pixels_sha256(picture) for picture in pictures]
+def hashes(images: Sequence[np.ndarray]) -> list[str]:
+    return [pixels_sha256(image) for image in images]

@@ -1,7 +1,7 @@
 """Budgets at which attacks leave the same mean SSIM: the search behind a suite's ``ssim`` key.
 
-A mask buys invisibility with strength, so attacks are also compared where their pictures are equally close to the
-clean ones. Pictures have 8 bits, so budgets are searched in whole grey levels: every level that is tried is an ordinary
+A mask buys invisibility with strength, so attacks are also compared where their images are equally close to the
+clean ones. Images have 8 bits, so budgets are searched in whole grey levels: every level that is tried is an ordinary
 attack of the run, and each attack ends with two neighbouring levels around the wanted SSIM.
 """
 

@@ -1,4 +1,4 @@
-"""One batch of pictures through all sources and attacks, cell by cell: what is missing of it, and nothing else."""
+"""One batch of images through all sources and attacks, cell by cell: what is missing of it, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from iqarena.store.adversarials import pixels_sha256
 
 @dataclass
 class Group:
-    """Pictures of one size of which the same is missing, and what that is, picture by picture."""
+    """Images of one size of which the same is missing, and what that is, image by image."""
 
     batch: Batch
     todos: list[Todo] = field(default_factory=list)
 
 
 def cells(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Result]:
-    """The cells of these pictures: a source (with all attacks, in one repeat) each, rows only where they are missing.
+    """The cells of these images: a source (with all attacks, in one repeat) each, rows only where they are missing.
 
-    A picture that cannot be read costs error rows, not the run.
+    An image that cannot be read costs error rows, not the run.
     """
     for part in _groups(bench, items):
         if isinstance(part, Result):
@@ -35,7 +35,7 @@ def cells(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Result]:
         for repeat in range(bench.plan.suite.repeats):
             part.batch.gradients.clear()
             by_source: defaultdict[object, list[Crafting]] = defaultdict(list)
-            for crafting in part.todos[0].heads:
+            for crafting in part.todos[0].row_ids:
                 if crafting.repeat == repeat:
                     by_source[crafting.source].append(crafting)
             for source in bench.plan.cells:
@@ -47,7 +47,7 @@ def _cell(bench: Bench, group: Group, craftings: Sequence[Crafting]) -> Result:
     for crafting in craftings:
         result = _run(bench, crafting, group.batch, group.todos)
         if len(group.todos) > 1 and any(row["status"] == "error" for row in result.rows):
-            result = Result()  # one at a time: no picture pays for its neighbour
+            result = Result()  # one at a time: no image pays for its neighbour
             for batch, own in zip(group.batch.singles(), group.todos, strict=True):
                 alone = _run(bench, crafting, batch, [own])
                 result.rows += alone.rows
@@ -59,19 +59,19 @@ def _cell(bench: Bench, group: Group, craftings: Sequence[Crafting]) -> Result:
 
 def _run(bench: Bench, crafting: Crafting, batch: Batch, todos: Sequence[Todo]) -> Result:
     stored = [own.stored[crafting] for own in todos] if crafting.known else []
-    return attack_rows(bench, crafting, batch, [own.heads[crafting] for own in todos], stored)
+    return attack_rows(bench, crafting, batch, [own.row_ids[crafting] for own in todos], stored)
 
 
 def _groups(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Group | Result]:
-    """Results for pictures that need or allow no work; the others in groups that travel together."""
+    """Results for images that need or allow no work; the others in groups that travel together."""
     groups: dict[object, Group] = {}
     every = len(bench.plan.cells) * bench.plan.suite.repeats
     for item in items:
         try:
-            picture = bench.plan.images.read(item)
-            sha256 = clean_sha256(picture)
+            image = bench.plan.images.read(item)
+            sha256 = clean_sha256(image)
             missing = todo(bench, item, sha256)
-            reference = Reference.of(picture) if missing.heads else None
+            reference = Reference.of(image) if missing.row_ids else None
         except StoreError:
             raise
         except Exception as error:  # an image set of somebody else's may fail in any way
@@ -80,20 +80,20 @@ def _groups(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Group | Result
         if reference is None:
             yield Result(cells=every)
             continue
-        key = (picture.shape, tuple(missing.heads))
+        key = (image.shape, tuple(missing.row_ids))
         group = groups.setdefault(key, Group(Batch([], [], [], bench.device)))
         for target, scores, seconds in missing.scores:
-            scores[pixels_sha256(picture)] = scores[sha256]  # an adversarial image may be the clean one
+            scores[pixels_sha256(image)] = scores[sha256]  # an adversarial image may be the clean one
             group.batch.remember(target, len(group.todos), scores, seconds)
         group.batch.items.append(item)
-        group.batch.pictures.append(picture)
+        group.batch.images.append(image)
         group.batch.references.append(reference)
         group.todos.append(missing)
     yield from groups.values()
 
 
 def _unreadable(bench: Bench, item: ImageItem, message: str) -> list[dict[str, object]]:
-    """Error rows in place of everything there might be of this picture."""
+    """Error rows in place of everything there might be of this image."""
     return [
         failed(head(bench, attack, source, target, item, "", repeat), message)
         for attack, source, target in bench.plan.results()

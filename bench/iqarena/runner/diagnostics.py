@@ -1,7 +1,7 @@
 """Why a perturbation transfers: how it relates to the target's own gradient, its spectrum, what filters left of it.
 
-The targets of a suite are known to the harness, never to the attack. All are measured on the stored 8-bit picture; with
-``δ`` its difference from the clean one, ``s`` the direction and ``∇f`` the target's gradient at the clean picture::
+The targets of a suite are known to the harness, never to the attack. All are measured on the stored 8-bit image; with
+``δ`` its difference from the clean one, ``s`` the direction and ``∇f`` the target's gradient at the clean image::
 
     cosine           s·δ · ∇f / (‖δ‖ ‖∇f‖)
     sign_agreement   share of equal signs of s·δ and ∇f, among the values where neither is 0; by chance 1/2
@@ -56,7 +56,7 @@ def watched(attack: Attack) -> tuple[Attack, dict[str, Watched]]:
 
 
 def own_diagnostics(towards: Tensor, filters: dict[str, Watched]) -> list[dict[str, float]]:
-    """Per picture, the columns that are the same for all targets; ``towards`` is ``s·δ`` ``(N, 3, H, W)``."""
+    """Per image, the columns that are the same for all targets; ``towards`` is ``s·δ`` ``(N, 3, H, W)``."""
     columns = [_bands(one) for one in towards]
     for name, eye in filters.items():
         for column, share in zip(columns, torch.stack(eye.kept).mean(0).tolist() if eye.kept else ()):
@@ -65,7 +65,7 @@ def own_diagnostics(towards: Tensor, filters: dict[str, Watched]) -> list[dict[s
 
 
 def target_diagnostics(scorer: Scorer, batch: Batch, towards: Tensor | None) -> list[dict[str, float]]:
-    """Per picture, the columns of one target; none without ``towards`` (``s·δ``) or without a gradient."""
+    """Per image, the columns of one target; none without ``towards`` (``s·δ``) or without a gradient."""
     gradient = None if towards is None else _gradient(scorer, batch)
     if towards is None or gradient is None:
         return [{}] * len(batch.items)
@@ -74,7 +74,7 @@ def target_diagnostics(scorer: Scorer, batch: Batch, towards: Tensor | None) -> 
 
 
 def _gradient(scorer: Scorer, batch: Batch) -> Tensor | None:
-    """The target's gradient at the clean pictures, from the memo of sources where an attack has asked for it."""
+    """The target's gradient at the clean images, from the memo of sources where an attack has asked for it."""
     key = ("target", scorer.model)
     if key not in batch.gradients:
         view = Source([scorer], batch.x, Streams([item.id for item in batch.items], ""), memo=batch.gradients)

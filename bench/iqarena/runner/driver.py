@@ -1,7 +1,7 @@
-"""Runs a plan: craft once per (attack, source, picture), score on every target, store whole cells.
+"""Runs a plan: craft once per (attack, source, image), score on every target, store whole cells.
 
-A cell is one source on one batch of pictures, all attacks: the unit that is stored and resumed. Worker threads yield
-cells, the calling thread alone writes them. On the CPU, workers take pictures side by side and each evaluates models
+A cell is one source on one batch of images, all attacks: the unit that is stored and resumed. Worker threads yield
+cells, the calling thread alone writes them. On the CPU, workers take images side by side and each evaluates models
 with one thread; numbers therefore do not depend on the number of cores.
 """
 
@@ -35,7 +35,7 @@ class Options:
 
     device: str = "cpu"
     precision: str = "fp32"
-    batch_size: int | None = None  # pictures that travel together; none: 1 on the CPU, a micro-batch on a GPU
+    batch_size: int | None = None  # images that travel together; none: 1 on the CPU, a micro-batch on a GPU
     shard: tuple[int, int] = (1, 1)
     workers: int | None = None  # threads; none: one per core on the CPU, one on a GPU
 
@@ -49,7 +49,7 @@ class Options:
 
 
 def shard_items(plan: Plan, shard: tuple[int, int] = (1, 1)) -> list[ImageItem]:
-    """The pictures of shard ``(i, n)``: every n-th of the first ``limit``, from the i-th."""
+    """The images of shard ``(i, n)``: every n-th of the first ``limit``, from the i-th."""
     return plan.images.items()[: plan.suite.limit][shard[0] - 1 :: shard[1]]
 
 
@@ -60,7 +60,7 @@ def run_plan(
     tick: Callable[[int], object] = lambda cells: None,
     keys: Keys | None = None,
 ) -> list[Scorer]:
-    """Fill ``store`` with every missing row; ``tick`` hears of finished cells, one per picture, source and repeat.
+    """Fill ``store`` with every missing row; ``tick`` hears of finished cells, one per image, source and repeat.
 
     Returns the scorers, which have counted their evaluations. Raises :class:`StoreError` when rows cannot be written
     and lets ``KeyboardInterrupt`` through, both after the workers have stopped; :class:`WeightsError`, with no row

@@ -30,7 +30,7 @@ def execute(
     holds a run).
     """
     if plan.suite.ssim and options.shard != (1, 1):
-        raise IqarenaError("--shard: a search for an SSIM needs all pictures; leave out --shard, or the suite's ssim")
+        raise IqarenaError("--shard: a search for an SSIM needs all images; leave out --shard, or the suite's ssim")
     keys = options.keys(plan)
     own = build_manifest(plan, options, command, keys)
     store.create()

@@ -14,7 +14,7 @@ from iqarena.errors import SpecError, StoreError, nearest
 from iqarena.files.atomic import plain_errors, slug, write_atomically
 from iqarena.metrics.distortion import Reference
 from iqarena.registry.tables import build_attack, build_model
-from iqarena.runner.batch import Batch, clean_sha256, to_pictures
+from iqarena.runner.batch import Batch, clean_sha256, to_images
 from iqarena.runner.driver import single_threaded
 from iqarena.runner.measure import attack_images, reason
 from iqarena.runner.work import Bench, Crafting, Row
@@ -63,7 +63,7 @@ def export(
                     batch = batch or _batch(bench, row)
                     with single_threaded(bench.device.type == "cpu"):
                         attacked = attack_images(bench, _crafting(row), batch, [row])
-                    image, message = to_pictures(attacked.adversarial)[0], attacked.failures[0]
+                    image, message = to_images(attacked.adversarial)[0], attacked.failures[0]
                 except StoreError:
                     raise
                 except Exception as error:  # a plugin may fail in any way
@@ -119,10 +119,10 @@ def _batch(bench: Bench, row: Row) -> Batch:
     item = next((item for item in bench.plan.images.items() if item.id == row["image"]), None)
     if item is None:
         raise SpecError(f"{row['image']} is no longer in {bench.plan.images!r}")
-    picture = bench.plan.images.read(item)
-    if clean_sha256(picture) != row["image_sha256"]:
+    image = bench.plan.images.read(item)
+    if clean_sha256(image) != row["image_sha256"]:
         raise SpecError(f"{row['image']} in {bench.plan.images!r} has other pixels than the image of the run")
-    return Batch([item], [picture], [Reference.of(picture)], bench.device)
+    return Batch([item], [image], [Reference.of(image)], bench.device)
 
 
 def _crafting(row: Row) -> Crafting:

@@ -1,4 +1,4 @@
-"""Example pictures of a run, saved as PNG while crafting: a few pictures, one source, every attack."""
+"""Example images of a run, saved as PNG while crafting: a few images, one source, every attack."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from iqarena.store.adversarials import png
 from iqarena.suite.plan import Plan
 from iqarena.suite.sources import SourceSpec
 
-EXAMPLES, MOST = 3, 8  # pictures, and attacks: a suite of a hundred shows its first ones
+EXAMPLES, MAX_ATTACKS = 3, 8  # images, and attacks: a suite of a hundred shows its first ones
 
 
 class Gallery:
-    """``folder/gallery``: ``gallery.json`` names the examples, with the attack, source and picture of each."""
+    """``folder/gallery``: ``gallery.json`` names the examples, with the attack, source and image of each."""
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.folder = folder / "gallery"
@@ -34,7 +34,7 @@ class Gallery:
         clean: Sequence[np.ndarray],
         adversarial: Sequence[np.ndarray],
     ) -> dict[Path, bytes]:
-        """The files of the pictures (uint8 RGB) that are examples; none for the others."""
+        """The files of the images (uint8 RGB) that are examples; none for the others."""
         files = {}
         for item, before, after in zip(items, clean, adversarial, strict=True):
             if example := self._wanted.get((item.id, repr(attack), source.spec)):
@@ -42,7 +42,7 @@ class Gallery:
         return files
 
     def write_index(self) -> None:
-        """``gallery.json``: the examples whose pictures are there, those of earlier plans first."""
+        """``gallery.json``: the examples whose images are there, those of earlier plans first."""
         path = self.folder / "gallery.json"
         earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
         examples = {(e["image"], e["attack_label"]): e for e in [*earlier, *self._examples] if self._is_there(e)}
@@ -55,7 +55,7 @@ class Gallery:
 
 
 def _examples(plan: Plan) -> list[dict[str, str]]:
-    """Evenly spaced pictures of the suite under the perturbing attacks from the last source, or on the last target."""
+    """Evenly spaced images of the suite under the perturbing attacks from the last source, or on the last target."""
     items = plan.images.items()[: plan.suite.limit]
     places = sorted({round(k * (len(items) - 1) / (EXAMPLES - 1)) for k in range(EXAMPLES)})
     last = {attack: source for attack, source, _ in plan.results()}
@@ -69,7 +69,7 @@ def _examples(plan: Plan) -> list[dict[str, str]]:
             "adversarial": f"{_file_name(items[place].id)}__{_file_name(attack.label)}.png",
         }
         for place in places
-        for attack in plan.attacks[:MOST]
+        for attack in plan.attacks[:MAX_ATTACKS]
         if attack.eps > 0 and attack in last
     ]
 

@@ -20,7 +20,7 @@ from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.errors import StoreError
-from iqarena.runner.batch import Batch, hashes, to_pictures, to_pixels
+from iqarena.runner.batch import Batch, hashes, to_images, to_pixels
 from iqarena.runner.diagnostics import own_diagnostics, target_diagnostics, watched
 from iqarena.runner.work import Bench, Crafting, Row
 from iqarena.store.adversarials import packed
@@ -31,7 +31,7 @@ IRREPRODUCIBLE = "crafted again it is another image"
 
 @dataclass
 class Result:
-    """What a cell yields, for the driver to write: rows, and files that belong to them. ``cells`` counts pictures."""
+    """What a cell yields, for the driver to write: rows, and files that belong to them. ``cells`` counts images."""
 
     rows: list[Row] = field(default_factory=list)
     files: dict[Path, bytes] = field(default_factory=dict)
@@ -53,9 +53,9 @@ class Attacked:
 
 
 def attack_rows(
-    bench: Bench, crafting: Crafting, batch: Batch, heads: Sequence[Sequence[Row]], stored: Sequence[Row]
+    bench: Bench, crafting: Crafting, batch: Batch, row_ids: Sequence[Sequence[Row]], stored: Sequence[Row]
 ) -> Result:
-    """Rows of one crafting, all targets; ``heads`` by image and target, ``stored`` a row of each image if known.
+    """Rows of one crafting, all targets; ``row_ids`` by image and target, ``stored`` a row of each image if known.
 
     What fails becomes error rows: an attack or a source for all targets, a target for its own.
     """
@@ -64,12 +64,12 @@ def attack_rows(
     except StoreError:
         raise
     except Exception as error:  # an attack or a model may fail in any way; the run goes on and says so
-        return Result([failed(head, reason(error)) for of_image in heads for head in of_image])
-    result = Result(files=_files(bench, crafting, batch, attacked, [of_image[0] for of_image in heads]))
+        return Result([failed(head, reason(error)) for of_image in row_ids for head in of_image])
+    result = Result(files=_files(bench, crafting, batch, attacked, [of_image[0] for of_image in row_ids]))
     controls = _controls(batch, attacked.shift)
     ascent = _ascent(batch, attacked) if bench.plan.suite.diagnostics else None
     for k, target in enumerate(crafting.targets):
-        of_target = [of_image[k] for of_image in heads]
+        of_target = [of_image[k] for of_image in row_ids]
         try:
             scores = _target_scores(bench.scorers[target], batch, attacked, controls)
             why = target_diagnostics(bench.scorers[target], batch, ascent)
@@ -131,8 +131,8 @@ def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequen
     started = time.perf_counter()
     crafted = craft(diagnosed, batch.pixels, batch.x, view, streams)
     seconds = (time.perf_counter() - started) / len(batch.items)
-    pictures = to_pictures(crafted.adversarial)
-    shas = hashes(pictures)
+    images = to_images(crafted.adversarial)
+    shas = hashes(images)
     failures = ["" if finite else f"{attack.name} gave NaN or infinite pixels" for finite in crafted.finite]
     if stored or clean is None:
         columns = [_of_image(row) for row in stored]
@@ -141,7 +141,7 @@ def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequen
         own_gain = direction * (_mean_scores(guides, batch, crafted.adversarial, shas) - clean)
         columns = [
             {
-                **batch.distance(i, shas[i], picture),
+                **batch.distance(i, shas[i], image),
                 "direction": direction[i],
                 "own_gain": own_gain[i],
                 "zero_gradient": float("nan") if view.zero_gradient is None else float(view.zero_gradient[i]),
@@ -152,7 +152,7 @@ def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequen
                 "seconds": seconds,
                 "sha256": shas[i],
             }
-            for i, picture in enumerate(pictures)
+            for i, image in enumerate(images)
         ]
     on_the_way = dict(oracle.kept(crafted.adversarial)) if oracle else {}
     attacked = Attacked(
@@ -193,17 +193,17 @@ def _ascent(batch: Batch, attacked: Attacked) -> Tensor:
 
 
 def _files(
-    bench: Bench, crafting: Crafting, batch: Batch, attacked: Attacked, heads: Sequence[Row]
+    bench: Bench, crafting: Crafting, batch: Batch, attacked: Attacked, row_ids: Sequence[Row]
 ) -> dict[Path, bytes]:
     """What of the images is saved: all of them if the suite keeps them, and the gallery's examples."""
-    pictures, files = to_pictures(attacked.adversarial), {}
+    images, files = to_images(attacked.adversarial), {}
     if crafting.repeat == 0:
-        files |= bench.gallery.files(crafting.attack, crafting.source, batch.items, batch.pictures, pictures)
+        files |= bench.gallery.files(crafting.attack, crafting.source, batch.items, batch.images, images)
     if bench.plan.suite.keep == "adversarials" and attacked.unrounded is not None:
         good = [i for i, failure in enumerate(attacked.failures) if not failure]
         beyond = (batch.pixels.short() + attacked.shift - attacked.adversarial.short()).abs().to(torch.uint8)
-        levels = to_pictures(beyond)
-        files |= {bench.adversarials.path(heads[i]["craft_key"]): packed(pictures[i], levels[i]) for i in good}
+        levels = to_images(beyond)
+        files |= {bench.adversarials.path(row_ids[i]["craft_key"]): packed(images[i], levels[i]) for i in good}
     return files
 
 
@@ -213,7 +213,7 @@ def _controls(batch: Batch, shift: Tensor) -> dict[str, tuple[Tensor, list[str]]
         "score_control": mirrored(batch.pixels, shift),
         "score_displaced": displaced(batch.pixels, shift, batch.spare_signs),
     }
-    return {name: (pixels, hashes(to_pictures(pixels))) for name, pixels in images.items()}
+    return {name: (pixels, hashes(to_images(pixels))) for name, pixels in images.items()}
 
 
 def _target_scores(
@@ -231,7 +231,7 @@ def _target_scores(
     for at, answers in attacked.on_the_way.items():
         control = displaced(batch.pixels, answers.short() - batch.pixels.short(), batch.spare_signs)
         for name, pixels in ((f"score_at_{at}", answers), (f"displaced_at_{at}", control)):
-            scores[name] = batch.score(scorer, pixels, hashes(to_pictures(pixels)))
+            scores[name] = batch.score(scorer, pixels, hashes(to_images(pixels)))
     return scores
 
 

@@ -35,9 +35,9 @@ def merge(folders: Sequence[Path], out: Path) -> Manifest:
     if result.has_manifest():
         raise StoreError(f"{out} already holds a run; choose another --out")
     for store, manifest in zip(stores[1:], manifests[1:], strict=True):
-        if found := differences(manifests[0], manifest, ("in the first", "in the second")):
+        if differing := differences(manifests[0], manifest, ("in the first", "in the second")):
             raise StoreError(
-                f"{stores[0].folder} and {store.folder} are runs of different settings: {'; '.join(found)}"
+                f"{stores[0].folder} and {store.folder} are runs of different settings: {'; '.join(differing)}"
             )
     both = reduce(united, manifests)
     rows = pd.concat([_renamed(store, manifest, both) for store, manifest in zip(stores, manifests, strict=True)])

@@ -45,7 +45,7 @@ class Todo:
     """What is missing of one image: by crafting, a head for each target, and a stored row of the same adversarial
     image if there is one. ``scores`` are stored ones: (target, by hash, seconds that one took)."""
 
-    heads: dict[Crafting, list[Row]] = field(default_factory=dict)
+    row_ids: dict[Crafting, list[Row]] = field(default_factory=dict)
     stored: dict[Crafting, Row] = field(default_factory=dict)
     scores: list[tuple[Model, dict[str, float], float]] = field(default_factory=list)
 
@@ -56,15 +56,15 @@ def todo(bench: Bench, item: ImageItem, sha256: str) -> Todo:
     by_key, by_craft = ({row[name]: row for row in rows} for name in ("key", "craft_key"))
     result = Todo()
     for attack, source, targets, repeat in _craftings(bench.plan):
-        heads = [head(bench, attack, source, target, item, sha256, repeat) for target in targets]
-        known = by_craft.get(heads[0]["craft_key"])
-        missing = [k for k, one in enumerate(heads) if one["key"] not in by_key]
+        row_ids = [head(bench, attack, source, target, item, sha256, repeat) for target in targets]
+        known = by_craft.get(row_ids[0]["craft_key"])
+        missing = [k for k, one in enumerate(row_ids) if one["key"] not in by_key]
         if missing:
             crafting = Crafting(attack, source, repeat, tuple(targets[k] for k in missing), known is not None)
-            result.heads[crafting] = [heads[k] for k in missing]
+            result.row_ids[crafting] = [row_ids[k] for k in missing]
             if known:
                 result.stored[crafting] = known
-        for target, one in zip(targets, heads, strict=True):
+        for target, one in zip(targets, row_ids, strict=True):
             if row := by_key.get(one["key"]):
                 scores = {sha256: row["score_clean"], row["sha256"]: row["score_adv"]}
                 result.scores.append((target, scores, row["score_seconds"]))

@@ -1,8 +1,8 @@
-"""A run on disk: a manifest, and one row file per picture that is either whole or not there.
+"""A run on disk: a manifest, and one row file per image that is either whole or not there.
 
-A row has names (picture, repeat, attack, source, target) and a ``key``, the hash of all that decides its numbers. A row
-replaces the one of the same names or the same key, and rows of a picture whose pixels have changed take all its older
-rows away: a picture, weights file or plugin that has changed leaves nothing behind.
+A row has names (image, repeat, attack, source, target) and a ``key``, the hash of all that decides its numbers. A row
+replaces the one of the same names or the same key, and rows of an image whose pixels have changed take all its older
+rows away: an image, weights file or plugin that has changed leaves nothing behind.
 A file is written under a temporary name, synced and renamed; what a killed run left half-written is never read, and
 what is read has the checksum that it was written with.
 """
@@ -52,7 +52,7 @@ class Store:
                         leftover.unlink()
 
     def write(self, image: str, rows: list[dict[str, Any]]) -> None:
-        """Add rows of one picture to its file, atomically; columns that a row lacks are NaN, or empty for text."""
+        """Add rows of one image to its file, atomically; columns that a row lacks are NaN, or empty for text."""
         keys, pixels = ({row.get(name, "") for row in rows} for name in ("key", "image_sha256"))
         old = [row for row in self.stored(image) if row["key"] not in keys]
         kept = [row for row in old if row["image_sha256"] in pixels or not row["image_sha256"] or pixels == {""}]
@@ -60,13 +60,13 @@ class Store:
         self.written += 1
 
     def replace(self, image: str, rows: Iterable[Mapping[Any, Any]]) -> None:
-        """Make these the rows of one picture, atomically; of several of the same names the last counts."""
+        """Make these the rows of one image, atomically; of several of the same names the last counts."""
         named = {tuple(row[name] for name in NAMES): {**BLANK, **row} for row in rows}
         table = pa.Table.from_pylist([named[names] for names in sorted(named)], SCHEMA)
         write_atomically(self._path(image), lambda part: part.write_bytes(packed(table)))
 
     def rows(self) -> pd.DataFrame:
-        """All rows of the pictures that the manifest names (of every picture, when there is no manifest)."""
+        """All rows of the images that the manifest names (of every image, when there is no manifest)."""
         if self.has_manifest():
             paths = [path for image in self.manifest().images if (path := self._path(image.id)).exists()]
         else:
@@ -76,7 +76,7 @@ class Store:
         return _filled(frame).sort_values(NAMES, ignore_index=True)
 
     def stored(self, image: str) -> list[dict[str, Any]]:
-        """The rows of one picture, those that failed too."""
+        """The rows of one image, those that failed too."""
         path = self._path(image)
         return [{**BLANK, **row} for row in read(path).to_pylist()] if path.exists() else []
 
@@ -94,7 +94,7 @@ class Store:
         return Manifest.read(self.folder / "manifest.json")
 
     def clear(self) -> None:
-        """Forget rows and example pictures of a run (``--overwrite always``): the files that a run writes, no other.
+        """Forget rows and example images of a run (``--overwrite always``): the files that a run writes, no other.
 
         Raises :class:`StoreError`, and removes nothing, when ``manifest.json`` is not iqarena's or a folder is a link.
         """

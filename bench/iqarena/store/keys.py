@@ -43,9 +43,9 @@ class Keys:
         return json_digest([crafted, self.identity(target)])
 
     def _digest(self, attack: Attack, source: tuple[Model, ...], queried: Model | None) -> str:
-        asked = queried and self.identity(queried)
+        queried_id = queried and self.identity(queried)
         members = [self.identity(model) for model in source]
-        return json_digest({**self._run, "attack": self.identity(attack), "source": members, "queried": asked})
+        return json_digest({**self._run, "attack": self.identity(attack), "source": members, "queried": queried_id})
 
 
 def identity(plugin: Plugin) -> list[Any]:
@@ -64,11 +64,11 @@ def identity(plugin: Plugin) -> list[Any]:
 
 def foreign(plugins: Iterable[Plugin]) -> list[Plugin]:
     """One plugin of each name that does not come with iqarena, among these and their parameters."""
-    found: dict[str, Plugin] = {}
+    plugins: dict[str, Plugin] = {}
     for plugin in plugins:
-        found |= {plugin.name: plugin} if plugin.code_sha256 else {}
-        found |= {one.name: one for f in dataclasses.fields(plugin) for one in foreign(_inside(plugin, f.name))}
-    return list(found.values())
+        plugins |= {plugin.name: plugin} if plugin.code_sha256 else {}
+        plugins |= {one.name: one for f in dataclasses.fields(plugin) for one in foreign(_inside(plugin, f.name))}
+    return list(plugins.values())
 
 
 def _inside(plugin: Plugin, parameter: str) -> list[Plugin]:

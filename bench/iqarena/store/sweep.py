@@ -18,7 +18,7 @@ FILE = "manifest.json"
 class SweepManifest:
     """``limit``, ``epochs``, ``crop`` (pixels) and ``seed`` are those of its trainings, on ``data``.
 
-    ``pictures`` counts the attacked images, ``eps`` are the budgets of the theorem (``1/255``), and ``models`` are the
+    ``images`` counts the attacked images, ``eps`` are the budgets of the theorem (``1/255``), and ``models`` are the
     weights' hashes of its hardened scorers, by the scorer.
     """
 
@@ -29,7 +29,7 @@ class SweepManifest:
     limit: int
     crop: int
     device: str
-    pictures: int
+    images: int
     attacks: tuple[str, ...]
     eps: tuple[str, ...]
     models: dict[str, str]

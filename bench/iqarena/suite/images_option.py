@@ -10,7 +10,7 @@ from iqarena.registry.tables import build, names, plugin_class
 
 def instead(images: str | dict[str, Any] | None, wish: str) -> str | dict[str, Any]:
     """``wish`` is another set by its spec (``clive``, ``koniq10k(width=1024)``), or a place: where the suite's own
-    database lies, everything else about it unchanged, or for any other suite a folder of pictures."""
+    database lies, everything else about it unchanged, or for any other suite a folder of images."""
     from iqarena.images.sets.database import Database  # decoders: not needed to list plugins
 
     if wish.partition("(")[0] in names("imageset"):

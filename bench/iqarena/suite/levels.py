@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-MOST = 64  # grey levels; an attack that is not as visible as wanted by then is left out
+MAX_LEVELS = 64  # grey levels; an attack that is not as visible as wanted by then is left out
 _POWER = 1.5  # for a guess: 1 - SSIM grows about as the budget to this power
 
 
@@ -18,13 +18,13 @@ def level_of(eps: float) -> int | None:
 def next_level(seen: Mapping[int, float], wanted: float) -> int | None:
     """The level to try after those ``seen`` (level → mean SSIM); none when ``wanted`` is bracketed or out of reach."""
     above = max((level for level, ssim in seen.items() if ssim >= wanted), default=0)
-    below = min((level for level, ssim in seen.items() if ssim < wanted), default=MOST + 1)
+    below = min((level for level, ssim in seen.items() if ssim < wanted), default=MAX_LEVELS + 1)
     if not seen or below - above <= 1:
         return None
     power, near = _POWER, min(seen, key=lambda level: abs(seen[level] - wanted))
     if above in seen and below in seen and seen[above] < 1:
         power = math.log((1 - seen[below]) / (1 - seen[above])) / math.log(below / above)
-    guess = near * ((1 - wanted) / (1 - seen[near])) ** (1 / power) if seen[near] < 1 else MOST
+    guess = near * ((1 - wanted) / (1 - seen[near])) ** (1 / power) if seen[near] < 1 else MAX_LEVELS
     return min(max(round(guess), above + 1), below - 1)
 
 

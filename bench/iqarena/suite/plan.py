@@ -1,4 +1,4 @@
-"""A suite file, resolved: which attacks on which sources against which targets, on which pictures, at what cost."""
+"""A suite file, resolved: which attacks on which sources against which targets, on which images, at what cost."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Plan:
 
     @property
     def cells(self) -> tuple[SourceSpec, ...]:
-        """What the run works through, picture by picture: the sources, and each target that is queried."""
+        """What the run works through, image by image: the sources, and each target that is queried."""
         queried = self.targets if any(a.access == "score" for a in self.attacks) else ()
         return tuple(dict.fromkeys([*self.sources, *(SourceSpec((t,)) for t in queried)]))
 
     def scored(self, source: SourceSpec) -> tuple[Model, ...]:
-        """The targets that pictures crafted on ``source`` are scored with: all but an ensemble's own members."""
+        """The targets that images crafted on ``source`` are scored with: all but an ensemble's own members."""
         if source.own:
             return source.models
         return tuple(t for t in self.targets if source.relation(t) != "ensemble_member")
@@ -65,11 +65,11 @@ class Plan:
         return tuple(target for target, of_target in relations.items() if only_relatives(of_target))
 
     def results(self) -> list[tuple[Attack, SourceSpec, Model]]:
-        """All that is measured on each picture."""
+        """All that is measured on each image."""
         return [(a, s, t) for s in self.cells for a in self.attacks for t in self.met(a, s)]
 
     def gradients(self) -> dict[str, int]:
-        """Gradient evaluations per picture, by model: at most these, after sharing (see ``Source``)."""
+        """Gradient evaluations per image, by model: at most these, after sharing (see ``Source``)."""
         totals: dict[str, int] = {}
         for model in dict.fromkeys(m for s in self.sources for m in s.models):
             holding = [s for s in self.sources if model in s.models]
@@ -132,11 +132,11 @@ def image_set(value: str | dict[str, Any]) -> ImageSet:
     cls = plugin_class("imageset", str(options.pop("set", "folder")))
     hints = get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
-    for key, found in options.items():
+    for key, value in options.items():
         if key not in fields:
             raise SpecError(f"image set {cls.name!r} has no parameter {key!r}{nearest(key, fields)}")
-        if not isinstance(found, hints[key]):
-            raise SpecError(f"image set {cls.name!r}: expected {key} of type {fields[key].type}, found {found!r}")
+        if not isinstance(value, hints[key]):
+            raise SpecError(f"image set {cls.name!r}: expected {key} of type {fields[key].type}, found {value!r}")
     for key, one in fields.items():
         if key not in options and one.default is dataclasses.MISSING:
             raise SpecError(

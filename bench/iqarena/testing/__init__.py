@@ -17,9 +17,9 @@ from iqarena.testing.defenses import check_defense
 from iqarena.testing.filters import check_filter
 from iqarena.testing.models import check_model
 from iqarena.testing.plugins import Check
-from iqarena.testing.toys import Curved, CurvedNet, Linear, LinearNet, Steep, pictures
+from iqarena.testing.toys import Curved, CurvedNet, Linear, LinearNet, Steep, images
 
 __all__ = [
     "Check", "check_attack", "check_defense", "check_filter", "check_model",
-    "Curved", "CurvedNet", "Linear", "LinearNet", "Steep", "pictures",
+    "Curved", "CurvedNet", "Linear", "LinearNet", "Steep", "images",
 ]  # fmt: skip

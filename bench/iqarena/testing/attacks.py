@@ -19,7 +19,7 @@ from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.testing.plugins import Check, assert_frozen, named, other_draws, parts, plugin_checks, state
-from iqarena.testing.toys import ROWS, SIZE, Curved, Linear, Steep, pictures
+from iqarena.testing.toys import ROWS, SIZE, Curved, Linear, Steep, images
 
 QUERIES = 40
 LESSER = {"gradient": ("score", "none"), "score": ("none",), "gradient+score": ("gradient", "score", "none")}
@@ -58,13 +58,13 @@ class _Trial:
         size: tuple[int, int] = SIZE,
         models: Sequence[Model] = (),
         target: Model = Steep(of=Curved()),  # noqa: B008 (frozen)
-        ids: str = "picture",
+        ids: str = "image",
         seed: int = 0,
         repeat: int = 0,
         access: Any = None,
     ) -> None:
         self.attack = attack
-        self.images = pictures(rows, size)
+        self.images = images(rows, size)
         self.x = self.images.float() / 255
         self.sign = torch.tensor([1.0 - 2 * (row % 2) for row in rows])
         self.streams = Streams([f"{ids} {row}" for row in rows], repr(attack), seed, repeat)

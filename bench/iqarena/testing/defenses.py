@@ -13,7 +13,7 @@ from iqarena.api.purified import Purified
 from iqarena.api.streams import Streams
 from iqarena.testing.models import check_model
 from iqarena.testing.plugins import Check, named, plugin_checks
-from iqarena.testing.toys import SIZE, pictures
+from iqarena.testing.toys import SIZE, images
 
 
 def check_defense(defense: Defense, model: Model) -> Iterator[Check]:
@@ -41,7 +41,7 @@ def _is_in_front(defense: Defense, model: Model) -> None:
 
 
 def _x(rows: Sequence[int] = range(5), size: tuple[int, int] = SIZE) -> Tensor:
-    return pictures(rows, size).float() / 255
+    return images(rows, size).float() / 255
 
 
 def _purify(defense: Purification, x: Tensor, draw: int = 0) -> Tensor:
@@ -55,14 +55,14 @@ def _purification_keeps_size_and_box(defense: Purification) -> None:
     assert out.shape == x.shape, f"expected shape {tuple(x.shape)}, found {tuple(out.shape)}"
     assert out.dtype == x.dtype, f"expected {x.dtype}, found {out.dtype}"
     assert bool(((out >= 0) & (out <= 1)).all()), f"expected values in [0, 1], found {out.min():.4g} to {out.max():.4g}"
-    assert torch.equal(x, before), "the pictures were changed in place"
+    assert torch.equal(x, before), "the images were changed in place"
 
 
 def _purification_ignores_neighbours(defense: Purification) -> None:
     x = _x()
     for size in (1, 3):
         parts = torch.cat([_purify(defense, part) for part in x.split(size)])
-        assert torch.equal(_purify(defense, x), parts), f"batches of {size} give other pictures"
+        assert torch.equal(_purify(defense, x), parts), f"batches of {size} give other images"
 
 
 def _purification_takes_any_size(defense: Purification) -> None:
@@ -76,7 +76,7 @@ def _purification_gradient_is_right(defense: Purification) -> None:
 
 
 def _purification_gradient_goes_through(defense: Purification) -> None:
-    """Straight-through: the value is the purified picture's, the gradient the identity's, both exactly."""
+    """Straight-through: the value is the purified image's, the gradient the identity's, both exactly."""
     x = _x().requires_grad_()
     weights = Streams(["a"] * len(x), "check").normal(x)
     purified = _purify(defense, x)
@@ -93,7 +93,7 @@ def _purification_draws_nothing(defense: Purification) -> None:
 def _purification_draws_by_pixels_and_seed(defense: Purification) -> None:
     x = _x().repeat(5, 1, 1, 1) + torch.arange(25).view(-1, 1, 1, 1) / 2550  # each differs from all others
     x = x.clamp(0, 1)
-    assert torch.equal(_purify(defense, x), _purify(defense, x)), "the same pictures gave another result"
+    assert torch.equal(_purify(defense, x), _purify(defense, x)), "the same images gave another result"
     changed = x.clone()
     changed[:, 0, 0, 0] = 1 - changed[:, 0, 0, 0]
     inside = (slice(None), slice(None), slice(8, -8), slice(8, -8))  # out of reach of the changed pixel

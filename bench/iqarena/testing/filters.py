@@ -11,7 +11,7 @@ from torch import Tensor
 from iqarena.api import Filter
 from iqarena.api.streams import Streams
 from iqarena.testing.plugins import Check, named, other_draws, parts, plugin_checks
-from iqarena.testing.toys import ROWS, SIZE, pictures
+from iqarena.testing.toys import ROWS, SIZE, images
 
 
 def check_filter(filter: Filter) -> Iterator[Check]:
@@ -29,11 +29,11 @@ def check_filter(filter: Filter) -> Iterator[Check]:
 
 
 def _apply(
-    filter: Filter, rows: Sequence[int] = ROWS, *, size: tuple[int, int] = SIZE, ids: str = "picture", scale: float = 1,
+    filter: Filter, rows: Sequence[int] = ROWS, *, size: tuple[int, int] = SIZE, ids: str = "image", scale: float = 1,
     seed: int = 0, repeat: int = 0,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """A random ``t`` and what the filter makes of it."""
-    x = pictures(rows, size).float() / 255
+    x = images(rows, size).float() / 255
     t = scale * Streams([f"t {row}" for row in rows], "t").normal(x)
     copies = t.clone(), x.clone()
     out = filter(t, x, Streams([f"{ids} {row}" for row in rows], "filter", seed, repeat))

@@ -15,7 +15,7 @@ from torch import Tensor
 from iqarena.api import AttackError, ImageError, Model
 from iqarena.engine.scorer import Scorer
 from iqarena.testing.plugins import Check, assert_frozen, named, plugin_checks, state
-from iqarena.testing.toys import ROWS, pictures
+from iqarena.testing.toys import ROWS, images
 
 STEP, MOVE = 2e-5, 0.05  # of a finite difference: its largest step, and the most that it should move a score
 
@@ -26,7 +26,7 @@ def check_model(model: Model) -> Iterator[Check]:
     checks = [_model_states_facts, _model_loads_the_same, _model_scores, _model_ignores_neighbours, _model_stays_frozen]
     checks += [_model_takes_any_size]
     if model.min_size > 1:
-        checks += [_model_refuses_small_pictures]
+        checks += [_model_refuses_small_images]
     if not model.stochastic:
         checks += [_model_repeats, _model_draws_nothing]
     if not model.differentiable:
@@ -43,7 +43,7 @@ def _scorer(model: Model) -> Scorer:
 
 def _images(model: Model, rows: Sequence[int] = ROWS, extra: tuple[int, int] = (0, 9)) -> Tensor:
     side = max(model.min_size, 16)
-    return pictures(rows, (side + extra[0], side + extra[1])).float() / 255
+    return images(rows, (side + extra[0], side + extra[1])).float() / 255
 
 
 def _model_states_facts(model: Model) -> None:
@@ -66,7 +66,7 @@ def _model_scores(model: Model) -> None:
     scores = _scorer(model).score(x)
     assert scores.shape == (len(x),), f"expected shape ({len(x)},), found {tuple(scores.shape)}"
     assert bool(((scores > -50) & (scores < 150)).all()), f"expected scores on about 0–100, found {scores.tolist()}"
-    assert len(set(scores.tolist())) > 1, f"every picture scores {scores[0]}"
+    assert len(set(scores.tolist())) > 1, f"every image scores {scores[0]}"
     assert torch.equal(x, before), "the images were changed in place"
 
 
@@ -127,13 +127,13 @@ def _model_gradient_is_right(model: Model) -> None:
     step = min(STEP, MOVE / float(steepness.max()))
     for what, u in _directions(gradient):
         expected = (gradient * u).double().sum((1, 2, 3))
-        found = _slope(scorer, x, u, step)
+        slopes = _slope(scorer, x, u, step)
         tolerance = 0.02 * steepness + 1e-5 / step
-        right = ((found - expected).abs() < tolerance).double().mean()
+        right = ((slopes - expected).abs() < tolerance).double().mean()
         if right <= 0.5:  # a score with kinks closer than the step is asked again where a step can be tiny
-            found = _slope_in_double(model, x, u)
-            right = ((found - expected).abs() < 0.02 * steepness).double().mean()
-        assert right > 0.5, f"along {what}: slopes {found.tolist()}, the gradient says {expected.tolist()}"
+            slopes = _slope_in_double(model, x, u)
+            right = ((slopes - expected).abs() < 0.02 * steepness).double().mean()
+        assert right > 0.5, f"along {what}: slopes {slopes.tolist()}, the gradient says {expected.tolist()}"
 
 
 def _model_gradient_points_uphill(model: Model) -> None:
@@ -163,14 +163,14 @@ def _slope(scorer: Scorer, x: Tensor, u: Tensor, step: float) -> Tensor:
 
     The step is such that the two scores differ by some 0.01 to 0.1 points along the sign of the gradient, well above
     their rounding (1e-5 points, which the tolerance grants), and that few rectifiers switch in between. One may
-    switch anyway, so that most pictures count, not all.
+    switch anyway, so that most images count, not all.
     """
     return (scorer.score(x + step * u) - scorer.score(x - step * u)) / (2 * step)
 
 
 @torch.inference_mode()
 def _slope_in_double(model: Model, x: Tensor, u: Tensor, step: float = 1e-7) -> Tensor:
-    """Central difference of single pictures in double precision."""
+    """Central difference of single images in double precision."""
     module, x = model.load().eval().double(), x.double()
     pairs = [
         (module(one + step * way), module(one - step * way)) for one, way in zip(x.split(1), u.split(1), strict=True)
@@ -192,10 +192,10 @@ def _model_takes_any_size(model: Model) -> None:
         assert bool(_scorer(model).score(x).isfinite().all()), f"no finite score for {tuple(x.shape)}"
 
 
-def _model_refuses_small_pictures(model: Model) -> None:
-    small = pictures([0], (model.min_size - 1, model.min_size + 5)).float() / 255
+def _model_refuses_small_images(model: Model) -> None:
+    small = images([0], (model.min_size - 1, model.min_size + 5)).float() / 255
     try:
         _scorer(model).score(small)
     except ImageError:
         return
-    raise AssertionError(f"expected an ImageError for a picture under {model.min_size} pixels")
+    raise AssertionError(f"expected an ImageError for an image under {model.min_size} pixels")

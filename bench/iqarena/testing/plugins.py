@@ -30,8 +30,8 @@ def named(kind: str, plugin: Any, checks: Sequence[Callable[[Any], None]]) -> It
 
 def _spec_leads_back(kind: str, plugin: Plugin) -> None:
     for text in (repr(plugin), plugin.label):
-        found = build(kind, text)
-        assert found == plugin, f"{text} builds {found!r}, expected {plugin!r}"
+        built = build(kind, text)
+        assert built == plugin, f"{text} builds {built!r}, expected {plugin!r}"
 
 
 def _is_a_value(plugin: Plugin) -> None:

@@ -1,4 +1,4 @@
-"""What checks are made with: two scorers with known answers, and pictures that reach every corner of the box."""
+"""What checks are made with: two scorers with known answers, and images that reach every corner of the box."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LinearNet(nn.Module):
 
 
 class CurvedNet(nn.Module):
-    """A small smooth network: cheap, and unlike the linear one its gradient depends on the picture."""
+    """A small smooth network: cheap, and unlike the linear one its gradient depends on the image."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -92,12 +92,12 @@ class Steep(Model):
         return SteepNet(self.of.load(), self.factor)
 
 
-def pictures(rows: Sequence[int] = ROWS, size: tuple[int, int] = SIZE) -> Tensor:
+def images(rows: Sequence[int] = ROWS, size: tuple[int, int] = SIZE) -> Tensor:
     """uint8 ``(N, 3, H, W)``: flat on the left, each row another grey; noise with black and white on the right."""
     made = []
     for row in rows:
-        picture = torch.randint(0, 256, (3, *size), generator=torch.Generator().manual_seed(row), dtype=torch.uint8)
-        picture[:, :, : size[1] // 3] = 30 + 45 * (row % 5)
-        picture[:, :2], picture[:, -2:] = 0, 255
-        made.append(picture)
+        image = torch.randint(0, 256, (3, *size), generator=torch.Generator().manual_seed(row), dtype=torch.uint8)
+        image[:, :, : size[1] // 3] = 30 + 45 * (row % 5)
+        image[:, :2], image[:, -2:] = 0, 255
+        made.append(image)
     return torch.stack(made)

@@ -61,7 +61,7 @@ def _models() -> list[dict[str, object]]:
             {
                 "model": f"`{name}`",
                 "what": _summary("model", name),
-                "trunk": facts["backbone"],
+                "backbone": facts["backbone"],
                 "parameters": f"{facts['parameters'] / 1e6:.1f} M",
                 "size": f"{facts['bytes'] / 1e6:.1f} MB",
                 "validation SROCC, PLCC": f"{facts['validation_srocc']:.3f}, {facts['validation_plcc']:.3f}",
@@ -103,7 +103,7 @@ def _hardened() -> list[dict[str, object]]:
                 "mean gradient norm": f"{before['gradient_l1']:.0f} → {after['gradient_l1']:.0f}",
                 "clean SROCC": f"{before['srocc']:.3f} → {after['srocc']:.3f}",
                 "clean PLCC": f"{before['plcc']:.3f} → {after['plcc']:.3f}",
-                "training pictures": facts["data"].partition(": ")[2].partition(" ")[0],
+                "training images": facts["data"].partition(": ")[2].partition(" ")[0],
                 "minutes": f"{facts['training_seconds'] / 60:.0f}",
                 "size": f"{facts['bytes'] / 1e6:.1f} MB",
             }
@@ -120,7 +120,7 @@ def _imagesets() -> list[dict[str, object]]:
             {
                 "set": f"`{images!r}`",
                 "what": _summary("imageset", name),
-                "pictures": ", ".join(published),
+                "images": ", ".join(published),
                 "in its folder": ", ".join(f"`{thing}`" for thing in getattr(images, "layout", ())),
             }
         )

@@ -60,8 +60,8 @@ def _device() -> str:
 
 
 def _decoded(images: str | dict[str, Any]) -> str:
-    found = image_set(images)
-    return f"{sum(found.read(item).size > 0 for item in found.items())} images of {found.label} decode"
+    embedded = image_set(images)
+    return f"{sum(embedded.read(item).size > 0 for item in embedded.items())} images of {embedded.label} decode"
 
 
 def _gradient(model: Model) -> str:
@@ -73,4 +73,4 @@ def _gradient(model: Model) -> str:
     value, gradient = Scorer(model).value_and_gradient(x)
     if not bool(gradient.isfinite().all()) or float(gradient.abs().max()) == 0:
         raise RuntimeError("its gradient is zero or not finite")
-    return f"score of a test picture {float(value):.1f}, gradient fine"
+    return f"score of a test image {float(value):.1f}, gradient fine"

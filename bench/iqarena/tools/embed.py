@@ -47,8 +47,8 @@ def embed(packages: Path, out: Path = FOLDER) -> None:
         if row["licence"] not in LICENCES:
             raise ImageError(f"{row['id']}: expected one of {', '.join(LICENCES)}, found licence {row['licence']!r}")
         data = open_package(row["package"], row["version"])(row["path"])
-        if (found := hashlib.sha256(data).hexdigest()) != row["source_sha256"]:
-            raise ImageError(f"{row['path']}: expected sha256 {row['source_sha256']}, found {found}; see images.csv")
+        if (digest := hashlib.sha256(data).hexdigest()) != row["source_sha256"]:
+            raise ImageError(f"{row['path']}: expected sha256 {row['source_sha256']}, found {digest}; see images.csv")
         left, top, right, bottom = map(int, row["crop"].split())
         jpeg = crop_to_jpeg(data, (left, top, right, bottom))
         (out / file_name(row)).write_bytes(jpeg)
@@ -111,10 +111,10 @@ def _reader(packages: Path, package: str, version: str) -> Callable[[str], bytes
     debian = registry == "Debian"
     version_in_name = version.replace(":", "%3a")
     pattern = f"{name}_{version_in_name}_*.deb" if debian else f"{name.replace('-', '_')}-{version}-*.whl"
-    found = sorted(packages.glob(pattern))
-    if not found:
+    archives = sorted(packages.glob(pattern))
+    if not archives:
         raise ImageError(f"{packages}: expected {package} {version}, found no {pattern}; see ATTRIBUTION.md")
-    get = _deb_reader(found[0]) if debian else zipfile.ZipFile(found[0]).read
+    get = _deb_reader(archives[0]) if debian else zipfile.ZipFile(archives[0]).read
     resources = cache(lambda path: qt_resources(get(path)))
 
     def read(path: str) -> bytes:
@@ -122,7 +122,7 @@ def _reader(packages: Path, package: str, version: str) -> Callable[[str], bytes
         try:
             return resources(outer)[inner] if inner else get(outer)
         except KeyError:
-            raise ImageError(f"{found[0]}: expected a file {path}, found none; see images.csv") from None
+            raise ImageError(f"{archives[0]}: expected a file {path}, found none; see images.csv") from None
 
     return read
 
@@ -169,7 +169,7 @@ def qt_resources(data: bytes) -> dict[str, bytes]:
 _HEAD = """\
 # The images of the `pocket` image set
 
-{count} photographs of different scenes, {width}×{height}, each out of a free software package in which the licence of
+{count} images of different scenes, {width}×{height}, each out of a free software package in which the licence of
 that very image is stated. Where a package as a whole has another licence (`gcompris-qt-data` and `palapeli-data`: GPL),
 the file that the last column names says what holds for the image. All come without warranty; their authors endorse
 neither this project nor its results. Images under share-alike or non-commercial terms, or of unclear origin, are left

@@ -17,16 +17,16 @@ from iqarena.images.sets.database import Database
 from iqarena.runner.driver import cores, shard_items, single_threaded
 from iqarena.suite.plan import Plan
 
-USUAL = (500, 500)  # pixels, for timing a database whose pictures differ in size and are not here
+USUAL = (500, 500)  # pixels, for timing a database whose images differ in size and are not here
 
 
 def describe_plan(plan: Plan, device: str = "cpu") -> str:
     """Pairs, model evaluations and the time they take on ``device``, from a few timed ones per model.
 
-    What is missing (a database, weights) is named; the pictures are then counted as published.
+    What is missing (a database, weights) is named; the images are then counted as published.
     """
     missing: list[str] = []
-    count, x = _pictures(plan, missing)
+    count, x = _images(plan, missing)
     times = count * plan.suite.repeats
     gradients, table = plan.gradients(), []
     with single_threaded(device == "cpu"), no_downloads():
@@ -45,7 +45,7 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
     timed = f" for {len(seconds)} of {len(table)} models" if len(seconds) < len(table) else ""
     total = f"at most {_duration(sum(seconds) / at_once)}{timed} on {where}"
     lines = [
-        f"suite {plan.suite.name}: {count} pictures × {len(plan.attacks)} attacks × {pairs} pairs"
+        f"suite {plan.suite.name}: {count} images × {len(plan.attacks)} attacks × {pairs} pairs"
         f" × {plan.suite.repeats} repeats = {times * len(plan.results())} rows",
         f"images {plan.images!r}, timed on one of {x.shape[-1]}×{x.shape[-2]}\n",
         tabulate(table, headers=headers, floatfmt=".0f", missingval="?"),
@@ -60,15 +60,15 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
 
 
 def _scores(plan: Plan, model: Model) -> int:
-    """Scores that ``model`` as a target gives per picture: of what is stored, and of what query attacks ask."""
+    """Scores that ``model`` as a target gives per image: of what is stored, and of what query attacks ask."""
     met = [attack for attack, _, target in plan.results() if target == model]
     return sum(4 + attack.queries + 2 * sum(at <= attack.queries for at in CHECKPOINTS) for attack in met)
 
 
-def _pictures(plan: Plan, missing: list[str]) -> tuple[int, Tensor]:
-    """How many pictures there are and the first one; grey ones, as published, for a database that is not here."""
+def _images(plan: Plan, missing: list[str]) -> tuple[int, Tensor]:
+    """How many images there are and the first one; grey ones, as published, for a database that is not here."""
     try:
-        return len(shard_items(plan)), first_picture(plan)
+        return len(shard_items(plan)), first_image(plan)
     except ImageError as error:
         if not isinstance(plan.images, Database):
             raise
@@ -79,7 +79,7 @@ def _pictures(plan: Plan, missing: list[str]) -> tuple[int, Tensor]:
 
 
 def _timed(model: Model, x: Tensor, device: str) -> tuple[float, float]:
-    """Seconds that a score and a gradient take per picture; 0 for a gradient that there is not."""
+    """Seconds that a score and a gradient take per image; 0 for a gradient that there is not."""
     scorer = Scorer(model, device)
     batch = x if device == "cpu" else x.expand(CUDA_BATCH, -1, -1, -1)
     score, gradient = (
@@ -92,8 +92,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} hours"
 
 
-def first_picture(plan: Plan) -> Tensor:
-    """The first picture that can be read, ``(1, 3, H, W)`` in [0, 1]."""
+def first_image(plan: Plan) -> Tensor:
+    """The first image that can be read, ``(1, 3, H, W)`` in [0, 1]."""
     failure: Exception | None = None
     for item in shard_items(plan):
         try:

@@ -21,7 +21,7 @@ from iqarena.runner.driver import Options, cores, run_plan, shard_items, single_
 from iqarena.runner.manifest import build_manifest, finish
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
-from iqarena.tools.forecast import evaluation, first_picture, timed_seconds
+from iqarena.tools.forecast import evaluation, first_image, timed_seconds
 
 
 def speed_report(plan: Plan) -> str:
@@ -33,7 +33,7 @@ def speed_report(plan: Plan) -> str:
     """
     blocks = max(1, min(3, len(shard_items(plan)) // (2 * cores())))
     loading = timed_seconds(lambda: [Scorer(model) for model in plan.models], 1)
-    x, run_seconds, bare, counts = first_picture(plan), 0.0, 0.0, {"gradient": 0, "forward": 0}
+    x, run_seconds, bare, counts = first_image(plan), 0.0, 0.0, {"gradient": 0, "forward": 0}
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         for i in range(1, blocks + 1):
@@ -53,7 +53,7 @@ def speed_report(plan: Plan) -> str:
         ("the same evaluations in a bare loop", bare),
         ("tables, plots and page", report_seconds),
     ]
-    what = f"{len(shard_items(plan))} pictures, {counts['gradient']} gradients, {counts['forward']} scores"
+    what = f"{len(shard_items(plan))} images, {counts['gradient']} gradients, {counts['forward']} scores"
     return (
         f"{tabulate(table, headers=[what, 'seconds'], floatfmt='.2f')}\n"
         f"share of the run that is not model evaluation: {100 * (1 - bare / run_seconds):.1f} %\n\n"
@@ -62,7 +62,7 @@ def speed_report(plan: Plan) -> str:
 
 
 def _bare_loop(scorers: list[Scorer], x: Tensor) -> float:
-    """Wall time of every evaluation the run made, on one picture of its size, spread over the run's threads."""
+    """Wall time of every evaluation the run made, on one image of its size, spread over the run's threads."""
     jobs: list[Callable[[], object]] = []
     for scorer in scorers:
         counts = dict(scorer.evaluated)

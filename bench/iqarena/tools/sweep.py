@@ -83,7 +83,7 @@ def sweep(
         command=command,
         data=facts["data"],
         **options,
-        pictures=count,
+        images=count,
         attacks=tuple(attack.label for attack in attacks),
         eps=EPS,
         models={target.label: model.weights_sha256 for target, hardened in shipped for model in hardened},
@@ -127,10 +127,10 @@ def _kept(path: Path, identity: list[Any], make: Callable[[], Any]) -> Any:
     identity = json.loads(json.dumps(identity))
     if path.exists() and (kept := json.loads(path.read_text(encoding="utf-8")))["asked"] == identity:
         return kept["found"]
-    made = make()
+    result = make()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"asked": identity, "found": made}), encoding="utf-8")
-    return made
+    path.write_text(json.dumps({"asked": identity, "found": result}), encoding="utf-8")
+    return result
 
 
 def _trained(

@@ -1,4 +1,4 @@
-"""Whether an unpacked copy of a published set is the whole set: table, file list, numbers, hashes, every picture."""
+"""Whether an unpacked copy of a published set is the whole set: table, file list, numbers, hashes, every image."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Callable, Iterator
 from iqarena.errors import ImageError
 from iqarena.images.sets.database import Database
 
-SHOWN = 3  # names given of pictures that fail
+SHOWN = 3  # names given of images that fail
 
 
 def verify(images: Database, tick: Callable[[], object] = lambda: None) -> Iterator[tuple[bool, str]]:
-    """(good, line) for each check of every split; ``tick`` hears of every picture that has been decoded."""
+    """(good, line) for each check of every split; ``tick`` hears of every image that has been decoded."""
     try:
         yield True, f"{images.root}: found"
     except ImageError as error:
         yield False, str(error)
         return
     for name, expected in images.sha256.items():
-        found = hashlib.sha256((images.root / name).read_bytes()).hexdigest() if (images.root / name).exists() else ""
+        digest = hashlib.sha256((images.root / name).read_bytes()).hexdigest() if (images.root / name).exists() else ""
         yield (
-            found == expected,
-            f"{name}: sha256 {expected[:8]}… expected, found {found[:8] + '…' if found else 'no such file'}",
+            digest == expected,
+            f"{name}: sha256 {expected[:8]}… expected, found {digest[:8] + '…' if digest else 'no such file'}",
         )
     for split, number in images.splits.items():
         if split != "all" or len(images.splits) == 1:
@@ -38,7 +38,7 @@ def _split(images: Database, number: int, tick: Callable[[], object]) -> Iterato
         return
     yield (
         len(items) == number,
-        f"split {images.split}: {number} pictures expected, found {len(items)}, each with a score",
+        f"split {images.split}: {number} images expected, found {len(items)}, each with a score",
     )
     broken: list[str] = []
     size = images.size

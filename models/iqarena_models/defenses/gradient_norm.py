@@ -12,7 +12,7 @@ flows through both evaluations of ``f``. ``x + h·s`` is not clipped to the box,
 Official values: weight 1e-3 (for HyperIQA), h 1e-2, scores on 0–100, images normalised by ImageNet's mean and
 standard deviation. Changed for images in [0, 1]: dividing by a deviation stretches distances, by 1 / 0.226 on average
 of the three channels, so the step is ``0.226 · h`` in [0, 1] and the quotient is still taken over ``h``: both
-parameters mean what they mean in the paper. The paper trains HyperIQA from its ImageNet trunk for 16 epochs; here a
+parameters mean what they mean in the paper. The paper trains HyperIQA from its ImageNet backbone for 16 epochs; here a
 finished scorer is trained on (:mod:`iqarena_models.training.harden`), with its batch normalisation frozen.
 
 The default weight is 1e-5 instead: compact scorers are so steep that with 1e-3 the first term is hardly seen. One epoch
@@ -49,7 +49,9 @@ class GradientNorm(Hardened):
   booktitle={CVPR},
   year={2024}
 }"""
-    reconstructed = "weight 1e-5 instead of 1e-3; trains a finished scorer on, for fewer epochs, not its ImageNet trunk"
+    reconstructed = (
+        "weight 1e-5 instead of 1e-3; trains a finished scorer on, for fewer epochs, not from ImageNet weights"
+    )
 
     weight: Annotated[float, Ge(0)] = 1e-5
     h: Annotated[float, Gt(0)] = 1e-2

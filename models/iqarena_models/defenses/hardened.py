@@ -33,7 +33,7 @@ class Hardened(Defense):
 
     @abstractmethod
     def loss(self, module: nn.Module, x: Tensor, mos: Tensor) -> Tensor:
-        """The loss of pictures ``(N, 3, H, W)`` in [0, 1] with opinion scores ``(N,)`` on 0–100, with a graph."""
+        """The loss of images ``(N, 3, H, W)`` in [0, 1] with opinion scores ``(N,)`` on 0–100, with a graph."""
 
     @property
     def training(self) -> str:
@@ -57,9 +57,13 @@ class HardenedModel(Defended):
     @property
     def facts(self) -> dict[str, Any]:
         card = self._path.with_suffix(".json")
-        found = _facts(card) if card.is_file() else {}
+        card_facts = _facts(card) if card.is_file() else {}
         own = {key: value for key, value in self.model.facts.items() if key != "training_seconds"}
-        return own | {"hardened": found} | {key: found[key] for key in ("training_seconds",) if key in found}
+        return (
+            own
+            | {"hardened": card_facts}
+            | {key: card_facts[key] for key in ("training_seconds",) if key in card_facts}
+        )
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
@@ -73,20 +77,20 @@ class HardenedModel(Defended):
     def load(self) -> nn.Module:
         path = self._path
         shipped = self.defense.weights is None
-        if shipped and (known := _facts(path.with_suffix(".json"))["sha256"]) != (found := self.weights_sha256):
-            raise WeightsError(f"{path}: expected sha256 {known[:12]}…, found {found[:12]}…; install iqarena again")
+        if shipped and (known := _facts(path.with_suffix(".json"))["sha256"]) != (digest := self.weights_sha256):
+            raise WeightsError(f"{path}: expected sha256 {known[:12]}…, found {digest[:12]}…; install iqarena again")
         try:
             with safe_open(path, "pt") as stored:
                 tensors = {key: stored.get_tensor(key).float() for key in stored.keys()}  # noqa: SIM118 (no mapping)
-                said = json.loads((stored.metadata() or {}).get("iqarena", "{}"))
+                written = json.loads((stored.metadata() or {}).get("iqarena", "{}"))
         except (SafetensorError, ValueError) as error:
             raise WeightsError(f"{path}: expected safetensors: {error}; {self._train}") from None
         expected = origin(self.defense, self.model)
-        if wrong := [key for key, value in expected.items() if said.get(key) != value]:
+        if wrong := [key for key, value in expected.items() if written.get(key) != value]:
             key = wrong[0]
             raise WeightsError(
                 f"{path}: expected weights trained with {key} {expected[key] or 'none'},"
-                f" found {said.get(key) or 'none'}; {self._train}"
+                f" found {written.get(key) or 'none'}; {self._train}"
             )
         module = self.model.load()
         own = module.state_dict()

@@ -41,7 +41,7 @@ class RandomCrop(RandomPurification):
         from torch.nn.functional import interpolate
 
         height, width = (max(1, round(self.keep * side)) for side in x.shape[-2:])
-        room = torch.tensor([x.shape[-2] - height + 1, x.shape[-1] - width + 1])
-        places = (streams.uniform(x[:, 0, 0, :1].expand(-1, 2)).cpu() * room).long().tolist()
+        headroom = torch.tensor([x.shape[-2] - height + 1, x.shape[-1] - width + 1])
+        places = (streams.uniform(x[:, 0, 0, :1].expand(-1, 2)).cpu() * headroom).long().tolist()
         crops = [one[:, top : top + height, left : left + width] for one, (top, left) in zip(x, places, strict=True)]
         return interpolate(torch.stack(crops), x.shape[-2:], mode="bilinear").clamp(0, 1)

@@ -1,8 +1,8 @@
 """``cnn``: a plain convolutional scorer in the spirit of CNNIQA (Kang, Ye, Li, Doermann, CVPR 2014).
 
-Kept from the paper: local contrast normalisation of the grey picture, which is all that the first layer sees, and
+Kept from the paper: local contrast normalisation of the grey image, which is all that the first layer sees, and
 max/min pooling over all positions. Changed: colour joins after the first layer, six 3×3 layers instead of one 7×7, mean
-pooling as a third pool, whole pictures instead of patches. Trained from scratch.
+pooling as a third pool, whole images instead of patches. Trained from scratch.
 """
 
 from __future__ import annotations

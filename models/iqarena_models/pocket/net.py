@@ -1,8 +1,8 @@
 """What two scorers of the first zoo have in common: the input rule, the frozen stem and the calibrated output.
 
-A scorer looks at the picture at half its size (2×2 area average), so 512×384 becomes 256×192. ``stem`` is the part
+A scorer looks at the image at half its size (2×2 area average), so 512×384 becomes 256×192. ``stem`` is the part
 that training leaves alone (a pretrained trunk's early stages; nothing for scorers trained from scratch), ``rate`` the
-rest. Training pre-computes the stem once per picture, which is why the two are apart.
+rest. Training pre-computes the stem once per image, which is why the two are apart.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PocketNet(nn.Module):
 
     @abstractmethod
     def rate(self, half: Tensor, z: Tensor) -> Tensor:
-        """Half-size pictures and their stem features (the pictures again without a stem) → raw ratings ``(N,)``."""
+        """Half-size images and their stem features (the images again without a stem) → raw ratings ``(N,)``."""
 
     def forward(self, x: Tensor) -> Tensor:
         half = F.avg_pool2d(x, 2)

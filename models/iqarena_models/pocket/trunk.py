@@ -16,7 +16,7 @@ CHANNELS = (112, 192, 320)  # of the stem and of the two tail stages, for lite0 
 
 
 class Stem(nn.Sequential):
-    """Half-size pictures in [0, 1] → features ``(N, 112, h/16, w/16)``; input coded as ``(255x - 127) / 128``."""
+    """Half-size images in [0, 1] → features ``(N, 112, h/16, w/16)``; input coded as ``(255x - 127) / 128``."""
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward((255 * input - 127) / 128)

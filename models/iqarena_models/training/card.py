@@ -113,7 +113,7 @@ def _card(facts: dict[str, Any]) -> str:
 {table}
 
 Falling scores on ladders of growing degradation (the untouched image and five strengths,
-{facts["monotone"]["blur"]["pictures"]} embedded photographs):
+{facts["monotone"]["blur"]["images"]} embedded images):
 
 | ladder | images that fall at every step | steps that fall | mean score, weakest first |
 |---|---|---|---|

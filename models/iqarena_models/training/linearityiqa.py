@@ -1,7 +1,7 @@
 """LinearityIQA's own training.
 
 Li, Jiang, Jiang, ACM MM 2020, arXiv 2008.03889: norm-in-norm loss (p = 1, q = 2) on the ratings of the two taps and of
-both together, weighted 0.1, 0.1, 1; Adam at 1e-4, a tenth of that for the trunk, both a tenth after each third of 30
+both together, weighted 0.1, 0.1, 1; Adam at 1e-4, a tenth of that for the ResNet, both a tenth after each third of 30
 epochs, batches of 8; the epoch of the highest validation SROCC is kept; then a straight line from ratings to opinion
 scores. ``variant`` and ``monotonicity`` are off by default there (the authors' values are 0.0909, a tenth of the first
 form's weight, and 0.1). What is stored is a checkpoint in the authors' layout.
@@ -33,19 +33,19 @@ def train_linearityiqa(
     model: Model, *, from_scratch: bool = False, lr: float = 1e-4, p: float = 1, q: float = 2, variant: float = 0,
     monotonicity: float = 0,
 ) -> Recipe:  # fmt: skip
-    """It starts from the model's ``weights``, a checkpoint of the same layout, else from ImageNet weights of its trunk
+    """It starts from the model's ``weights``, a checkpoint of the same layout, else from ImageNet weights of its ResNet
     (torchvision's) or backbone (timm's) unless ``from_scratch``. ``p``, ``q``, ``variant``: see :func:`norm_in_norm`;
     ``monotonicity`` is the weight of its term. Raises ``WeightsError`` for weights that cannot be had.
     """
-    only(model, "weights", "trunk", "backbone")
+    only(model, "weights", "resnet", "backbone")
     model = cast(LinearityIQA, model)
-    weights, trunk, backbone = model.weights, model.trunk, model.backbone
-    part = f"backbone={backbone}" if backbone else f"trunk={trunk}"
+    weights, resnet, backbone = model.weights, model.resnet, model.backbone
+    part = f"backbone={backbone}" if backbone else f"resnet={resnet}"
 
     def build() -> LinearityNet:
         if weights:
-            return load_checkpoint(obtain(WeightFile(weights)), trunk, backbone)
-        return _fresh(trunk, backbone, from_scratch)
+            return load_checkpoint(obtain(WeightFile(weights)), resnet, backbone)
+        return _fresh(resnet, backbone, from_scratch)
 
     def criterion(ratings: Tensor, y: Tensor) -> Tensor:
         each = [norm_in_norm(r, y, p=p, q=q, variant=variant) + monotonicity * wrong_order(r, y) for r in ratings.T]
@@ -61,7 +61,7 @@ def train_linearityiqa(
         calibrate=_calibrate, suffix=".pth", tensors=_layout,
         starts_from=weights or ("random weights" if from_scratch else "ImageNet-1k weights"),
         facts={
-            "backbone": backbone or trunk, "variant": variant, "monotonicity": monotonicity,
+            "backbone": backbone or resnet, "variant": variant, "monotonicity": monotonicity,
             "use": f"{model.name}(weights={model.name}.pth, {part})",
         },
     )  # fmt: skip
@@ -76,10 +76,10 @@ def _layout(net: LinearityNet) -> dict[str, Any]:
     return {"model": net.state_dict(), "k": [float(net.k)], "b": [float(net.b)]}
 
 
-def _fresh(trunk: str, backbone: str | None, from_scratch: bool) -> LinearityNet:
+def _fresh(resnet: str, backbone: str | None, from_scratch: bool) -> LinearityNet:
     if backbone:
         return LinearityNet(features=tapped(backbone, imagenet=not from_scratch))
     if from_scratch:
-        return LinearityNet(trunk)
-    url = get_model_weights(trunk)["IMAGENET1K_V1"].url
-    return LinearityNet(features=stages(trunk, read_tensors(obtain(WeightFile(url.rpartition("/")[2], url=url)))))
+        return LinearityNet(resnet)
+    url = get_model_weights(resnet)["IMAGENET1K_V1"].url
+    return LinearityNet(features=stages(resnet, read_tensors(obtain(WeightFile(url.rpartition("/")[2], url=url)))))

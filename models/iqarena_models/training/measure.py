@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CROP = 224  # pixels, the side of the central crops
 MAX_SLOPE = 30_000.0  # fp16 holds it; before anything is learned, ratings hardly differ
 PROBED = 64  # validation images
-PHOTOGRAPHS = 16  # for the ladders
+IMAGES = 16  # for the ladders
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Measure:
         if before:
             facts |= {"before": before, "after": self.probes(full), "probed": len(self.opinions.val[:PROBED])}
         self.net.eval()
-        return facts | {"monotone": falls_on_ladders(self._score, photographs())}
+        return facts | {"monotone": falls_on_ladders(self._score, images())}
 
     def _score(self, x: Tensor) -> Tensor:
         return self.net(enlarged(x, self.recipe.min_size).to(self.device))
@@ -119,11 +119,11 @@ def centre(image: np.ndarray, crop: int | None) -> np.ndarray:
     return image[top : top + height, left : left + width]
 
 
-def photographs() -> list[np.ndarray]:
-    """Embedded photographs as they were taken."""
+def images() -> list[np.ndarray]:
+    """Embedded images as they were taken."""
     images = PocketImages()
     items = [item for item in images.items() if "+" not in item.id]
-    chosen = np.linspace(0, len(items) - 1, min(PHOTOGRAPHS, len(items))).round().astype(int)
+    chosen = np.linspace(0, len(items) - 1, min(IMAGES, len(items))).round().astype(int)
     return [images.read(items[i]) for i in chosen]
 
 
@@ -135,7 +135,7 @@ def falls_on_ladders(score: Callable[[Tensor], Tensor], images: Sequence[np.ndar
         scores = np.array([[float(score(to_tensor(step))) for step in ladder(image, kind)] for image in images])
         falls = np.diff(scores, axis=1) < 0
         ladders[kind] = {
-            "pictures": len(images),
+            "images": len(images),
             "fall_at_every_step": round(float(falls.all(1).mean()), 3),
             "steps_that_fall": round(float(falls.mean()), 3),
             "mean_scores": [round(float(s), 2) for s in scores.mean(0)],

@@ -24,7 +24,7 @@ from iqarena.api import IqarenaError, Model, WeightFile, WeightsError, obtain
 from iqarena_models.catalog import weight_file
 from iqarena_models.common_scale import fill, read_tensors
 from iqarena_models.published import PyiqaModel
-from iqarena_models.pyiqa_adapter import TRUNKS, PerImage, build_metric
+from iqarena_models.pyiqa_adapter import BACKBONES, PerImage, build_metric
 from iqarena_models.training.losses import on_opinions, ranked_levels
 from iqarena_models.training.recipe import Recipe, only
 from iqarena_models.training.views import Views
@@ -46,7 +46,7 @@ def train_pyiqa(model: Model, *, from_scratch: bool = False, lr: float = 1e-4, s
     only(model, "weights", "backbone", "crops")
     model = cast(PyiqaModel, model)
     name, metric, weights, backbone = model.name, model.metric, model.weights, model.backbone
-    bare = metric.arch in TRUNKS  # can be built without a checkpoint
+    bare = metric.arch in BACKBONES  # can be built without a checkpoint
     if not (weights or backbone or (from_scratch and bare)):
         scratch = ", or --from-scratch" if bare else " (they hold CLIP; without any: liqe_style)"
         timm = ", backbone=a timm network" if bare else ""
@@ -73,7 +73,7 @@ def train_pyiqa(model: Model, *, from_scratch: bool = False, lr: float = 1e-4, s
     return Recipe(
         name=name, design=metric.what, build=build, loss=on_opinions(lambda net, x: net(x), criterion),
         loss_name=loss_name, views=Views((side,)), epochs=16, batch=16, lr=lr, optimizer=torch.optim.Adam,
-        backbone=f"net.{TRUNKS[metric.arch][0]}." if bare else "net.clip_model.", backbone_lr=0.1 if bare else 0.05,
+        backbone=f"net.{BACKBONES[metric.arch][0]}." if bare else "net.clip_model.", backbone_lr=0.1 if bare else 0.05,
         evaluation=name == "liqe",  # in training it would look at one random part of each crop
         min_size=metric.min_size, suffix=".pth", tensors=lambda net: {"params": net.net.state_dict()},
         starts_from=starts_from,

@@ -59,7 +59,7 @@ RECIPES = {
     for recipe in (
         zoo(
             "cnn", CnnNet, design="A plain convolutional scorer with local contrast normalisation (CNNIQA's idea).",
-            epochs=16, lr=3e-3, slope=1.5, views=Views((128, 160, 224, (224, 224)), degraded=32),
+            epochs=12, lr=3e-3, slope=1.5, views=Views((128, 160, 224, (224, 224)), degraded=32),
         ),
         zoo(
             "bilinear", BilinearNet,

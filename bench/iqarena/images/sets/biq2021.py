@@ -1,4 +1,4 @@
-"""``biq2021`` — BIQ2021: 12,000 photographs with authentic faults, rated by thirty observers.
+"""``biq2021`` — BIQ2021: 12,000 images with authentic faults, rated by thirty observers.
 
 Ahmed, Asif, "BIQ2021: A Large-Scale Blind Image Quality Assessment Database", Journal of Electronic Imaging 31(5),
 2022 (arXiv 2202.03879). The folder is the authors' repository: ``Images`` and the tables ``Train.csv`` and
@@ -24,7 +24,7 @@ class Biq2021(Database):
     name = "biq2021"
     title = "BIQ2021, A Large-Scale Blind Image Quality Assessment Database (2021)"
     home = "https://github.com/nisarahmedrana/BIQ2021"
-    terms = "published for research, without a licence file: use it, do not pass the pictures on; cite the paper"
+    terms = "published for research, without a licence file: use it, do not pass the images on; cite the paper"
     layout = ("Train.csv", "Test.csv", f"Train{OLDER}.csv", f"Test{OLDER}.csv", "Images/")
     splits = {"test": 2000, "train": 10000, "all": 12000}
 

@@ -1,8 +1,8 @@
-"""``clive`` — LIVE In the Wild Image Quality Challenge Database: 1,162 phone pictures with their own faults.
+"""``clive`` — LIVE In the Wild Image Quality Challenge Database: 1,162 phone images with their own faults.
 
-Ghadiyaram, Bovik, "Massive Online Crowdsourced Study of Subjective and Objective Picture Quality", IEEE TIP 25(1),
+Ghadiyaram, Bovik, "Massive Online Crowdsourced Study of Subjective and Objective Image Quality", IEEE TIP 25(1),
 2016. The folder is ``ChallengeDB_release`` as it unpacks: names, mean opinion scores (0–100, higher = better) and
-their deviations are in three MATLAB files of equal length. Their first seven entries are the pictures that the
+their deviations are in three MATLAB files of equal length. Their first seven entries are the images that the
 observers were trained with; they lie in a folder of their own and are left out, unless ``split=training`` asks for
 nothing but them.
 """

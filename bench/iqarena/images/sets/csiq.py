@@ -1,9 +1,9 @@
-"""``csiq`` — Categorical Subjective Image Quality: 30 photographs, six kinds of distortion, 866 pictures.
+"""``csiq`` — Categorical Subjective Image Quality: 30 images, six kinds of distortion, 866 images.
 
 Larson, Chandler, "Most apparent distortion: full-reference image quality assessment and the role of strategy",
 Journal of Electronic Imaging 19(1), 2010. The folder holds ``csiq.DMOS.xlsx`` (sheet all_by_image, columns image,
 dst_type, dst_lev, dmos) and ``dst_imgs`` with a folder for each kind: ``dst_imgs/awgn/1600.AWGN.1.png``. DMOS is on
-0–1 with 0 the best; mos is 1 − DMOS, so that higher = better. Pictures of one photograph are one cluster.
+0–1 with 0 the best; mos is 1 − DMOS, so that higher = better. Images of one reference image are one cluster.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Csiq(Database):
 
     def entries(self, root: Path) -> Iterable[ImageItem]:
         for row in read_sheet(root / TABLE, ["image", "dst_type", "dst_lev", "dmos"], sheet="all_by_image"):
-            photograph, kind, level = (str(row[key]).strip() for key in ("image", "dst_type", "dst_lev"))
+            image, kind, level = (str(row[key]).strip() for key in ("image", "dst_type", "dst_lev"))
             if kind not in _KINDS:
-                raise ImageError(f"{root / TABLE}: unknown dst_type {kind!r} of {photograph}{nearest(kind, _KINDS)}")
+                raise ImageError(f"{root / TABLE}: unknown dst_type {kind!r} of {image}{nearest(kind, _KINDS)}")
             folder, word = _KINDS[kind]
-            name = f"{folder}/{photograph}.{word}.{level.removesuffix('.0')}.png"
-            yield ImageItem(id=name, cluster=photograph, mos=1 - finite(row["dmos"], str(root / TABLE), name))
+            name = f"{folder}/{image}.{word}.{level.removesuffix('.0')}.png"
+            yield ImageItem(id=name, cluster=image, mos=1 - finite(row["dmos"], str(root / TABLE), name))
 
     def file(self, id: str) -> str:
         return f"dst_imgs/{id}"

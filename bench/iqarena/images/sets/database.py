@@ -1,8 +1,8 @@
-"""What published image databases share: where a copy lies, whether it is whole, and which part of a picture is taken.
+"""What published image databases share: where a copy lies, whether it is whole, and which part of an image is taken.
 
 A copy is looked for in ``path``, or else in ``$IQARENA_DATA/<name>`` (without that variable in
 ``~/.cache/iqarena/data/<name>``): there, or in a folder directly inside it, as archives unpack. Its score table says
-which pictures belong to it; a set of which one is missing is refused as a whole. Nothing is ever downloaded: most sets
+which images belong to it; a set of which one is missing is refused as a whole. Nothing is ever downloaded: most sets
 are had by asking their authors.
 """
 
@@ -32,16 +32,16 @@ def data_folder() -> Path:
 class Database(ImageSet):
     """A set in its authors' own layout.
 
-    ``crop`` takes the middle ``crop`` × ``crop`` pixels of every picture; None takes it whole. Opinion scores are of
-    the whole picture either way.
+    ``crop`` takes the middle ``crop`` × ``crop`` pixels of every image; None takes it whole. Opinion scores are of
+    the whole image either way.
     """
 
     title: ClassVar[str]
     home: ClassVar[str]  # where it is had
     terms: ClassVar[str]  # under which terms, as far as we are sure
     layout: ClassVar[tuple[str, ...]]  # what lies in its folder; the first that is no folder marks it
-    splits: ClassVar[dict[str, int]] = {}  # published number of pictures of each part
-    pixels: ClassVar[tuple[int, int] | None] = None  # width and height, where all pictures have the same
+    splits: ClassVar[dict[str, int]] = {}  # published number of images of each part
+    pixels: ClassVar[tuple[int, int] | None] = None  # width and height, where all images have the same
     sha256: ClassVar[dict[str, str]] = {}  # of files of the release that were at hand
 
     path: str | None = None
@@ -56,11 +56,11 @@ class Database(ImageSet):
 
     @abstractmethod
     def entries(self, root: Path) -> Iterable[ImageItem]:
-        """Pictures of the chosen split in the table's order; raises :class:`ImageError` for a damaged table."""
+        """Images of the chosen split in the table's order; raises :class:`ImageError` for a damaged table."""
 
     @abstractmethod
     def file(self, id: str) -> str:
-        """Place of a picture in the set's folder."""
+        """Place of an image in the set's folder."""
 
     @property
     def folder(self) -> Path:
@@ -69,12 +69,12 @@ class Database(ImageSet):
 
     @property
     def published(self) -> int:
-        """Number of pictures that the chosen split has as published."""
+        """Number of images that the chosen split has as published."""
         return self.splits[self.split]
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height of every picture as published; None where they differ."""
+        """Width and height of every image as published; None where they differ."""
         return self.pixels
 
     @cached_property
@@ -105,7 +105,7 @@ class Database(ImageSet):
         for item in items:
             if item.id in seen:
                 raise ImageError(
-                    f"{self.root}: expected each picture of {self.name} once in its table, found {item.id!r} twice;"
+                    f"{self.root}: expected each image of {self.name} once in its table, found {item.id!r} twice;"
                     " unpack the table again"
                 )
             seen.add(item.id)
@@ -113,12 +113,12 @@ class Database(ImageSet):
         if missing:
             more = ", …" if len(missing) > 3 else ""
             raise ImageError(
-                f"{self.root}: expected {len(items)} pictures of {self.name}, {len(missing)} are missing: "
+                f"{self.root}: expected {len(items)} images of {self.name}, {len(missing)} are missing: "
                 f"{', '.join(missing[:3])}{more}; unpack the set again, all of its archives"
             )
         if not items:
             raise ImageError(
-                f"{self.root}: expected pictures of {self.name}, its table names none for split={self.split}"
+                f"{self.root}: expected images of {self.name}, its table names none for split={self.split}"
                 f"{nearest('', [split for split in self.splits if split != self.split])}"
             )
         return items

@@ -1,9 +1,9 @@
-"""``folder`` — any folder of pictures, with or without opinion scores.
+"""``folder`` — any folder of images, with or without opinion scores.
 
-Pictures are the files directly in ``path`` with a picture's suffix, sorted by name; their id is the file name.
-With ``csv`` (columns ``image, mos`` and, where pictures share a reference photograph, ``cluster``) the set is exactly
-the pictures that the table names; without a cluster each picture is its own. ``split`` keeps only the rows whose
-column of that name says so; ``crop`` takes the middle of every picture, ``crop`` pixels a side.
+Images are the files directly in ``path`` with an image's suffix, sorted by name; their id is the file name.
+With ``csv`` (columns ``image, mos`` and, where images share a reference image, ``cluster``) the set is exactly
+the images that the table names; without a cluster each image is its own. ``split`` keeps only the rows whose
+column of that name says so; ``crop`` takes the middle of every image, ``crop`` pixels a side.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FolderImages(ImageSet):
             raise SpecError(f"folder: expected crop ≥ 1 pixel or none, found {self.crop}; write crop=224")
 
     def items(self) -> list[ImageItem]:
-        names = _pictures(Path(self.path).expanduser())
+        names = _images(Path(self.path).expanduser())
         if self.csv is None:
             return [ImageItem(id=name, cluster=name) for name in names]
         return _table(Path(self.csv).expanduser(), names, self.split)
@@ -45,22 +45,22 @@ class FolderImages(ImageSet):
         return centre(decode_file(path), self.crop, str(path))
 
 
-def _pictures(folder: Path) -> list[str]:
+def _images(folder: Path) -> list[str]:
     if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing there"
+        present = "a file" if folder.exists() else "nothing there"
         siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
         raise ImageError(
-            f"{folder}: expected a folder of pictures, found {found}{close(folder.name, siblings)}; "
+            f"{folder}: expected a folder of images, found {present}{close(folder.name, siblings)}; "
             "set path to an existing folder"
         )
     try:
         files = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
     except OSError as error:
-        raise ImageError(f"{folder}: expected a folder of pictures, cannot be listed: {error.strerror}") from None
+        raise ImageError(f"{folder}: expected a folder of images, cannot be listed: {error.strerror}") from None
     names = sorted(p.name for p in files if p.suffix.lower() in SUFFIXES)
     if not names:
         raise ImageError(
-            f"{folder}: expected pictures ({', '.join(SUFFIXES)}), found none among {len(files)} files; "
+            f"{folder}: expected images ({', '.join(SUFFIXES)}), found none among {len(files)} files; "
             "subfolders are not searched, set path to the folder that holds the files"
         )
     return names
@@ -77,11 +77,10 @@ def _table(path: Path, present: list[str], split: str | None) -> list[ImageItem]
         where = f"{path} row {number}"
         if name not in known:
             raise ImageError(
-                f"{where}: expected a picture in the folder, found {name!r}{close(name, present)}; "
-                "mend or remove the row"
+                f"{where}: expected an image in the folder, found {name!r}{close(name, present)}; mend the row"
             )
         if name in items:
-            raise ImageError(f"{where}: expected each picture once, found {name!r} again; keep one of its rows")
+            raise ImageError(f"{where}: expected each image once, found {name!r} again; keep one of its rows")
         items[name] = ImageItem(id=name, cluster=row.get("cluster") or name, mos=finite(row["mos"], where, name))
     if not items:
         named = sorted({row["split"] for row in rows})

@@ -1,9 +1,9 @@
-"""``kadid10k`` — KADID-10k: 81 photographs, each with 25 kinds of artificial distortion at five levels.
+"""``kadid10k`` — KADID-10k: 81 images, each with 25 kinds of artificial distortion at five levels.
 
 Lin, Hosu, Saupe, "KADID-10k: A Large-scale Artificially Distorted IQA Database", QoMEX 2019. The folder holds
 ``dmos.csv`` (columns dist_img, ref_img, dmos, var) and ``images``. In spite of its name the dmos column grows with
-quality (1–5, higher = better), so it is taken as it is. The undistorted photographs carry no score and are left out;
-pictures of one photograph are one cluster.
+quality (1–5, higher = better), so it is taken as it is. The undistorted images carry no score and are left out;
+images of one reference image are one cluster.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Kadid10k(Database):
     name = "kadid10k"
     title = "KADID-10k, Konstanz Artificially Distorted Image quality Database (2019)"
     home = "http://database.mmsp-kn.de/kadid-10k-database.html"
-    terms = "photographs from Pixabay; the terms of the database are on its page; cite the paper"
+    terms = "images from Pixabay; the terms of the database are on its page; cite the paper"
     layout = ("dmos.csv", "images/")
     splits = {"all": 10125}
     pixels = (512, 384)

@@ -1,8 +1,8 @@
-"""``koniq10k`` — KonIQ-10k: 10,073 photographs from Flickr with authentic faults, rated by a crowd.
+"""``koniq10k`` — KonIQ-10k: 10,073 images from Flickr with authentic faults, rated by a crowd.
 
 Hosu, Lin, Szirányi, Saupe, "KonIQ-10k: An Ecologically Valid Database for Deep Learning of Blind Image Quality
 Assessment", IEEE TIP 29, 2020 (arXiv 1910.06180). The folder holds ``koniq10k_distributions_sets.csv`` (columns
-image_name, c1…c5, c_total, MOS, SD, set; MOS on 1–100, higher = better) and the pictures in ``512x384`` or, for
+image_name, c1…c5, c_total, MOS, SD, set; MOS on 1–100, higher = better) and the images in ``512x384`` or, for
 ``width=1024``, in ``1024x768``. ``split`` is the authors' own: training, validation, test, or all. The other csv of
 the authors, with MOS on 1–5 and no split, is not this one.
 """
@@ -25,7 +25,7 @@ class Koniq10k(Database):
     name = "koniq10k"
     title = "KonIQ-10k (2018)"
     home = "http://database.mmsp-kn.de/koniq-10k-database.html (csv also: https://github.com/subpic/koniq, metadata/)"
-    terms = "photographs from YFCC100M (Flickr), each under its author's Creative Commons licence; cite the paper"
+    terms = "images from YFCC100M (Flickr), each under its author's Creative Commons licence; cite the paper"
     layout = (TABLE, "512x384/ or 1024x768/")
     splits = {"test": 2015, "validation": 1000, "training": 7058, "all": 10073}
     sha256 = {TABLE: "d0bd1ad54a60bc36fe172049e46ac76c83554e50ab84acebfd47b82b3e698a0a"}

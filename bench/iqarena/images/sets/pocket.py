@@ -59,9 +59,9 @@ def reference_image(item: ImageItem) -> np.ndarray:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: expected a packaged image, {error.strerror}; install iqarena again") from None
-    found = hashlib.sha256(data).hexdigest()
-    if found != _sha256s()[item.id]:
-        raise ImageError(f"{path}: expected sha256 {_sha256s()[item.id]}, found {found}; install iqarena again")
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != _sha256s()[item.id]:
+        raise ImageError(f"{path}: expected sha256 {_sha256s()[item.id]}, found {digest}; install iqarena again")
     return decode(data, str(path))
 
 

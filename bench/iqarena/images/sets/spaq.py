@@ -1,8 +1,8 @@
-"""``spaq`` — Smartphone Photography Attribute and Quality: 11,125 pictures of 66 phones.
+"""``spaq`` — Smartphone Photography Attribute and Quality: 11,125 images of 66 phones.
 
 Fang, Zhu, Zeng, Ma, Wang, "Perceptual Quality Assessment of Smartphone Photography", CVPR 2020. The folder holds
 ``Annotations/MOS and Image attribute scores.xlsx`` (columns Image name, MOS and five attributes; MOS on 0–100,
-higher = better) and the pictures in ``TestImage``, most of them far larger than a model likes: take ``crop``, or
+higher = better) and the images in ``TestImage``, most of them far larger than a model likes: take ``crop``, or
 scale them down into a folder of your own.
 """
 

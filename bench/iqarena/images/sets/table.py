@@ -19,34 +19,34 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            found = list(reader.fieldnames or [])
+            header = list(reader.fieldnames or [])
             rows = list(reader)
     except OSError as error:
         near = close(path.name, [p.name for p in path.parent.glob("*.csv")])
         raise ImageError(f"{expected}, cannot be read: {error.strerror}{near}; check csv") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ImageError(f"{expected}, found something else ({error}); save it as UTF-8 csv with commas") from None
-    missing = [column for column in columns if column not in found]
+    missing = [column for column in columns if column not in header]
     if missing:
         raise ImageError(
-            f"{expected}, found {', '.join(map(repr, found))[:200] or 'an empty file'}{close(missing[0], found)}; "
+            f"{expected}, found {', '.join(map(repr, header))[:200] or 'an empty file'}{close(missing[0], header)}; "
             f"add or rename: {', '.join(missing)}"
         )
     if not rows:
-        raise ImageError(f"{expected}, found no rows; add a row per picture")
+        raise ImageError(f"{expected}, found no rows; add a row per image")
     return rows
 
 
 def finite(value: object, where: str, name: str) -> float:
-    """``value`` as an opinion score of picture ``name``; anything but a finite number is an :class:`ImageError`."""
+    """``value`` as an opinion score of image ``name``; anything but a finite number is an :class:`ImageError`."""
     try:
         score = float(value)  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError):
         score = math.nan
     if not math.isfinite(score):
-        found = "" if value is None else value
+        text = "" if value is None else value
         raise ImageError(
-            f"{where}: expected a finite mos for {name!r}, found {found!r}; give a number or remove the row"
+            f"{where}: expected a finite mos for {name!r}, found {text!r}; give a number or remove the row"
         )
     return score
 

@@ -1,9 +1,9 @@
-"""``tid2013`` — Tampere Image Database 2013: 25 photographs, 24 kinds of distortion at five levels.
+"""``tid2013`` — Tampere Image Database 2013: 25 images, 24 kinds of distortion at five levels.
 
 Ponomarenko et al., "Image database TID2013: Peculiarities, results and perspectives", Signal Processing: Image
 Communication 30, 2015. The folder holds ``mos_with_names.txt`` (a score, a blank, a file name on each line; 0–9,
 higher = better) and ``distorted_images``. The release writes some names with capitals and others without, and not
-always as the table does: ids are lower case, files are found in either writing. Pictures of one photograph (the name
+always as the table does: ids are lower case, files are found in either writing. Images of one reference image (the name
 up to the first underscore) are one cluster.
 """
 

@@ -141,7 +141,7 @@ def _text(swept: pd.DataFrame, fits: pd.DataFrame, manifest: SweepManifest) -> s
 Data: {manifest.data}.
 
 Every scorer is trained on for at most {manifest.epochs} epochs and attacked white-box, upwards and downwards, on
-{manifest.pictures} images of `{manifest.image_set}` at the attacks' own budgets. `gradient_l1` is the mean ‖∇f‖₁ of
+{manifest.images} images of `{manifest.image_set}` at the attacks' own budgets. `gradient_l1` is the mean ‖∇f‖₁ of
 those images in points per unit of [0, 1]; a change is in points of score, its mean absolute value. SROCC and PLCC are
 of the clean validation images. The trainings are short, to compare weights and steps with each other; the shipped ones
 are longer.

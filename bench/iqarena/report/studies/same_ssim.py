@@ -25,7 +25,7 @@ from iqarena.report.sums import Sum, mean_of, weighted_sum
 from iqarena.report.text.cells import number, rank_text, tie_text, with_interval
 from iqarena.report.text.table import Table
 from iqarena.store.manifest import Manifest
-from iqarena.suite.levels import MOST, bracket, level_of
+from iqarena.suite.levels import MAX_LEVELS, bracket, level_of
 from iqarena.suite.relations import HELD_OUT
 
 NAMED = 4  # lines of the figure that are told apart for their strength
@@ -125,5 +125,5 @@ def _table(board: pd.DataFrame, wanted: float) -> Table:
         for r in board.to_dict("records")
     ]  # fmt: skip
     note = f"""{RANKED.title} in target standard deviations on held-out pairs where the mean SSIM is {wanted:g}:
-    interpolated between the two whole budgets around it. Empty: no budget up to {MOST}/255 is as visible."""
+    interpolated between the two whole budgets around it. Empty: no budget up to {MAX_LEVELS}/255 is as visible."""
     return Table(f"Attacks at the same SSIM, {wanted:g}", header, rows, names=3, note=note, last_is_name=True)

@@ -53,11 +53,11 @@ class Dino(nn.Module):
         z = z + F.interpolate(grid, z.shape[-2:], mode="bicubic", align_corners=False)
         token = (self.token + self.token_position).expand(len(x), 1, DIM)
         t = torch.cat([token, z.flatten(2).mT], 1)
-        found = []
+        tensors = []
         for block in self.blocks:
             t = block(t)
-            found.append(t)
-        return found
+            tensors.append(t)
+        return tensors
 
 
 class Block(nn.Module):

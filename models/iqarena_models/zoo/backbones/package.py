@@ -60,14 +60,14 @@ def fill(module: nn.Module, tensors: dict[str, Tensor]) -> None:
 def onnx_tensors(data: bytes) -> dict[str, Tensor]:
     """The initialisers of an ONNX model, read off its protocol buffer: model → graph (7) → initialisers (5)."""
     graph = next(value for field, value in _fields(memoryview(data)) if field == 7)
-    found = {}
+    tensors = {}
     for message in (value for field, value in _fields(graph) if field == 5):
         parts = list(_fields(message))
         dims = [value for field, value in parts if field == 1]
         values = dict(parts)
         array = np.frombuffer(values[9], _DTYPES[values[2]])
-        found[bytes(values[8]).decode()] = torch.from_numpy(array.reshape(dims).copy())
-    return found
+        tensors[bytes(values[8]).decode()] = torch.from_numpy(array.reshape(dims).copy())
+    return tensors
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
