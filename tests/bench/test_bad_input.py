@@ -17,7 +17,7 @@ import pytest
 from toyruns import Answer, files
 
 from iqarena.store.folder import Store
-from iqarena_models.pocket import zoo
+from iqarena_models.zoo import scorers
 
 Cli = Callable[..., Answer]
 
@@ -188,11 +188,11 @@ def test_damage_in_a_run_folder_is_named_and_left_alone(iqarena: Cli, suite: Pat
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the zoo's weights that a test may spoil."""
     folder = tmp_path / "weights"
-    shutil.copytree(zoo.WEIGHTS, folder)
-    monkeypatch.setattr(zoo, "WEIGHTS", folder)
-    zoo._facts.cache_clear()
+    shutil.copytree(scorers.WEIGHTS, folder)
+    monkeypatch.setattr(scorers, "WEIGHTS", folder)
+    scorers._facts.cache_clear()
     yield folder
-    zoo._facts.cache_clear()
+    scorers._facts.cache_clear()
 
 
 class Trap:

@@ -36,7 +36,7 @@ def test_list_has_a_line_for_every_plugin(iqarena: Cli, kind: str) -> None:
 
 
 def test_the_zoo_has_five_descriptions(iqarena: Cli) -> None:
-    lines = [line for line in iqarena("list").out.splitlines() if "pocket.zoo" in line or "zoo.scorers" in line]
+    lines = [line for line in iqarena("list").out.splitlines() if "zoo.scorers" in line]
     assert len({line.partition("  ")[2] for line in lines}) == 5
 
 
@@ -187,15 +187,12 @@ def test_speed_has_a_line_for_every_gradient_attack_of_a_suite(iqarena: Cli, sui
 
 
 def test_doctor_names_what_is_wrong_and_goes_on(iqarena: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from iqarena_models.pocket import zoo
     from iqarena_models.zoo import scorers
 
-    for module in (zoo, scorers):
-        monkeypatch.setattr(module, "WEIGHTS", tmp_path)
-        module._facts.cache_clear()
+    monkeypatch.setattr(scorers, "WEIGHTS", tmp_path)
+    scorers._facts.cache_clear()
     answer = iqarena("doctor")
-    for module in (zoo, scorers):
-        module._facts.cache_clear()
+    scorers._facts.cache_clear()
     assert answer.code == 3
     wrong = [line for line in answer.out.splitlines() if line.startswith("FAIL")]
     assert len(wrong) == 5

@@ -47,7 +47,7 @@ def test_a_wheel_holds_everything(wheel: Path) -> None:
         "iqarena/images/sets/pocket_images/ATTRIBUTION.md",
         "iqarena/images/sets/pocket_images/images.csv",
         "iqarena/images/sets/pocket_images/astronaut.jpg",
-        *(f"iqarena_models/pocket/weights/cnn.{kind}" for kind in ("json", "md", "safetensors")),
+        *(f"iqarena_models/zoo/weights/cnn.{kind}" for kind in ("json", "md", "safetensors")),
     ):
         assert name in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -14,7 +14,6 @@ from safetensors.torch import save
 from iqarena.api import WeightsError
 from iqarena.images.sets.pocket import PocketImages
 from iqarena.registry.tables import build_model
-from iqarena_models.pocket import zoo as pocket
 from iqarena_models.training.measure import falls_on_ladders
 from iqarena_models.zoo import scorers
 from iqarena_models.zoo.cnn import CnnNet
@@ -22,11 +21,6 @@ from iqarena_models.zoo.cnn import CnnNet
 PLUGINS = {
     plugin.name: plugin for plugin in (scorers.Bilinear, scorers.Cnn, scorers.Hyper, scorers.Linearity, scorers.Vit)
 }
-
-
-def weights_of(name: str) -> Path:
-    """Two are still of the first zoo."""
-    return scorers.WEIGHTS if (scorers.WEIGHTS / f"{name}.json").exists() else pocket.WEIGHTS
 
 
 @pytest.fixture
@@ -83,21 +77,18 @@ def test_a_pickle_with_code_in_it_is_never_unpickled(weights: Path) -> None:
     assert not marker.exists()
 
 
-def test_what_the_embedded_scorers_share_is_declared() -> None:
-    """Until its successor is trained, ``bilinear`` is a relative of ``linearity``; no others are."""
-    backbones = {name: build_model(name).backbones for name in PLUGINS}
-    assert backbones.pop("bilinear") == backbones["linearity"] == ("EfficientNet-Lite0",)
-    others = [name for names in backbones.values() for name in names]
-    assert len(set(others)) == len(others) == 3
+def test_no_two_embedded_scorers_share_pretrained_weights() -> None:
+    backbones = [backbone for name in PLUGINS for backbone in build_model(name).backbones]
+    assert len(set(backbones)) == len(backbones) == 4, "cnn is trained from scratch"
 
 
 @pytest.mark.parametrize("name", PLUGINS)
 def test_shipped_weights_keep_what_their_cards_claim(name: str) -> None:
     facts = build_model(name).facts
-    data = (weights_of(name) / f"{name}.safetensors").read_bytes()
+    data = (scorers.WEIGHTS / f"{name}.safetensors").read_bytes()
     assert hashlib.sha256(data).hexdigest() == facts["sha256"]
     assert len(data) == facts["bytes"] <= 25_000_000
-    card = (weights_of(name) / f"{name}.md").read_text(encoding="utf-8")
+    card = (scorers.WEIGHTS / f"{name}.md").read_text(encoding="utf-8")
     for claim in (facts["sha256"], facts["data"], facts["licence"], f"SROCC {facts['validation_srocc']:.4f}"):
         assert claim in card
     assert facts["validation_srocc"] >= (0.6 if name == "cnn" else 0.76)
@@ -107,7 +98,7 @@ def test_shipped_weights_keep_what_their_cards_claim(name: str) -> None:
 
 
 def test_the_shipped_weights_keep_their_size_together() -> None:
-    assert sum((weights_of(name) / f"{name}.safetensors").stat().st_size for name in PLUGINS) <= 70_000_000
+    assert sum((scorers.WEIGHTS / f"{name}.safetensors").stat().st_size for name in PLUGINS) <= 70_000_000
 
 
 @pytest.mark.slow
