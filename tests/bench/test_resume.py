@@ -117,7 +117,7 @@ def test_images_may_come_and_go(suite: Path, photos: Path, tmp_path: Path, iqare
     assert sorted(image.id for image in store.manifest().images) == ["new.png", *(f"p{i}.png" for i in range(5))]
 
 
-def test_a_image_that_was_broken_is_tried_again(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
+def test_an_image_that_was_broken_is_tried_again(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
     good = (photos / "p2.png").read_bytes()
     (photos / "p2.png").write_bytes(good[:100])
     store = Store(tmp_path / "run")
