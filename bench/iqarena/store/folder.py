@@ -10,9 +10,7 @@ what is read has the checksum that it was written with.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,6 @@ from iqarena.store.manifest import Manifest
 from iqarena.store.rowfile import packed, read
 from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA
 
-_ABANDONED = 3600  # seconds after which a temporary file is nobody's
 _FOLDERS = ("rows", "gallery", "adversarials", "adversarials/*")
 _WRITTEN = (  # by a run; what a report writes the next report writes again
     r"manifest\.json|rows/[A-Za-z0-9-]*-[0-9a-f]{8}\.parquet|adversarials/[0-9a-f]{2}/[0-9a-f]{32}\.zip"
@@ -43,13 +40,18 @@ class Store:
         self.written = 0
 
     def create(self) -> None:
-        """Make the folders; what a killed writer left is removed once it cannot be a living one's."""
+        """Make the folders."""
         with plain_errors(f"cannot create {self.folder}"):
             self.rows_folder.mkdir(parents=True, exist_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Remove the temporary files of killed writers, which is right as long as nobody else holds the folder's lock.
+
+        Whose process wrote them does not matter then, nor on which host: every writer holds the lock.
+        """
+        with plain_errors(f"cannot clean {self.folder}"):
             for leftover in self._written(r"\.\d+\.part"):
-                with suppress(FileNotFoundError):  # its writer may be alive, and done by now
-                    if time.time() - leftover.stat().st_mtime > _ABANDONED:
-                        leftover.unlink()
+                leftover.unlink()
 
     def write(self, image: str, rows: list[dict[str, Any]]) -> None:
         """Add rows of one image to its file, atomically; columns that a row lacks are NaN, or empty for text."""
