@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from iqarena.store import lock
 from iqarena.store.folder import Store
 from iqarena.store.lock import RunLock
 from iqarena.store.manifest import GradientCounts
+from iqarena.store.owner import Owner
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve
 
@@ -225,6 +227,16 @@ def test_a_folder_is_read_while_a_run_is_going_on(suites: list[Plan], folder: Pa
         assert numbers(Store(folder)).equals(numbers(Store(folder.parent / "out")))
 
 
+def test_a_disk_without_links_has_locks_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*paths: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    outcomes = at_once(*(partial(_through, RunLock(folder, work)) for work in "abcd"))
+    assert sorted(map(bool, outcomes)) == [False, True, True, True]
+    assert files(folder).keys() == {"shard-1-of-1.lock"}
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -312,7 +324,7 @@ def test_a_shard_leaves_what_another_may_be_writing(suites: list[Plan], folder: 
 
 def test_the_owner_is_this_process(folder: Path) -> None:
     with enter(folder, "a"):
-        owner = lock.Owner(**json.loads((folder / "shard-1-of-1.lock").read_text()))
+        owner = Owner(**json.loads((folder / "shard-1-of-1.lock").read_text()))
     assert (owner.pid, owner.work, owner.dead) == (os.getpid(), "a", False)
     assert owner.process
     assert dataclasses.replace(owner, pid=1 << 22).dead, "there is no process of this number"

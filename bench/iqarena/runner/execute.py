@@ -13,7 +13,7 @@ from iqarena.files.hashing import json_digest
 from iqarena.runner.budget_search import rounds
 from iqarena.runner.driver import Options, run_plan, shard_items
 from iqarena.runner.gallery import Gallery
-from iqarena.runner.growth import bring_up_to_date, grown
+from iqarena.runner.growth import bring_up_to_date, grown, outside
 from iqarena.runner.manifest import build_manifest, earlier_manifest, finish, with_budgets
 from iqarena.store.folder import Store
 from iqarena.store.lock import RunLock
@@ -76,6 +76,11 @@ def _opened(plan: Plan, store: Store, own: Manifest, overwrite: str) -> tuple[Ma
     if earlier:
         bring_up_to_date(store, earlier, own, plan)
     before = store.rows()
+    if earlier is None and outside(before, plan).any():
+        raise IqarenaError(
+            f"{store.rows_folder}: expected rows of this suite, found others and no manifest.json that says what they"
+            " are; choose another --out, or move that folder away"
+        )
     manifest = grown(earlier, own, before, plan)
     if earlier:
         manifest = dataclasses.replace(manifest, gradients=earlier.gradients)

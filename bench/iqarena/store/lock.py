@@ -13,43 +13,20 @@ shared disk it is refused or holds on one machine alone; what it is better at, a
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import os
 import re
-import socket
-import subprocess
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from iqarena.errors import StoreError
 from iqarena.files.atomic import plain_errors
-from iqarena.store.decode import decode
+from iqarena.store.owner import Owner, read, this_host
 
-_PATIENCE = 300  # seconds that one owner may stand in the gate; a folder of ten thousand images takes one
+_PATIENCE = 300  # seconds that one owner may stand in the gate, where it reads all rows of the folder
 _PAUSE = 0.05  # seconds
-_FIRST_NAMESPACE = "pid:[4026531836]"  # of a Linux machine's own processes, outside all containers
-
-
-@dataclasses.dataclass(frozen=True)
-class Owner:
-    """Whoever holds a lock file; ``token`` is another for every run, and ``work`` the same for shards of one run."""
-
-    host: str
-    pid: int
-    process: str  # when the process started, as its host counts; empty for unknown
-    since: str  # ISO 8601, UTC
-    token: str
-    shard: tuple[int, ...]
-    work: str
-
-    @property
-    def dead(self) -> bool:
-        """Whether it is known to run no more: it was a process of this host, and there is none such now."""
-        return self.host == _host() and not _is_running(self.pid, self.process)
 
 
 class RunLock:
@@ -59,9 +36,7 @@ class RunLock:
     """
 
     def __init__(self, folder: Path, work: str, shard: tuple[int, int] = (1, 1)) -> None:
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        pid = os.getpid()
-        self._me = Owner(_host(), pid, _process_start(pid), now, uuid.uuid4().hex, shard, work)
+        self._me = Owner.this_process(work, shard)
         self._text = json.dumps(dataclasses.asdict(self._me)).encode() + b"\n"
         self._folder, self._gate = folder, folder / "gate.lock"
         self._place = folder / f"shard-{shard[0]}-of-{shard[1]}.lock"
@@ -75,18 +50,18 @@ class RunLock:
     @contextmanager
     def gate(self) -> Iterator[None]:
         """Be the only one, waiting for whoever is; raises :class:`StoreError` when one of them does not go on."""
-        before, since = None, 0.0
-        with plain_errors(f"cannot lock {self._folder}"):
-            while not self._created(self._gate):
-                holder = _read(self._gate)
-                if isinstance(holder, Owner) and holder.dead:
-                    self._bury(self._gate, holder)
-                elif holder != before:
-                    before, since = holder, time.monotonic()
-                elif time.monotonic() - since > _PATIENCE:
-                    raise self._refusal(self._gate, holder)
-                time.sleep(_PAUSE)
+        before, since = None, time.monotonic()
         try:
+            with plain_errors(f"cannot lock {self._folder}"):
+                while not self._created(self._gate):
+                    holder = read(self._gate)
+                    if isinstance(holder, Owner) and holder.dead:
+                        self._bury(self._gate, holder)
+                    elif holder is None or holder != before:
+                        before, since = holder, time.monotonic()
+                    elif time.monotonic() - since > _PATIENCE:
+                        raise self._refusal(self._gate, holder)
+                    time.sleep(_PAUSE)
             yield
         finally:
             self._remove_own(self._gate)
@@ -100,7 +75,7 @@ class RunLock:
         others = 0
         with plain_errors(f"cannot lock {self._folder}"):
             for path in sorted(self._folder.glob("shard-*.lock")):
-                owner = _read(path) if re.fullmatch(r"shard-\d+-of-\d+\.lock", path.name) else None
+                owner = read(path) if re.fullmatch(r"shard-\d+-of-\d+\.lock", path.name) else None
                 if isinstance(owner, Owner) and owner.dead:
                     path.unlink()
                 elif owner is not None and (alone or not self._is_beside(owner)):
@@ -132,7 +107,7 @@ class RunLock:
             try:
                 os.link(part, path)
             except (FileExistsError, FileNotFoundError):  # somebody was faster, or has cleaned up
-                return _read(path) == self._me  # a network disk may have done it and say that it is there
+                return read(path) == self._me  # a network disk may have done it and say that it is there
             except OSError:  # a disk without links: whoever is killed in between leaves a file without a name
                 try:
                     with path.open("xb") as file:
@@ -151,70 +126,24 @@ class RunLock:
         """
         claim = self._folder / f"gate-{dead.token}.lock"
         if self._created(claim):
-            if _read(path) == dead:
+            if read(path) == dead:
                 path.unlink(missing_ok=True)
             claim.unlink(missing_ok=True)
-        elif isinstance(holder := _read(claim), Owner) and holder.dead:
+        elif isinstance(holder := read(claim), Owner) and holder.dead:
             self._bury(claim, holder)
 
     def _remove_own(self, path: Path) -> None:
         with plain_errors(f"cannot unlock {self._folder}"):
-            if _read(path) == self._me:
+            if read(path) == self._me:
                 path.unlink(missing_ok=True)
 
     def _refusal(self, path: Path, owner: Owner | str | None) -> StoreError:
         if not isinstance(owner, Owner):
             return StoreError(f"{path}: expected the name of a run, found {owner!r}; if none is going on, remove it")
         who = f"{self._folder} is in use by pid {owner.pid} on {owner.host} since {owner.since}"
-        if owner.host != _host():
+        if owner.host != this_host():
             return StoreError(f"{who}; if it does not run there any more, remove {path} and run again")
         return StoreError(
             f"{who}; wait for its end, stop it, or choose another --out"
             " (only other shards of the same suite may run beside it, without --overwrite always)"
         )
-
-
-def _read(path: Path) -> Owner | str | None:
-    """The owner of a lock file, its text if that names none, nothing when there is no file."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    try:
-        return decode(Owner, json.loads(text), "")
-    except ValueError:
-        return text[:60]
-
-
-def _host() -> str:
-    """This host, and the container: a pid means something only among the processes that see each other."""
-    try:
-        namespace = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        namespace = _FIRST_NAMESPACE
-    return socket.gethostname() + ("" if namespace == _FIRST_NAMESPACE else f" {namespace}")
-
-
-def _is_running(pid: int, start: str) -> bool:
-    """Whether there is a process ``pid`` that started at ``start``; where that cannot be known, one of this pid."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        pass
-    return not start or _process_start(pid) in ("", start)
-
-
-def _process_start(pid: int) -> str:
-    """When a process started: boot and clock ticks on Linux, else to the second; empty for unknown."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"boot {boot}, {fields[18]} ticks" if state not in "ZX" else "ended, and not yet waited for"
-    except OSError:
-        command, zone = ["ps", "-o", "lstart=", "-p", str(pid)], {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
-        try:
-            return subprocess.run(command, capture_output=True, text=True, env=zone, check=False).stdout.strip()
-        except OSError:
-            return ""
