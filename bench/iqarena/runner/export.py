@@ -15,8 +15,8 @@ from iqarena.files.atomic import plain_errors, slug, write_atomically
 from iqarena.metrics.distortion import Reference
 from iqarena.registry.tables import build_attack, build_model
 from iqarena.runner.batch import Batch, clean_sha256, to_images
-from iqarena.runner.driver import single_threaded
 from iqarena.runner.measure import attack_images, reason
+from iqarena.runner.threads import single_threaded
 from iqarena.runner.work import Bench, Crafting, Row
 from iqarena.store.adversarials import Adversarials, png
 from iqarena.store.folder import Store
@@ -112,7 +112,7 @@ def _bench(store: Store, chosen: pd.DataFrame) -> Bench:
     models += [build_model(str(target)) for target in chosen["queried"].unique() if target]
     device = checked_device("cpu" if manifest.device == "cpu" else "cuda")
     scorers = {model: Scorer(model, device, manifest.precision) for model in dict.fromkeys(models)}
-    return Bench(plan, store, scorers, Keys(plan.suite.direction, plan.suite.seed, (device, manifest.precision)))
+    return Bench(plan, store.folder, scorers, Keys(plan.suite.direction, plan.suite.seed, (device, manifest.precision)))
 
 
 def _batch(bench: Bench, row: Row) -> Batch:

@@ -31,6 +31,9 @@ class Keys:
         self.identity = cache(identity)
         self._how = cache(self._digest)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Keys, (self._run["direction"], self._run["seed"], self._run["setting"])  # another process reads anew
+
     def craft(
         self, attack: Attack, source: Sequence[Model], queried: Model | None, image: str, sha256: str, repeat: int
     ) -> str:
