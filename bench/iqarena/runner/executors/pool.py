@@ -18,6 +18,7 @@ from iqarena.errors import IqarenaError
 from iqarena.runner.measure import Result
 from iqarena.runner.task import Step, Task
 
+TICK = 0.1  # seconds between two looks at whether the run is to stop
 IDLE_DEATHS = 3  # of workers on one task, before any step of it: then something is wrong with the machine
 
 
@@ -32,8 +33,13 @@ class WorkerLost(Exception):
         self.tries = tries
 
 
+def timed_out(limit: float) -> WorkerLost:
+    return WorkerLost(f"stopped after {limit:g} s (--cell-timeout); raise the limit, or leave the attack out")
+
+
 class Worker(Protocol):
-    """Where cells run. :meth:`run` yields each step before it is done, and the cells; raises :class:`WorkerLost`."""
+    """Where cells run. :meth:`run` yields each step before it is done, and the cells. It raises :class:`WorkerLost`, as
+    making one does."""
 
     def run(self, task: Task) -> Iterator[Step | Result]: ...
 
@@ -94,8 +100,8 @@ class Pool:
                 losses: Counter[Step | None] = Counter()
                 while not self._stopping.is_set():
                     self._steps[slot] = None
-                    worker = worker or self._start(self._stopping)
                     try:
+                        worker = worker or self._start(self._stopping)
                         for event in worker.run(task):
                             if isinstance(event, Result):
                                 self._events.put(event)
@@ -105,8 +111,10 @@ class Pool:
                             self._steps[slot] = event if isinstance(event, Step) else None
                         break
                     except WorkerLost as lost:
-                        worker.close()
-                        worker, step = None, self._steps[slot]
+                        step = self._steps[slot]
+                        if worker:
+                            worker.close()
+                            worker = None
                         losses[step] += 1
                         task = _without(task, step, lost, losses[step])
         except BaseException as error:  # the driver raises it

@@ -17,14 +17,12 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
-from iqarena.errors import IqarenaError
-from iqarena.runner.executors.pool import WorkerLost
+from iqarena.runner.executors.pool import TICK, WorkerLost, timed_out
 from iqarena.runner.executors.remote import Remote, portable
 from iqarena.runner.measure import Result
 from iqarena.runner.task import Step, Task
 
 _DONE = "done"
-_TICK = 0.1  # seconds between two looks at whether the run is to stop
 
 
 class ProcessWorker:
@@ -45,14 +43,12 @@ class ProcessWorker:
             start_new_session=True,
         )
         theirs.close()
-        self._send(job)
         try:
+            self._send(job)
             self._receive(None)
-        except WorkerLost as lost:
+        except BaseException:
             self.close()
-            raise IqarenaError(
-                f"{lost} while it loaded the models; if memory is short, ask for fewer --workers"
-            ) from None
+            raise
 
     def run(self, task: Task) -> Iterator[Step | Result]:
         self._send(task)
@@ -75,11 +71,11 @@ class ProcessWorker:
         """Its next message; ``_DONE`` when the run is to stop."""
         started = time.monotonic()
         try:
-            while not self._pipe.poll(_TICK):
+            while not self._pipe.poll(TICK):
                 if self._stopping.is_set():
                     return _DONE
                 if limit and time.monotonic() - started > limit:
-                    raise WorkerLost(f"stopped after {limit:g} s (--cell-timeout); leave it out, or raise the limit")
+                    raise timed_out(limit)
             message = self._pipe.recv()
         except (EOFError, OSError):
             raise self._died() from None
