@@ -150,7 +150,7 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
     (
         dict,
         {"cell_timeout": 9},
-        "cell_timeout: a thread cannot be stopped; use process workers: --workers-kind process",
+        "cell_timeout: a thread cannot be stopped; use process workers: --workers-kind",
     ),
     (dict, {"cell_timeout": 0, "executor": "ray"}, "cell_timeout: expected seconds > 0, found 0"),
     (dict, {"shard": (3, 2)}, "shard: expected (I, N) with 1 ≤ I ≤ N, found (3, 2)"),

@@ -24,14 +24,12 @@ from iqarena.runner.executors.thread import ThreadWorker
 from iqarena.runner.measure import Result
 from iqarena.runner.merge import merge
 from iqarena.runner.task import Step, Task
-from iqarena.runner.work import Bench
 from iqarena.store.folder import Store
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve
 
 Run = Callable[..., pd.DataFrame]
-FAULTS = Path(__file__).parents[1] / "faults.py"
-WIDE = ("p1.png", "p3.png")  # 40 pixels: on which the attacks of that file fail
+FAULTS = Path(__file__).parents[1] / "faults.py"  # they fail on images of 40 pixels: p1 and p3
 
 with_ray = [
     pytest.mark.slow,
@@ -135,10 +133,12 @@ class Fragile(ThreadWorker):
             raise WorkerLost("the worker died (SIGKILL)")
         for event in super().run(task):
             yield event
-            if isinstance(event, Step) and (event.attack, event.source) == ("fgsm", "toy_curved") and self.times:
-                if "p1.png" in event.images:
-                    type(self).times -= 1
-                    raise WorkerLost("the worker died (SIGKILL)", self.tries)
+            if self.times and isinstance(event, Step) and self.fatal(event):
+                type(self).times -= 1
+                raise WorkerLost("the worker died (SIGKILL)", self.tries)
+
+    def fatal(self, step: Step) -> bool:
+        return (step.attack, step.source) == ("fgsm", "toy_curved") and "p1.png" in step.images
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def fragile(monkeypatch: pytest.MonkeyPatch) -> type[Fragile]:
     return Own
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 5])
 def test_a_step_that_costs_its_worker_is_the_only_one_without_numbers(
     plan: Plan, results: Run, fragile: type[Fragile], batch_size: int
 ) -> None:
@@ -205,7 +205,7 @@ def test_a_worker_with_other_code_than_the_driver_is_refused(plan: Plan) -> None
     keys = Options().keys(plan)
     good = [(attack, keys.identity(attack)) for attack in plan.attacks]
     _check(good, keys)
-    with pytest.raises(IqarenaError, match="identity.*a worker has other code or weights than the driver"):
+    with pytest.raises(IqarenaError, match=r"identity.*a worker has other code or weights than the driver"):
         _check([(plan.attacks[0], [*good[0][1][:-2], "another", {}])], keys)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from iqarena.engine.device import checked_device
 from iqarena.engine.scorer import Scorer
-from iqarena.errors import SpecError, StoreError, nearest
+from iqarena.errors import SpecError, StoreError, nearest, plain
 from iqarena.files.atomic import plain_errors, slug, write_atomically
 from iqarena.metrics.distortion import Reference
 from iqarena.registry.tables import build_attack, build_model
@@ -67,7 +67,7 @@ def export(
                 except StoreError:
                     raise
                 except Exception as error:  # a plugin may fail in any way
-                    message = reason(error)
+                    message = plain(reason(error))
             file = f"{slug(row['image'])[:40]}__{slug(row['attack_label'])[:40]}__{row['craft_key'][:12]}.png"
             if image is not None and not message:
                 data = png(image)

@@ -104,7 +104,7 @@ def main(handle: int, driver: int) -> None:
             for event in worker.run(pipe.recv()):
                 pipe.send(event)
             pipe.send(_DONE)
-    except (EOFError, BrokenPipeError):
+    except (EOFError, ConnectionError):
         return  # the driver is gone
     except Exception as error:
         pipe.send(portable(error))
