@@ -29,6 +29,7 @@ from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve
 
 Run = Callable[..., pd.DataFrame]
+SOURCE = "toy_curved(seed=0)"
 FAULTS = Path(__file__).parents[1] / "faults.py"  # they fail on images of 40 pixels: p1 and p3
 
 with_ray = [
@@ -85,11 +86,11 @@ def test_a_crash_or_a_hang_in_a_process_costs_its_own_rows(suite: Path, results:
     assert set(failed["image"]) == {"p1.png"}
     assert failed.groupby("attack_label")["message"].unique().map(list).to_dict() == {
         "exits": ["SystemExit: 5"],
-        "dies": ["dies from toy_curved on p1.png: the worker died (exit code 7)"],
-        "segfaults": ["segfaults from toy_curved on p1.png: the worker died (SIGSEGV)"],
+        "dies": ["dies from toy_curved(seed=0) on p1.png: the worker died (exit code 7)"],
+        "segfaults": ["segfaults from toy_curved(seed=0) on p1.png: the worker died (SIGSEGV)"],
         "sleeps": [
-            "sleeps from toy_curved on p1.png: stopped after 8 s (--cell-timeout); raise the limit, or leave the"
-            " attack out"
+            "sleeps from toy_curved(seed=0) on p1.png: stopped after 8 s (--cell-timeout); raise the limit, or"
+            " leave the attack out"
         ],
     }
 
@@ -112,7 +113,7 @@ def test_a_run_that_hangs_can_be_stopped_and_keeps_finished_cells(
     assert process.returncode == 3, err
     lines = err.strip().splitlines()
     assert lines[-1].startswith("iqarena: stopped; what is stored stays")
-    said = "iqarena: not waited for: sleeps from toy_curved on p1.png"
+    said = "iqarena: not waited for: sleeps from toy_curved(seed=0) on p1.png"
     assert (lines[-2].startswith(said)) == (kind == "thread"), err
     assert "Traceback" not in err
     rows = store.rows()
@@ -138,7 +139,7 @@ class Fragile(ThreadWorker):
                 raise WorkerLost("the worker died (SIGKILL)", self.tries)
 
     def fatal(self, step: Step) -> bool:
-        return (step.attack, step.source) == ("fgsm", "toy_curved") and "p1.png" in step.images
+        return (step.attack, step.source) == ("fgsm", SOURCE) and "p1.png" in step.images
 
 
 @pytest.fixture
@@ -158,9 +159,9 @@ def test_a_step_that_costs_its_worker_is_the_only_one_without_numbers(
     fragile.times = 1000
     rows = results(plan, batch_size=batch_size, workers=2)
     lost = rows["status"] == "error"
-    assert set(rows.loc[lost, "message"]) == {"fgsm from toy_curved on p1.png: the worker died (SIGKILL)"}
+    assert set(rows.loc[lost, "message"]) == {"fgsm from toy_curved(seed=0) on p1.png: the worker died (SIGKILL)"}
     assert set(zip(*(rows.loc[lost, name] for name in ("image", "attack_label", "source")), strict=True)) == {
-        ("p1.png", "fgsm", "toy_curved")
+        ("p1.png", "fgsm", SOURCE)
     }
     assert lost.sum() == 3, "one for each target"
     assert_frame_equal(rows[~lost], undisturbed[~lost], check_exact=True)
@@ -265,5 +266,5 @@ def test_a_crash_or_a_hang_on_ray_costs_its_own_rows(suite: Path, tmp_path: Path
     rows = Store(tmp_path / "run").rows()
     failed = rows[rows["status"] == "error"]
     assert set(zip(failed["image"], failed["attack_label"], strict=True)) == {("p1.png", attack)}
-    assert failed["message"].str.startswith(f"{attack} from toy_curved on p1.png: ").all()
+    assert failed["message"].str.startswith(f"{attack} from toy_curved(seed=0) on p1.png: ").all()
     assert len(rows) == 2 * 3 * 3

@@ -59,7 +59,7 @@ def _connect(ray: Any, address: str | None, cpus: int) -> None:
     heard = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="warning", **own)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except Exception as error:  # Ray raises many kinds, plain ones too
         raise IqarenaError(f"--executor ray: no cluster at {address or 'this machine'}: {error}") from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, heard)  # Ray puts its own there
