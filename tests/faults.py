@@ -6,7 +6,6 @@ import ctypes
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,16 +49,15 @@ class Segfaults(Faulty):
 
 
 class Sleeps(Faulty):
-    """Says in the file that ``IQARENA_TEST_ASLEEP`` names that it has begun."""
+    """Touches the file that ``IQARENA_TEST_ASLEEP`` names as long as it lives."""
 
     name = "sleeps"
 
     def fail(self) -> None:
-        if file := os.environ.get("IQARENA_TEST_ASLEEP"):
-            Path(file).touch()
-        nap: Callable[[float], None] = time.sleep
         while True:
-            nap(1)
+            if file := os.environ.get("IQARENA_TEST_ASLEEP"):
+                Path(file).touch()
+            time.sleep(0.1)
 
 
 class Colourful(Faulty):

@@ -96,29 +96,46 @@ def test_a_crash_or_a_hang_in_a_process_costs_its_own_rows(suite: Path, results:
 
 
 @pytest.mark.parametrize(
-    ("kind", "how"), [("thread", signal.SIGINT), ("process", signal.SIGTERM)], ids=["threads ^C", "processes SIGTERM"]
+    ("kind", "how"),
+    [("thread", signal.SIGINT), ("process", signal.SIGTERM), ("process", signal.SIGKILL)],
+    ids=["threads ^C", "processes SIGTERM", "processes kill -9"],
 )
-def test_a_run_that_hangs_can_be_stopped_and_keeps_finished_cells(
-    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, how: signal.Signals
+def test_a_run_that_hangs_can_be_stopped_and_goes_on_from_its_finished_cells(
+    suite: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    iqarena: Callable[..., Answer],
+    kind: str,
+    how: signal.Signals,
 ) -> None:
-    monkeypatch.setenv("IQARENA_TEST_ASLEEP", str(tmp_path / "asleep"))
+    monkeypatch.setenv("IQARENA_TEST_ASLEEP", str(asleep := tmp_path / "asleep"))
     store = Store(tmp_path / "run")
-    options = ["--workers", 1, "--workers-kind", kind, "--limit", 2, "--set", 'attacks=["fgsm", "sleeps"]']
-    process = start("run", suite, *options, "--out", store.folder, "--plugin", FAULTS)
+    options = ["--limit", 2, "--set", 'sources=["toy_curved"]', "--out", store.folder]
+    hanging = ["--workers", 1, "--workers-kind", kind, "--set", 'attacks=["fgsm", "sleeps"]', "--plugin", FAULTS]
+    process = start("run", suite, *options, *hanging)
     deadline = time.monotonic() + 240
-    while not (tmp_path / "asleep").exists() and process.poll() is None and time.monotonic() < deadline:
+    while not asleep.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 3, err
-    lines = err.strip().splitlines()
-    assert lines[-1].startswith("iqarena: stopped; what is stored stays")
-    said = "iqarena: not waited for: sleeps from toy_curved(seed=0) on p1.png"
-    assert (lines[-2].startswith(said)) == (kind == "thread"), err
-    assert "Traceback" not in err
+    if how == signal.SIGKILL:
+        assert process.returncode == -how
+    else:
+        assert process.returncode == 3, err
+        lines = err.strip().splitlines()
+        assert lines[-1].startswith("iqarena: stopped; what is stored stays")
+        named = lines[-2] == f"iqarena: not waited for: sleeps from {SOURCE} on p1.png"
+        assert named == (kind == "thread"), err
+        assert "Traceback" not in err
+    last = 0
+    while last != (last := asleep.stat().st_mtime_ns):
+        assert time.monotonic() < deadline, "a worker outlives its driver"
+        time.sleep(3)
     rows = store.rows()
-    assert set(rows["image"]) == {"p0.png"}, "p1's first cell hangs"
+    assert set(rows["image"]) == {"p0.png"}
     assert (rows["status"] == "ok").all()
+    assert iqarena("run", suite, *options, "--set", 'attacks=["fgsm"]').code == 0
+    assert len(store.rows()) == len(rows) + 3, "one for each target"
 
 
 # ---- what a pool does about workers that are lost
