@@ -67,11 +67,11 @@ def identity(plugin: Plugin) -> list[Any]:
 
 def foreign(plugins: Iterable[Plugin]) -> list[Plugin]:
     """One plugin of each name that does not come with iqarena, among these and their parameters."""
-    plugins: dict[str, Plugin] = {}
+    by_name: dict[str, Plugin] = {}
     for plugin in plugins:
-        plugins |= {plugin.name: plugin} if plugin.code_sha256 else {}
-        plugins |= {one.name: one for f in dataclasses.fields(plugin) for one in foreign(_inside(plugin, f.name))}
-    return list(plugins.values())
+        by_name |= {plugin.name: plugin} if plugin.code_sha256 else {}
+        by_name |= {one.name: one for f in dataclasses.fields(plugin) for one in foreign(_inside(plugin, f.name))}
+    return list(by_name.values())
 
 
 def _inside(plugin: Plugin, parameter: str) -> list[Plugin]:

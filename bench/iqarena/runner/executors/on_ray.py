@@ -30,6 +30,8 @@ _OBJECT_STORE = 256 * 2**20  # bytes of shared memory; a cell is small
 @contextmanager
 def ray_workers(job: Job, workers: int | None, address: str | None, limit: float | None) -> Iterator[tuple[Start, int]]:
     """How an actor is started, and how many; a Ray that was not there is shut down at the end."""
+    if job.device not in ("cpu", "cuda"):
+        raise IqarenaError(f"--device: expected cpu or cuda, as Ray gives each worker a GPU, found {job.device}")
     ray, on_cpu = _ray(), job.device == "cpu"
     there = ray.is_initialized()
     if not there:
