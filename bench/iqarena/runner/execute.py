@@ -47,8 +47,8 @@ def execute(
         evaluated, budgets = 0, plan
         for budgets in rounds(plan, store):
             with progress(cells) as tick:
-                scorers = run_plan(budgets, store, options, tick, keys)
-            evaluated += sum(scorer.evaluated["gradient"] for scorer in scorers)
+                usage = run_plan(budgets, store, options, tick, keys)
+            evaluated += sum(used.evaluated["gradient"] for used in usage)
         with lock.gate():
             rows = store.rows()
             manifest = grown(earlier, with_budgets(own, plan, budgets), rows, budgets)
