@@ -270,7 +270,7 @@ def test_ray_yields_what_threads_do(suite: Path, tmp_path: Path, iqarena: Callab
     code, err = on_ray(suite, stores[0].folder, "--workers", workers)
     assert code == 0, err
     assert iqarena("run", suite, "--out", stores[1].folder).code == 0
-    assert_frame_equal(*map(numbers, stores), check_exact=True)
+    assert_frame_equal(numbers(stores[0]), numbers(stores[1]), check_exact=True)
     assert stores[0].manifest().gradients == stores[1].manifest().gradients
 
 
