@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from iqarena.api import ImageItem
 from iqarena.errors import StoreError
+from iqarena.images.memory import one_at_a_time
 from iqarena.metrics.distortion import Reference
 from iqarena.runner.batch import Batch, clean_sha256
 from iqarena.runner.measure import Result, attack_rows, failed, reason
@@ -59,7 +60,8 @@ def _cell(bench: Bench, group: Group, craftings: Sequence[Crafting]) -> Result:
 
 def _run(bench: Bench, crafting: Crafting, batch: Batch, todos: Sequence[Todo]) -> Result:
     stored = [own.stored[crafting] for own in todos] if crafting.known else []
-    return attack_rows(bench, crafting, batch, [own.row_ids[crafting] for own in todos], stored)
+    with one_at_a_time(sum(image.size for image in batch.images) // 3):
+        return attack_rows(bench, crafting, batch, [own.row_ids[crafting] for own in todos], stored)
 
 
 def _groups(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Group | Result]:
@@ -71,7 +73,8 @@ def _groups(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Group | Result
             image = bench.plan.images.read(item)
             sha256 = clean_sha256(image)
             missing = todo(bench, item, sha256)
-            reference = Reference.of(image) if missing.row_ids else None
+            with one_at_a_time(image.size // 3):
+                reference = Reference.of(image) if missing.row_ids else None
         except StoreError:
             raise
         except Exception as error:  # an image set of somebody else's may fail in any way
