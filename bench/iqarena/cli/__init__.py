@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -61,6 +62,9 @@ add_global_options(main)
 def entry(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what a user can mend is one line on stderr, after the traceback where it was asked for."""
     told = Session()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that is not UTF-8 is shown, not an error
     try:
         sys.exit(main(args=arguments, prog_name="iqarena", standalone_mode=False, obj=told) or DONE)
     except IqarenaError as error:

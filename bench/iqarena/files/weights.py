@@ -47,7 +47,7 @@ def places() -> list[Path]:
     """Folders that are searched, in this order."""
     torch_hub = Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch").expanduser() / "hub"
     given = os.environ.get(FOLDER)
-    ours = [Path(given).expanduser()] if given else []
+    ours = [Path(os.path.expanduser(given))] if given else []
     return [*ours, cache_folder() / "weights", torch_hub / "pyiqa", torch_hub / "clip", torch_hub / "checkpoints"]
 
 
@@ -55,7 +55,7 @@ def store() -> Path:
     """Folder that downloads go into: the user's, else (or when that may not be written) the cache."""
     given = os.environ.get(FOLDER)
     writable = given and (not os.path.exists(given) or os.access(given, os.W_OK))
-    return Path(given).expanduser() if given and writable else cache_folder() / "weights"
+    return Path(os.path.expanduser(given)) if given and writable else cache_folder() / "weights"
 
 
 def obtain(file: WeightFile) -> Path:
