@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -65,6 +66,9 @@ add_global_options(main)
 def entry(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what a user can mend is one line on stderr, after the traceback where it was asked for."""
     told = Session()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that is not UTF-8 is shown, not an error
     try:
         with _terminated_like_interrupted():
             sys.exit(main(args=arguments, prog_name="iqarena", standalone_mode=False, obj=told) or DONE)

@@ -47,7 +47,7 @@ def _settings(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, 
             raise IqarenaError(f"--set: expected key=value, found {text!r}; for example --set seed=1")
         try:
             settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # no TOML, a number of too many digits, too deep
             settings[key.strip()] = value.strip()
     return settings
 

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from iqarena.api import ImageItem
+from iqarena.images.memory import one_at_a_time
 from iqarena.metrics.distortion import Reference
 from iqarena.runner.batch import Batch, clean_sha256
 from iqarena.runner.measure import Result, attack_rows, failed, reason
@@ -85,7 +86,8 @@ def _run(
         return Result([failed(head, message) for of_image in row_ids for head in of_image])
     yield step
     stored = [own.stored[crafting] for own in todos] if crafting.known else []
-    return attack_rows(bench, crafting, batch, row_ids, stored)
+    with one_at_a_time(sum(image.size for image in batch.images) // 3):
+        return attack_rows(bench, crafting, batch, row_ids, stored)
 
 
 def _groups(bench: Bench, task: Task) -> Iterator[Step | Group | Result]:
@@ -102,7 +104,8 @@ def _groups(bench: Bench, task: Task) -> Iterator[Step | Group | Result]:
             image = bench.plan.images.read(item)
             sha256 = clean_sha256(image)
             missing = todo(bench, item, sha256, task.stored[item.id])
-            reference = Reference.of(image) if missing.row_ids else None
+            with one_at_a_time(image.size // 3):
+                reference = Reference.of(image) if missing.row_ids else None
         except (Exception, SystemExit) as error:  # an image set of somebody else's may fail in any way
             yield Result(_unreadable(bench, item, reason(error)), cells=every)
             continue
