@@ -6,6 +6,8 @@ Every message is one line: what was expected, what was found, the nearest valid 
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -35,6 +37,23 @@ class AttackError(IqarenaError):
 
 class StoreError(IqarenaError):
     """A run folder that cannot be read or written."""
+
+
+class Stopped(KeyboardInterrupt):
+    """^C, or SIGTERM, while something ran that does not end: a thread of this process may still be at it."""
+
+
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor
+    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles, links
+    r"|\x1b[ -/]*[0-~]"
+)
+
+
+def plain(message: str) -> str:
+    """A message of somebody else's as one line that any terminal and file takes: no escapes, controls or surrogates."""
+    line = " ".join(_ESCAPES.sub("", message).split())
+    return "".join(char for char in line if unicodedata.category(char) not in ("Cc", "Cs"))
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

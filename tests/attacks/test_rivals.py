@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from attackruns import BOTH, CURVED, ENSEMBLE, Bent, Run, assert_same_up_to_rounding, best_gains
-from scipy import ndimage
+from attackruns import BOTH, CURVED, ENSEMBLE, Bent, Run, assert_same_up_to_rounding
 from torch import Tensor, nn
 
 from iqarena.api import Model, SpecError
@@ -18,15 +16,10 @@ from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.registry.tables import build_attack
-from iqarena.testing import Curved, Linear, LinearNet, images
-from iqarena_attacks._frame import State
+from iqarena.testing import Curved, Linear
 from iqarena_attacks._images import references
-from iqarena_attacks.di_fgsm import DiFgsm
-from iqarena_attacks.korhonen import activity
-from iqarena_attacks.perceptual import similarity, similarity_gradient
 from iqarena_attacks.si_fgsm import scaled
 from iqarena_attacks.ssa import reweighted
-from iqarena_attacks.ti_fgsm import TiFgsm
 
 EPS = 8 / 255
 
@@ -176,71 +169,7 @@ def test_admix_mixes_in_reference_images(spec: str, pivot: float) -> None:
 # ---- DI
 
 
-def test_diverse_inputs_hold_the_image_on_mid_grey() -> None:
-    attack, x = DiFgsm(grow=0.25), 0.51 + images(range(4)).float() / 530
-    drawn = torch.tensor([[0.0, 0, 0], [0.999, 0.5, 0.5], [0.5, 0.999, 0.0], [0.0, 0.999, 0.999]])
-    built = attack._transform(x, drawn)
-    assert built.shape == (4, 3, 40, 50)
-    corners = [(0, 0), (1, 1), (4, 0), (8, 10)]
-    sizes = [(32, 40), (39, 49), (36, 45), (32, 40)]
-    for image, source, (top, left), (height, width) in zip(built, x, corners, sizes, strict=True):
-        inside = image[:, top : top + height, left : left + width]
-        assert inside.min() > 0.5
-        assert image.min() == 0.5
-        assert float((image > 0.5).sum()) == 3 * height * width
-        rows, columns = (torch.arange(n) * of // n for n, of in ((height, 32), (width, 40)))
-        assert torch.equal(inside, source[:, rows][:, :, columns]), "the nearest neighbour"
-
-
-def test_the_gradient_through_diverse_inputs_is_the_slope() -> None:
-    """Of a linear scorer, whose weights are those of another size: exact, as everything is linear."""
-    attack, x = DiFgsm(p=1.0), images(range(4)).float() / 255
-    streams = Streams([str(i) for i in range(4)], "di")
-    scorer = Scorer(Linear())
-    g = attack.gradient(x, State(x, x, Source([scorer], x, streams), streams, x))
-    drawn = Streams([str(i) for i in range(4)], "di").uniform(x.new_empty(4, 4))[:, 1:]
-    step = torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
-    slope = scorer.score(attack._transform(x + step, drawn)) - scorer.score(attack._transform(x, drawn))
-    assert (g * step).double().sum((1, 2, 3)).tolist() == pytest.approx(slope.tolist(), rel=1e-3, abs=1e-4)
-
-
-@pytest.mark.parametrize("spec", ["di_fgsm", "torchattacks.DIFGSM"])
-def test_images_are_diverse_each_by_itself(spec: str) -> None:
-    """And every image still pays for ten gradients, and has its share of zero ones noted."""
-    run = Run(spec)
-    assert run.source.backwards == 10
-    assert run.source.zero_gradient is not None
-    assert run.source.zero_gradient.tolist() == [0] * 4
-    assert not torch.equal(run.raw, Run("mi_fgsm").raw)
-
-
 # ---- TI
-
-
-def _blurred_weights(run: Run, size: int, reach: float) -> Tensor:
-    """Gaussian blur of a linear scorer's gradient by scipy, zeros beyond the border."""
-    net = run.scorers[0]._module
-    assert isinstance(net, LinearNet)
-    deviation = (size - 1) / 2 / reach
-    planes = net.weights(run.x).detach().double().numpy()
-    blurred = [ndimage.gaussian_filter(p, deviation, mode="constant", radius=size // 2) for p in planes]
-    return torch.from_numpy(np.stack(blurred))
-
-
-@pytest.mark.parametrize(("size", "reach"), [(15, 3), (5, 2)])
-def test_ti_reaches_the_corner_of_the_blurred_scorer(size: int, reach: float) -> None:
-    run = Run(f"ti_fgsm(size={size}, reach={reach})", [Linear()])
-    signs = _blurred_weights(run, size, reach).sign()
-    expected = (run.x + EPS * BOTH.view(-1, 1, 1, 1) * signs).clamp(0, 1)
-    assert ((run.raw - expected).abs() < 1e-5).double().mean() > 0.999
-    share = run.gains(run.crafted.unrounded) / best_gains(run)
-    assert (share > 0).all()
-    assert share.max() < 0.9, "a blurred sign is not the best one"
-
-
-def test_the_kernel_is_normalised() -> None:
-    for size in (1, 3, 15):
-        assert float(TiFgsm(size=size).line().sum()) == pytest.approx(1)
 
 
 # ---- PI
@@ -334,90 +263,7 @@ def test_ssa_without_simulation_is_i_fgsm() -> None:
 # ---- Korhonen and You
 
 
-def test_korhonen_goes_as_far_as_the_activity_allows() -> None:
-    run = Run("korhonen", [Linear()])
-    weight = torch.from_numpy(np.stack([activity(p.permute(1, 2, 0).numpy()) for p in run.pixels]))[:, None]
-    net = run.scorers[0]._module
-    assert isinstance(net, LinearNet)
-    expected = (run.x + EPS * weight * BOTH.view(-1, 1, 1, 1) * net.weights(run.x).sign()).clamp(0, 1)
-    assert torch.allclose(run.raw, expected, atol=1e-6)
-    assert 0.1 < float(weight.mean()) < 0.9
-
-
-def test_activity_is_where_something_happens() -> None:
-    flat = np.full((20, 30, 3), 90, np.uint8)
-    assert (activity(flat) == 1).all(), "nothing to prefer"
-    edge = flat.copy()
-    edge[:, 15:] = 120
-    actual = activity(edge)
-    assert (actual[:, 13:17] == 1).all()
-    assert (actual[:, :11] == 0).all()
-    assert (actual[:, 19:] == 0).all()
-
-
 # ---- Zhang et al.
-
-
-def test_similarity_is_ssim() -> None:
-    x, z = (torch.rand(1, 3, 24, 20, generator=torch.Generator().manual_seed(i)).double() for i in (0, 1))
-
-    def mean(plane: np.ndarray) -> np.ndarray:
-        return ndimage.gaussian_filter(plane, 1.5, radius=5)[5:-5, 5:-5]
-
-    actual = []
-    for a, b in zip(x[0].numpy(), z[0].numpy(), strict=True):
-        ma, mb = mean(a), mean(b)
-        va, vb, both = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
-        actual.append((2 * ma * mb + 1e-4) * (2 * both + 9e-4) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)))
-    assert float(similarity(x, z)) == pytest.approx(float(np.mean(actual)), rel=1e-6)
-    assert float(similarity(x, x)) == pytest.approx(1)
-
-
-def test_the_gradient_of_similarity() -> None:
-    x, z = (torch.rand(2, 3, 16, 18, generator=torch.Generator().manual_seed(i)).double() for i in (0, 1))
-    step = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).double()
-    actual = (similarity_gradient(x, z) * step).sum((1, 2, 3))
-    for i in range(2):
-        a, b = (similarity(x[i : i + 1], z[i : i + 1] + h * step[i : i + 1]) for h in (1e-5, -1e-5))
-        assert float(actual[i]) == pytest.approx(float(a - b) / 2e-5, rel=1e-5)
-    assert not similarity_gradient(x, x.clone()).any(), "the optimum"
-
-
-def test_weight_buys_similarity_with_score() -> None:
-    runs = [Run(f"perceptual(weight={weight})") for weight in (0, 30, 300)]
-    likeness = [torch.stack([similarity(r.x[i : i + 1], r.raw[i : i + 1]) for i in range(4)]) for r in runs]
-    gains = [r.gains(r.raw) for r in runs]
-    for less, more in ((0, 1), (1, 2)):
-        assert (likeness[less] < likeness[more]).all()
-        assert (gains[less] > gains[more]).all()
-    assert (gains[2] > 0).all()
-
-
-def test_the_square_weighs_the_score_by_twice_its_change() -> None:
-    """Step by step on a linear scorer, where ``∇ d·|d| = 2|d|·w``; SSIM's slope by the tested function."""
-    spec = "perceptual(squared=true, noise=1/255, steps=3, weight=0.02, eps=4/255)"
-    attack, run = build_attack(spec), Run(spec, [Linear()])
-    net = run.scorers[0]._module
-    assert isinstance(net, LinearNet)
-    streams = Streams([f"image {i}" for i in range(4)], repr(attack))
-    s, eps = BOTH.view(-1, 1, 1, 1), 4 / 255
-    z = run.x + (streams.signs(run.x) - 1) / 510
-    assert set(((z - run.x) * 255).round().unique().tolist()) == {-1, 0}, "−1/255 or 0"
-    z = z.clamp(0, 1)
-    for t in range(3):
-        d = (run.scorers[0].score(z) - run.scorers[0].score(run.x)).abs().float().view(-1, 1, 1, 1)
-        g = 2 * d * s * net.weights(run.x).detach() + 0.02 * similarity_gradient(run.x, z)
-        z = (z + 2 * eps / 3 * (1 - t / 3) * g.sign()).clamp(run.x - eps, run.x + eps).clamp(0, 1)
-    assert ((run.raw - z).abs() < 1e-6).double().mean() > 0.998
-    plain = Run("perceptual(noise=1/255, steps=3, weight=0.02, eps=4/255)", [Linear()])
-    assert ((plain.raw - z).abs() < 1e-6).double().mean() < 0.99, "the square is seen"
-
-
-def test_the_square_goes_the_wanted_way_wherever_the_noise_leads() -> None:
-    run = Run("perceptual(squared=true, noise=1/255, weight=0)")
-    assert (run.gains(run.raw) > 0).all()
-    with pytest.raises(SpecError, match="expected noise > 0 with squared"):
-        build_attack("perceptual(squared=true)")
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,16 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
     (dict, {"precision": "fp16"}, "unknown precision 'fp16'; nearest: 'bf16', 'fp32'"),
     (dict, {"overwrite": "yes"}, "unknown overwrite 'yes'; valid: 'always', 'missing', 'never'"),
     (dict, {"workers": 0}, "workers: expected a whole number ≥ 1, found 0"),
+    (dict, {"executor": "rey"}, "unknown executor 'rey'; nearest: 'ray'"),
+    (dict, {"workers_kind": "fork"}, "unknown workers_kind 'fork'; valid: 'process', 'thread'"),
+    (dict, {"executor": "ray", "workers_kind": "process"}, "workers_kind: it is for the executor 'local'"),
+    (dict, {"ray_address": "auto"}, "ray_address: expected none without the executor 'ray', found 'auto'"),
+    (
+        dict,
+        {"cell_timeout": 9},
+        "cell_timeout: a thread cannot be stopped; use process workers: --workers-kind",
+    ),
+    (dict, {"cell_timeout": 0, "executor": "ray"}, "cell_timeout: expected seconds > 0, found 0"),
     (dict, {"shard": (3, 2)}, "shard: expected (I, N) with 1 ≤ I ≤ N, found (3, 2)"),
     (dict, {"images": "nowhere"}, "nowhere: expected a folder of images, found nothing there"),
 ]

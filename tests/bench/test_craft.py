@@ -42,7 +42,7 @@ def levels(pixels: Tensor) -> Tensor:
     return pixels.short() - PIXELS.short()
 
 
-@pytest.mark.parametrize(("eps", "room"), [(8 / 255, 8), (7.5 / 255, 7), (0.999 / 255, 0), (0.0, 0), (1.0, 255)])
+@pytest.mark.parametrize(("eps", "headroom"), [(8 / 255, 8), (7.5 / 255, 7), (0.999 / 255, 0), (0.0, 0), (1.0, 255)])
 def test_a_perturbation_outside_the_budget_is_clipped(eps: float, headroom: int) -> None:
     crafted = run(lambda x: x + 10.0, eps)
     expected = (PIXELS.short() + headroom).clamp(max=255)

@@ -93,7 +93,7 @@ def test_pairs_have_the_means_where_there_are_any(diagnosed: Plan, results: Run)
     assert not set(WHY) & set(pair_table(rows.assign(**dict.fromkeys(WHY, np.nan)), manifest).table)
 
 
-def test_the_targets_own_gradient_costs_at_most_one_a_image(diagnosed: Plan, tmp_path: Path) -> None:
+def test_the_targets_own_gradient_costs_at_most_one_an_image(diagnosed: Plan, tmp_path: Path) -> None:
     counts = {}
     for wanted in (True, False):
         plan = dataclasses.replace(diagnosed, suite=dataclasses.replace(diagnosed.suite, diagnostics=wanted))

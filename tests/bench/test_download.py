@@ -7,7 +7,9 @@ import os
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,7 +25,10 @@ _connect = socket.socket.connect
 
 
 class Handler(BaseHTTPRequestHandler):
-    """``/whole /slow /breaks/N /norange /html /stalls /busy/N``; everything else is not there. N: how often."""
+    """``/whole /slow /drips /breaks/N /norange /html /stalls /busy/N /endless /to/URL``; everything else is not there.
+
+    N: how often. ``/endless`` does not say how long it is.
+    """
 
     ranges: list[str | None] = []
     seen: dict[str, int] = {}
@@ -33,8 +38,12 @@ class Handler(BaseHTTPRequestHandler):
         requested = self.headers["Range"]
         self.ranges.append(requested)
         self.seen[self.path] = self.seen.get(self.path, 0) + 1
-        if kind not in ("whole", "slow", "breaks", "norange", "html", "stalls", "busy"):
+        if kind not in ("whole", "slow", "breaks", "norange", "html", "stalls", "busy", "drips", "endless", "to"):
             return self.send_error(404)
+        if kind == "to":
+            self.send_response(302)
+            self.send_header("Location", times)
+            return self.end_headers()
         if kind == "busy" and self.seen[self.path] <= int(times):
             return self.send_error(503)
         start = int(requested.removeprefix("bytes=").rstrip("-")) if requested and kind != "norange" else 0
@@ -45,11 +54,17 @@ class Handler(BaseHTTPRequestHandler):
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.send_header("Content-Type", "text/html; charset=utf-8" if kind == "html" else "application/octet-stream")
-        self.send_header("Content-Length", str(len(body)))
+        if kind != "endless":
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if kind == "stalls":
             self.wfile.write(body[:1000])
             time.sleep(1)
+        elif kind == "drips":
+            with suppress(ConnectionError):  # the other side has had enough
+                for i in range(0, len(body), 100):
+                    self.wfile.write(body[i : i + 100])
+                    time.sleep(0.01)
         elif kind == "slow":
             for i in range(0, len(body), 20_000):
                 self.wfile.write(body[i : i + 20_000])
@@ -172,3 +187,56 @@ def test_a_folder_that_cannot_be_is_said(server: str, tmp_path: Path) -> None:
     (tmp_path / "deep").write_text("a file where a folder should be")
     with pytest.raises(WeightsError, match=r"cannot be written: .*; choose a folder with --weights-dir"):
         bring(f"{server}/whole", tmp_path)
+
+
+def test_a_server_that_drips_is_given_up_and_what_came_is_kept(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    monkeypatch.setattr(module, "MIN_SPEED", 1e6)
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    with pytest.raises(WeightsError, match=r"cannot be downloaded: too slow: \d+ bytes in 0 seconds; 0\.0 MB are kept"):
+        bring(f"{server}/drips", tmp_path)
+    have = (tmp_path / "deep" / "w.pth.part").stat().st_size
+    assert 200 <= have < len(CONTENT)
+    assert bring(f"{server}/whole", tmp_path).read_bytes() == CONTENT
+    assert Handler.ranges[-1] == f"bytes={have}-"
+
+
+@pytest.mark.parametrize("kind", ["whole", "endless"])
+@pytest.mark.parametrize("known", [True, False], ids=["size known", "size not known"])
+def test_more_than_a_file_may_have_is_refused_and_not_kept(
+    kind: str, known: bool, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(CONTENT) - 1
+    monkeypatch.setattr(module, "MAX_BYTES", 10**9 if known else size)
+    with pytest.raises(WeightsError, match=f"expected {'' if known else 'at most '}{size} bytes, found .* nothing was"):
+        download(f"{server}/{kind}", tmp_path / "w.pth", SHA, size if known else 0)
+    assert not list(tmp_path.iterdir())
+    assert len(Handler.ranges) == 1
+    assert download(f"{server}/{kind}", tmp_path / "w.pth", SHA, len(CONTENT)).read_bytes() == CONTENT
+
+
+def test_a_redirect_is_followed_from_http_to_http(server: str, tmp_path: Path) -> None:
+    assert bring(f"{server}/to/{server}/whole", tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("place", ["ftp://127.0.0.1/w.pth", "file:///etc/passwd", "data:,x"])
+def test_a_redirect_to_another_protocol_is_refused(place: str, server: str, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=f"with http or https, the server sends on to '{place}'"):
+        bring(f"{server}/to/{place}", tmp_path)
+    assert len(Handler.ranges) == 1
+
+
+@pytest.mark.parametrize("place", ["http://example.invalid/w.pth", "HTTP://example.invalid/w.pth", "ftp://x/w.pth"])
+def test_encryption_is_never_given_up(place: str) -> None:
+    given = urllib.request.Request("https://example.invalid/w.pth")
+    with pytest.raises(WeightsError, match="an address with https, the server sends on to"):
+        module._Redirects().redirect_request(given, None, 302, "Found", {}, place)
+    assert module._Redirects().redirect_request(given, None, 302, "Found", {}, "https://example.invalid/v.pth")
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/w", "w.pth", "", "http:"])
+def test_an_address_that_is_none(url: str, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"expected an address that begins with https:// or http://|no host given"):
+        download(url, tmp_path / "w.pth")

@@ -230,7 +230,7 @@ def test_plan_of_a_folder_that_is_not_there_is_a_mistake(iqarena: Cli, suite: Pa
     assert "expected a folder of images" in answer.err
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(90, "1.5 minutes"), (7100, "118.3 minutes"), (9000, "2.5 hours")])
+@pytest.mark.parametrize(("seconds", "message"), [(90, "1.5 minutes"), (7100, "118.3 minutes"), (9000, "2.5 hours")])
 def test_durations(seconds: float, message: str) -> None:
     assert cost._duration(seconds) == message
 

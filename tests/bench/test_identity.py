@@ -18,7 +18,7 @@ from iqarena.api import Attack, Filter, IqarenaError, Model, Plugin, Source, plu
 from iqarena.api.streams import Streams
 from iqarena.registry import tables as registry
 from iqarena.registry.tables import build_attack, build_filter, build_model
-from iqarena.store.keys import Keys, identity
+from iqarena.store.keys import Keys, foreign, identity
 
 TABLE = Path(__file__).with_name("plugin_versions.csv")
 
@@ -265,3 +265,8 @@ def test_a_model_of_a_plugin_file_says_its_weights() -> None:
     model = build_model("toy_linear")
     assert isinstance(model, Model)
     assert identity(model)[-1] == model.weights_sha256
+
+
+def test_what_does_not_come_with_iqarena_is_named_once_wherever_it_is_a_parameter() -> None:
+    plugins = [build_model("jpeg|toy_curved"), build_model("toy_curved(seed=1)"), build_attack("fgsm")]
+    assert [one.name for one in foreign(plugins)] == ["toy_curved"]

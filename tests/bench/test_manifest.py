@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,19 @@ def test_an_earlier_manifest_says_what_floors_and_labels_are(tmp_path: Path) -> 
         ({"models": {"cnn": {"stochastic": "no"}}}, r"expected true or false for \"models\['cnn'\].stochastic\""),
         ({"attacks": [3]}, r"expected an object for 'attacks\[0\]', found 3"),
         ({"attacks": {}}, "expected a list for 'attacks', found {}"),
+        ({"images": 2 * [{"id": "a", "cluster": ""}]}, "'a' twice in 'images'"),
+        ({"attacks": 2 * [dataclasses.asdict(FULL.attacks[0])]}, "'fgsm' twice in 'attacks'"),
+        ({"targets": ["cnn", "vit", "cnn"]}, "'cnn' twice in 'targets'"),
+        ({"sources": ["cnn", "cnn"]}, "'cnn' twice in 'sources'"),
+        ({"planned": -1}, "expected a number ≥ 0 for 'planned', found -1"),
+        ({"rows": {"ok": 1, "error": -2}}, "expected a number ≥ 0 for 'rows.error', found -2"),
+        (
+            {"attacks": [{**dataclasses.asdict(FULL.attacks[0]), "eps": math.nan}]},
+            r"expected a number ≥ 0 for 'attacks\[0\].eps', found nan",
+        ),
+        ({"settings": {"ssim": "high"}}, "expected a number for 'settings.ssim', found 'high'"),
+        ({"settings": {"grid": 3}}, "expected an object for 'settings.grid', found 3"),
+        ({"settings": {"repeats": "2"}}, "expected a whole number for 'settings.repeats', found '2'"),
     ],
 )
 def test_a_wrong_key_is_named_in_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -70,6 +84,14 @@ def test_a_wrong_key_is_named_in_one_line(tmp_path: Path, change: dict[str, Any]
     ) as caught:
         read(path, {**dataclasses.asdict(FULL), **change})
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_that_stands_there_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    text = json.dumps(dataclasses.asdict(FULL))
+    path.write_text(text[:-1] + ', "images": []}', encoding="utf-8")
+    with pytest.raises(StoreError, match="key 'images' twice"):
+        Manifest.read(path)
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:

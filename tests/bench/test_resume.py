@@ -117,7 +117,7 @@ def test_images_may_come_and_go(suite: Path, photos: Path, tmp_path: Path, iqare
     assert sorted(image.id for image in store.manifest().images) == ["new.png", *(f"p{i}.png" for i in range(5))]
 
 
-def test_a_image_that_was_broken_is_tried_again(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
+def test_an_image_that_was_broken_is_tried_again(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:
     good = (photos / "p2.png").read_bytes()
     (photos / "p2.png").write_bytes(good[:100])
     store = Store(tmp_path / "run")
@@ -218,6 +218,36 @@ def test_a_run_of_an_earlier_schema_is_reported_on_but_not_added_to(suite: Path,
     answer = iqarena("run", suite, "--out", store.folder)
     assert (answer.code, "schema of keys: 1 there, 2 asked for" in answer.err) == (2, True)
     assert iqarena("report", store.folder).code == 0
+
+
+def test_rows_without_a_manifest_that_the_suite_does_not_have_are_refused(
+    suite: Path, tmp_path: Path, iqarena: Cli
+) -> None:
+    store, small = Store(tmp_path / "run"), ["--set", 'attacks=["fgsm"]', "--limit", 2]
+    assert iqarena("run", suite, "--out", store.folder, *small).code == 0
+    (store.folder / "manifest.json").unlink()
+    before = files(store.folder)
+    for other in (["--set", 'attacks=["noise"]', "--limit", 2], ["--set", 'attacks=["fgsm"]', "--limit", 1]):
+        answer = iqarena("run", suite, "--out", store.folder, *other)
+        assert (answer.code, len(answer.err.strip().splitlines())) == (2, 1)
+        assert f"{store.folder / 'rows'}: expected rows of this suite, found others and no manifest.json" in answer.err
+        assert files(store.folder) == before
+    assert iqarena("run", suite, "--out", store.folder, *small).code == 0, "rows of the suite itself are kept"
+    assert files(store.rows_folder) == {name[5:]: data for name, data in before.items() if name.startswith("rows/")}
+
+
+def test_what_an_edited_manifest_no_longer_names_is_shown_and_said(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+    store = Store(tmp_path / "run")
+    assert iqarena("run", suite, "--out", store.folder, "--limit", 2).code == 0
+    manifest = store.manifest()
+    cut = [attack for attack in manifest.attacks if attack.label != "fgsm"]
+    store.write_manifest(replace(manifest, attacks=tuple(cut), targets=manifest.targets[:-1]))
+    answer = iqarena("report", store.folder)
+    assert "Shown from an earlier plan, not counted above: fgsm, toy_step" in answer.out
+    assert "fgsm" in (store.folder / "leaderboard_attacks.csv").read_text()
+    store.write_manifest(replace(manifest, images=manifest.images[:1]))
+    answer = iqarena("report", store.folder)
+    assert (answer.code, "names no image 'p1.png'" in answer.err) == (2, True)
 
 
 def test_overwrite_always_starts_afresh_and_never_refuses(suite: Path, tmp_path: Path, iqarena: Cli) -> None:

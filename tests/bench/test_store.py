@@ -6,7 +6,6 @@ import errno
 import os
 import random
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from pandas.testing import assert_frame_equal
 from toymanifest import toy_manifest
 from toyruns import files
 
+from iqarena.client.run import load
 from iqarena.errors import StoreError
 from iqarena.store.folder import Store
 from iqarena.store.schema import COLUMNS, NAMES
@@ -94,11 +94,33 @@ def test_images_with_names_alike_have_files_of_their_own(store: Store) -> None:
     assert sorted(store.rows()["image"]) == sorted(images)
 
 
-def test_the_manifest_says_which_images_count(store: Store) -> None:
+def test_a_manifest_hides_no_rows(store: Store) -> None:
+    for image in ("a.png", "b.png", "c.png"):
+        store.write(image, [row(image=image)])
+    named = [{"id": name, "cluster": ""} for name in ("a.png", "b.png", "c.png", "not yet")]
+    store.write_manifest(toy_manifest(images=named))
+    assert store.rows()["image"].tolist() == ["a.png", "b.png", "c.png"]
+    store.write_manifest(toy_manifest(images=named[1:2]))
+    line = r"manifest.json names no image 'a.png', but rows/a-png-\w{8}.parquet holds 1 rows of it, and so for 1 more;"
+    for read in (store.rows, lambda: load(store.folder).rows, lambda: load(store.folder).report()):
+        with pytest.raises(StoreError, match=line) as refused:
+            read()
+        assert "\n" not in str(refused.value)
+        assert "; put back what it named, or remove such files" in str(refused.value)
+
+
+def test_a_row_file_under_the_name_of_another_image_is_refused(store: Store) -> None:
     for image in ("a.png", "b.png"):
         store.write(image, [row(image=image)])
-    store.write_manifest(toy_manifest(images=[{"id": name, "cluster": ""} for name in ("b.png", "not yet")]))
-    assert store.rows()["image"].tolist() == ["b.png"]
+    a, b = sorted(store.rows_folder.iterdir())
+    copied = a.read_bytes()
+    b.write_bytes(copied)
+    with pytest.raises(
+        StoreError, match=rf"{b.name}: expected the rows of one image, that of this name, found 'a.png'"
+    ):
+        store.rows()
+    b.rename(store.rows_folder / "my copy.parquet")
+    assert store.rows()["image"].tolist() == ["a.png"], "no name that a run gives"
 
 
 @pytest.mark.parametrize("place", ["fsync", "write_table"])
@@ -116,14 +138,15 @@ def test_a_full_disk_is_one_line_and_loses_nothing(store: Store, monkeypatch: py
     assert files(store.folder) == before, "neither a half-written file nor a changed one"
 
 
-def test_a_half_written_file_is_never_read_and_removed_when_it_can_be_nobodys(store: Store) -> None:
+def test_a_half_written_file_is_never_read_and_removed_when_nobody_else_is_there(store: Store) -> None:
     store.write("a.png", [row()])
-    young, old = (store.rows_folder / f"{name}-0badcafe.parquet.123.part" for name in ("young", "old"))
-    for part in (young, old):
-        part.write_bytes(b"half")
-    os.utime(old, (0, time.time() - 7200))
+    part = store.rows_folder / "a-png-0badcafe.parquet.123.part"
+    part.write_bytes(b"half")
     store.create()
-    assert (young.exists(), old.exists()) == (True, False)
+    assert len(store.rows()) == 1
+    assert part.exists(), "another shard may be writing it"
+    store.remove_leftovers()
+    assert not part.exists()
     assert len(store.rows()) == 1
 
 
@@ -245,10 +268,23 @@ def test_a_link_in_the_place_of_a_row_file_loses_the_link_alone(store: Store, tm
 def test_temporary_files_of_others_stay(store: Store) -> None:
     own, theirs = "rows/a-png-53b5fe1e.parquet.12.part", ["film.mkv.part", "rows/film.part", "deep/er/x.json.12.part"]
     lay(store.folder, [own, *theirs])
-    for name in (own, *theirs):
-        os.utime(store.folder / name, (0, time.time() - 7200))
-    store.create()
+    store.remove_leftovers()
     assert sorted(files(store.folder)) == sorted(theirs)
+
+
+def test_a_run_stopped_while_it_clears_leaves_no_rows_without_a_manifest(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay(store.folder, RUN)
+    store.write_manifest(toy_manifest())
+    gone: list[str] = []
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        gone.append(path.name)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    store.clear()
+    assert (len(gone), gone[-1]) == (len(RUN), "manifest.json")
 
 
 def test_the_readme_explains_every_column() -> None:

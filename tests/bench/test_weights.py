@@ -110,9 +110,9 @@ def test_what_is_nowhere_is_downloaded_into_the_store(home: Path, monkeypatch: p
         return put(home / "got")
 
     monkeypatch.setattr("iqarena.files.download.download", download)
-    file = WeightFile("a-c96c41b1.pth", url=URL)
+    file = WeightFile("a-c96c41b1.pth", url=URL, size=7)
     assert obtain(file) == home / "got"
-    assert requested == [(URL, store() / "a-c96c41b1.pth", "c96c41b1")]
+    assert requested == [(URL, store() / "a-c96c41b1.pth", "c96c41b1", 7)]
 
 
 def test_a_question_brings_nothing() -> None:

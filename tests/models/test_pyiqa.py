@@ -66,7 +66,7 @@ def test_liqe_reads_no_sentences_that_other_parameters_have_written(folder: Path
     assert [path.name for path in folder.iterdir()] == ["liqe_koniq.pt"]
 
 
-def test_crops_of_a_image_depend_on_its_size_alone(folder: Path) -> None:
+def test_crops_of_an_image_depend_on_its_size_alone(folder: Path) -> None:
     """An image and its attacked version are cropped alike, and numpy's global stream is left alone."""
     write_files("hyperiqa", folder)
     net: Any = build_model("hyperiqa(crops=4)").load().net.net  # pyright: ignore[reportAttributeAccessIssue]

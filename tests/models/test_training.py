@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from opinions import write_opinions
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -26,11 +25,11 @@ from iqarena.registry.tables import build_model
 from iqarena_models.training import checkpoint, data, loop
 from iqarena_models.training.checkpoint import State
 from iqarena_models.training.data import Images, prefetch, read_opinions
-from iqarena_models.training.losses import correlation_mse, norm_in_norm, on_opinions_and_ranks, rank_hinge
+from iqarena_models.training.losses import on_opinions_and_ranks
 from iqarena_models.training.measure import falls_on_ladders, to_tensor
 from iqarena_models.training.recipe import Recipe, constant, linear_fall, one_cycle, tenth_in_thirds
 from iqarena_models.training.recipes import RECIPES, train_zoo, zoo
-from iqarena_models.training.views import Batch, Views, at_least, batches, degraded_pair, in_units, view
+from iqarena_models.training.views import Batch, Views
 from iqarena_models.zoo.bilinear import BilinearNet
 from iqarena_models.zoo.cnn import CnnNet
 from iqarena_models.zoo.hyper import HyperNet
@@ -55,11 +54,6 @@ def recipe(**changes: Any) -> Recipe:
     views = Views((24, (32, 32)), degraded=2)
     numbers = {"views": views, "epochs": 2, "batch": 8, "lr": 3e-2, "ema": 0.9, "min_size": 1, **changes}
     return zoo("toy", Toy, design="A toy.", **numbers)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_opinions(tmp_path_factory.mktemp("training") / "opinions")
 
 
 def test_the_same_seed_gives_the_same_weights_and_the_card_says_what_is_stored(folder: Path, tmp_path: Path) -> None:
@@ -238,81 +232,6 @@ def test_the_moving_average_is_its_sum() -> None:
     with state.kept_weights():
         assert torch.equal(net.weight, state.kept["weight"])
     assert net.weight.item() == -2
-
-
-def test_views_depend_on_seed_epoch_and_image_only(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opinions = read_opinions(folder)
-    images = Images(opinions.files, tmp_path)
-
-    def drawn(size: int, seed: int = 0, epoch: int = 0) -> Tensor:
-        number, built = batches(Views((24,)), images, opinions, size, seed=seed, epoch=epoch)
-        batch = list(built)
-        assert len(batch) == number == 16 // size
-        return torch.cat([part.images for part in batch])
-
-    once = drawn(8)
-    assert once.shape == (16, 24, 24, 3)
-    monkeypatch.setattr(data.os, "cpu_count", lambda: 1)
-    assert torch.equal(once, drawn(2))
-    assert not torch.equal(once, drawn(8, seed=1))
-    assert not torch.equal(once, drawn(8, epoch=1))
-
-
-def test_views_are_parts_of_the_image_or_the_resized_image() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (40, 56, 3)).astype(np.uint8)
-    windows = np.lib.stride_tricks.sliding_window_view(image, (24, 24), (0, 1)).transpose(0, 1, 3, 4, 2)
-    mirrored = 0
-    for seed in range(20):
-        crop = view(image, 24, True, np.random.default_rng(seed))
-        as_is, flipped = ((windows == part).all((2, 3, 4)).any() for part in (crop, crop[:, ::-1]))
-        assert as_is != flipped
-        mirrored += flipped
-    assert 0 < mirrored < 20
-    full = view(image, (20, 28), False, np.random.default_rng(0))
-    expected = torch.nn.functional.interpolate(to_tensor(image), (20, 28), mode="bilinear", antialias=True)
-    assert full.shape == (20, 28, 3)
-    torch.testing.assert_close(to_tensor(full), expected, atol=1.01 / 255, rtol=0)
-    assert at_least(image, 80).shape == (80, 112, 3)
-    assert view(image, 80, True, np.random.default_rng(0)).shape == (80, 80, 3)
-
-
-def test_a_batch_holds_images_then_weak_then_strong_degradations(folder: Path, tmp_path: Path) -> None:
-    opinions = read_opinions(folder)
-    views = Views((24, (32, 40)), mirror=False, degraded=3)
-    _, built = batches(views, Images(opinions.files, tmp_path), opinions, 8, seed=0, epoch=0)
-    for batch in built:
-        assert batch.images.shape in ((14, 24, 24, 3), (14, 32, 40, 3))
-        assert bool((batch.strength[:, 0] < batch.strength[:, 1]).all())
-        plain, weak, strong = batch.images[:3].float(), batch.images[8:11].float(), batch.images[11:].float()
-        errors = [(part - plain).square().mean((1, 2, 3)) for part in (weak, strong)]
-        apart = batch.strength.diff()[:, 0] > 0.1  # of tiny images, close strengths may do the same
-        assert bool((errors[0] < errors[1])[apart].all())
-        assert bool(apart.any())
-    on_device = batch.to("cpu", torch.channels_last)
-    torch.testing.assert_close(on_device.images[0], to_tensor(batch.images[0].numpy())[0])
-
-
-def test_equal_steps_of_strength_are_equal_ratios() -> None:
-    assert [in_units("blur", u) for u in (0, 0.5, 1)] == pytest.approx([0.4, (0.4 * 6) ** 0.5, 6])
-    assert [100 - in_units("jpeg", u) for u in (0, 0.5, 1)] == pytest.approx([70, (70 * 4) ** 0.5, 4])
-    image = np.full((16, 16, 3), 128, np.uint8)
-    pairs = [degraded_pair(image, np.random.default_rng(seed))[2] for seed in range(30)]
-    assert min(strong - weak for weak, strong in pairs) < 0.1 < 0.6 < max(strong - weak for weak, strong in pairs)
-
-
-def test_losses_against_their_definitions() -> None:
-    rng = np.random.default_rng(0)
-    r, y = rng.normal(size=(2, 16))
-    a, b = (v - v.mean() for v in (r, y))
-    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
-    r_t, y_t = torch.from_numpy(r), torch.from_numpy(y)
-    assert float(norm_in_norm(r_t, y_t)) == pytest.approx(np.abs(a - b).sum() / (2 * np.sqrt(16)), rel=1e-6)
-    assert float(norm_in_norm(3 * y_t + 5, y_t)) == pytest.approx(0, abs=1e-6)
-    expected = (1 - np.corrcoef(r, y)[0, 1]) / 2 + 0.1 * np.mean((r - y) ** 2)
-    assert float(correlation_mse(r_t, y_t)) == pytest.approx(expected, rel=1e-6)
-    assert float(rank_hinge(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 0.5)) == pytest.approx(0.75)
 
 
 def test_degraded_images_are_ranked_with_a_margin_that_grows_with_their_distance() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iqarena.api.plugin import Plugin
+from iqarena.errors import ImageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,12 @@ class ImageItem:
     id: str
     cluster: str  # images of one reference image share it; statistics resample clusters
     mos: float | None = None  # mean opinion score on the set's own scale, higher = better
+
+    def __post_init__(self) -> None:
+        """Raises :class:`ImageError` for a name that rows could not hold, such as a file's that is not UTF-8."""
+        for what, text in (("id", self.id), ("cluster", self.cluster)):
+            if not isinstance(text, str) or not text or text.encode(errors="replace") != text.encode(errors="ignore"):
+                raise ImageError(f"image {self.id!r}: expected UTF-8 text as its {what}, found {text!r}; rename it")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

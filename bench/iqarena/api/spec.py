@@ -19,7 +19,8 @@ from fractions import Fraction
 
 from iqarena.errors import SpecError
 
-MAX_NESTING = 20
+MAX_NESTING = 20  # parentheses in one another, and calls in a chain: each is a scorer or filter inside another
+_SHOWN = 200  # characters of a spec in an error
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:/\d+)?)|(?P<name>[A-Za-z_][\w.+-]*)|(?P<mark>[(),=|]))"
 )
@@ -36,9 +37,9 @@ class Number:
         numerator, _, denominator = self.text.partition("/")
         below = float(denominator or 1)
         if below == 0:
-            raise SpecError(f"expected a number, found {self.text!r} with denominator 0")
+            raise SpecError(f"expected a number, found {_shown(self.text)} with denominator 0")
         if not math.isfinite(value := float(numerator) / below):
-            raise SpecError(f"expected a finite number, found {self.text!r}")
+            raise SpecError(f"expected a finite number, found {_shown(self.text)}")
         return value
 
     @property
@@ -84,7 +85,7 @@ def parse(text: str) -> Chain:
     tokens = _tokens(text)
     nesting = itertools.accumulate((token[1] == "(") - (token[1] == ")") for token in tokens)
     if max(nesting, default=0) > MAX_NESTING:
-        raise SpecError(f"expected at most {MAX_NESTING} nested parentheses, found more in spec {text[:40]!r}…")
+        raise SpecError(f"expected at most {MAX_NESTING} nested parentheses, found more in spec {_shown(text)}")
     chain, at = _chain(tokens, 0, text)
     if at != len(tokens):
         raise _surprise(tokens, at, text, "the end")
@@ -111,7 +112,7 @@ def _tokens(text: str) -> list[tuple[str, str, int]]:
         match = _TOKEN.match(stripped, at)
         if match is None or match.lastgroup is None:
             raise SpecError(
-                f"expected a name, number or one of ( ) , = | in spec {text!r},"
+                f"expected a name, number or one of ( ) , = | in spec {_shown(text)},"
                 f" found {stripped[at:].strip()[:1]!r} at {at}"
             )
         tokens.append((match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
@@ -125,6 +126,8 @@ def _chain(tokens: list[tuple[str, str, int]], at: int, text: str) -> tuple[Chai
     while at < len(tokens) and tokens[at][1] == "|":
         call, at = _call(tokens, at + 1, text)
         calls.append(call)
+    if len(calls) > MAX_NESTING:
+        raise SpecError(f"expected at most {MAX_NESTING} calls joined by '|', found more in spec {_shown(text)}")
     return Chain(tuple(calls)), at
 
 
@@ -146,11 +149,11 @@ def _call(tokens: list[tuple[str, str, int]], at: int, text: str) -> tuple[Call,
         else:
             value, at = _chain(tokens, at, text)
         if key is None and kwargs:
-            raise SpecError(f"expected name=value after the first named parameter in {text!r}")
+            raise SpecError(f"expected name=value after the first named parameter in {_shown(text)}")
         if key is None:
             args.append(value)
         elif any(key == k for k, _ in kwargs):
-            raise SpecError(f"parameter {key!r} is given twice in {text!r}")
+            raise SpecError(f"parameter {_shown(key)} is given twice in {_shown(text)}")
         else:
             kwargs.append((key, value))
         if at < len(tokens) and tokens[at][1] == ",":
@@ -163,5 +166,10 @@ def _call(tokens: list[tuple[str, str, int]], at: int, text: str) -> tuple[Call,
 
 
 def _surprise(tokens: list[tuple[str, str, int]], at: int, text: str, expected: str) -> SpecError:
-    present = f"{tokens[at][1]!r} at {tokens[at][2]}" if at < len(tokens) else "the end"
-    return SpecError(f"expected {expected} in spec {text!r}, found {present}; write for example 'pgd(steps=10)'")
+    present = f"{_shown(tokens[at][1])} at {tokens[at][2]}" if at < len(tokens) else "the end"
+    return SpecError(f"expected {expected} in spec {_shown(text)}, found {present}; write for example 'pgd(steps=10)'")
+
+
+def _shown(text: str) -> str:
+    """``text`` in quotes, the beginning of a long one."""
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"

@@ -52,7 +52,7 @@ class Streams:
 
     def signs(self, like: Tensor) -> Tensor:
         """Independent +1 and −1."""
-        return self._draw(like, lambda shape, g: torch.randint(0, 2, shape, generator=g).float() * 2 - 1)
+        return self._draw(like, lambda shape, g: torch.randint(0, 2, shape, generator=g, dtype=torch.int8) * 2 - 1)
 
     def _draw(self, like: Tensor, draw) -> Tensor:
         if len(like) != len(self._generators):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -22,7 +27,7 @@ from iqarena.cli.run import compare, plan, report, run, speed
 from iqarena.cli.score import attack, score
 from iqarena.cli.sweep import sweep
 from iqarena.cli.train import train
-from iqarena.errors import IqarenaError, nearest
+from iqarena.errors import IqarenaError, Stopped, nearest, plain
 
 DONE, USER_MISTAKE, UNFINISHED = 0, 2, 3
 
@@ -61,8 +66,12 @@ add_global_options(main)
 def entry(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what a user can mend is one line on stderr, after the traceback where it was asked for."""
     told = Session()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that is not UTF-8 is shown, not an error
     try:
-        sys.exit(main(args=arguments, prog_name="iqarena", standalone_mode=False, obj=told) or DONE)
+        with _terminated_like_interrupted():
+            sys.exit(main(args=arguments, prog_name="iqarena", standalone_mode=False, obj=told) or DONE)
     except IqarenaError as error:
         _fail(str(error), told)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -73,9 +82,29 @@ def entry(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:  # a disk that is full, a place that may not be written
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}; what is stored stays, mend that and run again", told)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
+        stopped = error if isinstance(error, Stopped) else error.__cause__
+        if isinstance(stopped, Stopped):
+            click.echo(f"iqarena: not waited for: {plain(str(stopped))}", err=True)
         click.echo("iqarena: stopped; what is stored stays, the same command goes on from there", err=True)
+        if isinstance(stopped, Stopped):  # a thread in the middle of an evaluation must not meet the interpreter's end
+            sys.stdout.flush()
+            os._exit(UNFINISHED)
         sys.exit(UNFINISHED)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM, which batch systems send, is ^C meanwhile."""
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or before != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _usage(error: click.UsageError) -> str:
@@ -90,5 +119,5 @@ def _usage(error: click.UsageError) -> str:
 def _fail(message: str, told: Session) -> None:
     if told.debug:
         traceback.print_exc()
-    click.echo(f"iqarena: {' '.join(message.split())}", err=True)
+    click.echo(f"iqarena: {plain(message)}", err=True)
     sys.exit(USER_MISTAKE)

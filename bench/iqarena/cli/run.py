@@ -47,7 +47,7 @@ def _settings(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, 
             raise IqarenaError(f"--set: expected key=value, found {text!r}; for example --set seed=1")
         try:
             settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # no TOML, a number of too many digits, too deep
             settings[key.strip()] = value.strip()
     return settings
 
@@ -66,7 +66,28 @@ def _shard(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 …; auto: a GPU if there is one.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), help="Images that travel together; never changes a number.")
-@click.option("--workers", type=click.IntRange(1), help="Worker threads [one per CPU core].")
+@click.option("--workers", type=click.IntRange(1), help="Cells at a time [one per CPU core, or GPU].")
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where cells run: on this machine, or on a Ray cluster.",
+)
+@click.option(
+    "--workers-kind",
+    type=click.Choice(["thread", "process"]),
+    default="thread",
+    show_default=True,
+    help="Of the local executor; a plugin that crashes a process costs its own rows.",
+)
+@click.option("--ray-address", metavar="ADDRESS", help="Of a running cluster [one is started on this machine].")
+@click.option(
+    "--cell-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Limit for one attack in a cell; needs process or Ray workers.",
+)
 @click.option("--shard", default="1/1", show_default=True, metavar="I/N", callback=_shard,
               help="Every N-th image, from the I-th.")  # fmt: skip
 @click.option("--keep", type=click.Choice(["adversarials"]), help="Keep every adversarial image in the run folder.")
@@ -76,7 +97,9 @@ def _shard(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
 def run(
     suite: str, settings: dict[str, Any], limit: int | None, seed: int | None, images: str | None, out: Path | None,
     device: str, precision: Literal["fp32", "bf16"], batch_size: int | None, workers: int | None,
-    shard: tuple[int, int], keep: str | None, overwrite: Literal["missing", "always", "never"],
+    executor: Literal["local", "ray"], workers_kind: Literal["thread", "process"], ray_address: str | None,
+    cell_timeout: float | None, shard: tuple[int, int], keep: str | None,
+    overwrite: Literal["missing", "always", "never"],
 ) -> int:  # fmt: skip
     """Run SUITE (a name from `iqarena list suites`, or a .toml file) and write its leaderboards.
 
@@ -86,7 +109,8 @@ def run(
     settings |= {"keep": keep} if keep else {}
     done = client.run(
         suite, out, settings=settings, limit=limit, seed=seed, images=images, device=device, precision=precision,
-        batch_size=batch_size, workers=workers, shard=shard, overwrite=overwrite,
+        batch_size=batch_size, workers=workers, executor=executor, workers_kind=workers_kind, ray_address=ray_address,
+        cell_timeout=cell_timeout, shard=shard, overwrite=overwrite,
         command=shlex.join(["iqarena", *sys.argv[1:]]),
     )  # fmt: skip
     boards = done.report() if done.finished else ""

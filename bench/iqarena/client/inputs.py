@@ -14,6 +14,7 @@ the step that mends it. PIL images and files are decoded by the rules of :mod:`i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -104,7 +105,7 @@ def _read(image: Any) -> Tensor:
     elif isinstance(image, Image.Image):
         array = from_pil(image, "PIL image")
     elif isinstance(image, (str, PathLike)):
-        array = decode_file(Path(image).expanduser())
+        array = decode_file(Path(os.path.expanduser(image)))
     else:
         raise ImageError(f"expected a tensor, uint8 array, PIL image or path, found {type(image).__name__}")
     return torch.from_numpy(array).permute(2, 0, 1).contiguous().float() / 255

@@ -34,6 +34,10 @@ def run(
     precision: Literal["fp32", "bf16"] = "fp32",
     batch_size: int | None = None,
     workers: int | None = None,
+    executor: Literal["local", "ray"] = "local",
+    workers_kind: Literal["thread", "process"] = "thread",
+    ray_address: str | None = None,
+    cell_timeout: float | None = None,
     shard: tuple[int, int] = (1, 1),
     overwrite: Literal["missing", "always", "never"] = "missing",
     progress: bool = True,
@@ -50,7 +54,11 @@ def run(
     ``results/runs/NAME``.
 
     ``device`` is ``cpu``, ``cuda``, ``cuda:1`` … or ``auto``; ``batch_size``, ``workers`` and ``shard`` (every N-th
-    image from the I-th, ``(I, N)``) never change a number. ``overwrite`` adds what is ``missing``, starts ``always``
+    image from the I-th, ``(I, N)``) never change a number; neither does where cells run: in ``thread`` or ``process``
+    workers here, or with the executor ``ray`` on the cluster at ``ray_address`` (left out, one is started here). A
+    plugin that brings its process down costs the rows it was at, unless it is a thread of this one. ``cell_timeout`` is
+    how many seconds one attack may take in a cell, which is on one source and one batch; threads cannot be stopped and
+    have no such limit. ``overwrite`` adds what is ``missing``, starts ``always``
     afresh or ``never`` touches a folder that holds a run. ``command`` stands in the manifest as what was called.
 
     Raises :class:`~iqarena.errors.IqarenaError`, in one line, for what cannot be understood, loaded or written. An
@@ -64,9 +72,12 @@ def run(
     if out is not None and not fspath(out):
         raise SpecError("out: expected a folder, found ''; write '.' for the current one")
     _check(precision=precision, overwrite=overwrite, batch_size=batch_size, workers=workers, shard=shard)
+    _check_workers(executor, workers_kind, ray_address, cell_timeout)
     plan = resolved(suite, settings, limit=limit, seed=seed, images=images)
     store = Store(Path(out) if out is not None else Path("results") / "runs" / plan.suite.name)
-    options = Options(checked_device(device), precision, batch_size, shard, workers)
+    options = Options(
+        checked_device(device), precision, batch_size, shard, workers, executor, workers_kind, ray_address, cell_timeout
+    )
     show = partial(_bar, plan.suite.name) if progress else lambda cells: nullcontext(lambda n: None)
     execute(plan, store, options, overwrite=overwrite, command=command or f"iqarena.run({suite!r})", progress=show)
     return Run(store.folder)
@@ -196,6 +207,23 @@ def _check(
             raise SpecError(f"{name}: expected a whole number ≥ 1, found {number}")
     if not 1 <= shard[0] <= shard[1]:
         raise SpecError(f"shard: expected (I, N) with 1 ≤ I ≤ N, found {shard}; for example (1, 2)")
+
+
+def _check_workers(executor: str, workers_kind: str, ray_address: str | None, cell_timeout: float | None) -> None:
+    for name, value, known in (
+        ("executor", executor, ("local", "ray")),
+        ("workers_kind", workers_kind, ("thread", "process")),
+    ):
+        if value not in known:
+            raise SpecError(f"unknown {name} {value!r}{nearest(value, known)}")
+    if executor == "ray" and workers_kind == "process":
+        raise SpecError("workers_kind: it is for the executor 'local'; the workers of Ray are processes anyway")
+    if executor == "local" and ray_address is not None:
+        raise SpecError(f"ray_address: expected none without the executor 'ray', found {ray_address!r}")
+    if cell_timeout is not None and not cell_timeout > 0:
+        raise SpecError(f"cell_timeout: expected seconds > 0, found {cell_timeout}")
+    if cell_timeout is not None and executor == "local" and workers_kind == "thread":
+        raise SpecError("cell_timeout: a thread cannot be stopped; use process workers: --workers-kind process")
 
 
 @contextmanager

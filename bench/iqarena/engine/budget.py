@@ -17,12 +17,12 @@ def shift_of(clean: Tensor, moved: Tensor, eps: float) -> Tensor:
     Both are ``(N, 3, H, W)``; ``moved`` may lie outside the box.
     """
     limit = int(eps * 255 + 1e-6)
-    return ((moved * 255).round().to(torch.int16) - clean.short()).clamp(-limit, limit)
+    return (moved * 255).round_().to(torch.int16).sub_(clean).clamp_(-limit, limit)
 
 
 def shifted(clean: Tensor, shift: Tensor) -> Tensor:
     """uint8 ``clean`` moved by ``shift``, cut to the box."""
-    return (clean.short() + shift).clamp(0, 255).to(torch.uint8)
+    return (shift + clean).clamp_(0, 255).to(torch.uint8)
 
 
 def mirrored(clean: Tensor, shift: Tensor) -> Tensor:

@@ -35,15 +35,13 @@ def craft(attack: Attack, images: Tensor, x: Tensor, source: Source, streams: St
 
     ``source`` knows which way each score is to go. Raises :class:`AttackError` when the attack breaks its contract.
     """
-    before, clean = x._version, images.to(x) / 255
+    before = x._version
     try:
         out = attack.perturb(x, source, streams)
     except WeightsTouched as error:
         raise AttackError(f"{attack.name}: changed the weights of a scorer that it may only ask; {error}") from error
     finally:
-        # torch's counter sees no write through x.data or x.numpy()
-        if touched := x._version != before or not torch.equal(x, clean):
-            x.copy_(clean)  # the next attack is given the same tensor
+        touched = _restored(x, images, before)
         scorers = source.touched()
     if touched:
         raise AttackError(f"{attack.name}: changed its input in place; work on a copy")
@@ -52,17 +50,27 @@ def craft(attack: Attack, images: Tensor, x: Tensor, source: Source, streams: St
     if not isinstance(out, Tensor) or out.shape != x.shape:
         shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise AttackError(f"{attack.name}: expected images of shape {tuple(x.shape)}, found {shape}")
-    delta = out.detach().to(x) - x
-    finite = delta.flatten(1).abs().amax(1).isfinite()
-    delta = torch.where(finite.view(-1, 1, 1, 1), delta, torch.zeros_like(delta))
-    moved = x + delta.clamp(-attack.eps, attack.eps)
+    moved = out.detach().to(x) - x  # from here on in place: each copy is most of a large image's memory
+    low, high = moved.flatten(1).aminmax(dim=1)
+    finite = low.isfinite() & high.isfinite()
+    moved[~finite] = 0
+    moved.clamp_(-attack.eps, attack.eps).add_(x)
     shift = shift_of(images, moved, attack.eps)
-    adversarial, unrounded = shifted(images, shift), moved.clamp(0, 1)
+    adversarial, unrounded = shifted(images, shift), moved.clamp_(0, 1)
     return Crafted(
         adversarial=adversarial,
         control=mirrored(images, shift),
         shift=shift,
         unrounded=unrounded,
         finite=finite.cpu(),
-        changed=(unrounded - adversarial.to(x) / 255).abs().flatten(1).amax(1) > 1e-6,
+        changed=adversarial.to(x).div_(255).sub_(unrounded).abs_().flatten(1).amax(1) > 1e-6,
     )
+
+
+def _restored(x: Tensor, images: Tensor, version: int) -> bool:
+    """Whether ``x`` was written to; it is then put right, as the next attack is given the same tensor."""
+    clean = images.to(x).div_(255)
+    # torch's counter sees no write through x.data or x.numpy()
+    if touched := x._version != version or not torch.equal(x, clean):
+        x.copy_(clean)
+    return touched

@@ -22,7 +22,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from iqarena.api import AttackError, Certified, ImageError, Model, ScorerError
+from iqarena.api import AttackError, Certified, ImageError, IqarenaError, Model, ScorerError
 from iqarena.engine.weights import Weights
 
 CUDA_BATCH = 16
@@ -61,7 +61,15 @@ class Scorer:
         self._fitting(lambda: None)
 
     def _load(self) -> nn.Module:
-        module = self.model.load().eval().requires_grad_(False)
+        try:
+            module = self.model.load()
+            if not isinstance(module, nn.Module):
+                raise TypeError(f"expected a torch module, found {type(module).__name__}")
+            module = module.eval().requires_grad_(False)
+        except Exception as error:  # somebody else's plugin may fail in any way; what is ours is a bug to be seen
+            if isinstance(error, IqarenaError) or not self.model.code_sha256:
+                raise
+            raise ScorerError(f"{self.model!r}: cannot be loaded: {type(error).__name__}: {error}") from error
         return module.to(memory_format=self._layout)  # pyright: ignore[reportCallIssue]
 
     @property

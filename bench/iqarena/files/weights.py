@@ -27,13 +27,15 @@ class WeightFile:
 
     ``sha256`` may be cut to its first digits. When left out it is read off the name of a file with a ``url``: the hubs
     of this field end names in the first eight hex digits (``HyperIQA-resnet50-koniq10k-c96c41b1.pth``). Without
-    ``url`` and ``page`` it is a file of the user's own.
+    ``url`` and ``page`` it is a file of the user's own. ``size`` in bytes, where it is known, is the most that is
+    downloaded.
     """
 
     name: str
     url: str = ""
     page: str = ""
     sha256: str = ""
+    size: int = 0
 
     @property
     def expected(self) -> str:
@@ -45,7 +47,7 @@ def places() -> list[Path]:
     """Folders that are searched, in this order."""
     torch_hub = Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch").expanduser() / "hub"
     given = os.environ.get(FOLDER)
-    ours = [Path(given).expanduser()] if given else []
+    ours = [Path(os.path.expanduser(given))] if given else []
     return [*ours, cache_folder() / "weights", torch_hub / "pyiqa", torch_hub / "clip", torch_hub / "checkpoints"]
 
 
@@ -53,7 +55,7 @@ def store() -> Path:
     """Folder that downloads go into: the user's, else (or when that may not be written) the cache."""
     given = os.environ.get(FOLDER)
     writable = given and (not os.path.exists(given) or os.access(given, os.W_OK))
-    return Path(given).expanduser() if given and writable else cache_folder() / "weights"
+    return Path(os.path.expanduser(given)) if given and writable else cache_folder() / "weights"
 
 
 def obtain(file: WeightFile) -> Path:
@@ -67,7 +69,7 @@ def obtain(file: WeightFile) -> Path:
     if file.url and not offline():
         from iqarena.files.download import download
 
-        return download(file.url, store() / file.name, file.expected)
+        return download(file.url, store() / file.name, file.expected, file.size)
     searched = ", ".join(str(folder) for folder in places())
     where = f"get it from {file.url or file.page} and" if file.url or file.page else "it is a file of your own:"
     raise WeightsError(

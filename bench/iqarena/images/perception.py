@@ -23,6 +23,7 @@ import numpy as np
 _LEVELS = np.arange(256, dtype=np.float32)
 _ADAPTATION = np.where(_LEVELS <= 127, 17 * (1 - np.sqrt(_LEVELS / 127)) + 3, 3 * (_LEVELS - 127) / 128 + 3)
 _WINDOW = np.ones((5, 5), np.uint8)
+_BAND = 64  # rows at a time: float temporaries of a large image's size would be most of the memory
 
 
 def grey(image: np.ndarray) -> np.ndarray:
@@ -37,9 +38,14 @@ def jnd_map(image: np.ndarray) -> np.ndarray:
     level = grey(image)
     structure = cv2.Canny(level, 50, 150)
     texture = level - structure  # uint8 arithmetic: wraps
-    adaptation = _ADAPTATION[level]
-    masking = 0.117 * _contrast(structure) + 0.351 * _contrast(texture)
-    return adaptation + masking - 0.3 * np.minimum(adaptation, masking)
+    edges, grain = _contrast(structure), _contrast(texture)
+    jnd = np.empty(level.shape, np.float32)
+    for top in range(0, len(level), _BAND):
+        rows = slice(top, top + _BAND)
+        adaptation = _ADAPTATION[level[rows]]
+        masking = 0.117 * edges[rows].astype(np.float32) + 0.351 * grain[rows].astype(np.float32)
+        jnd[rows] = adaptation + masking - 0.3 * np.minimum(adaptation, masking)
+    return jnd
 
 
 def edge_mask(image: np.ndarray) -> np.ndarray:
@@ -64,4 +70,4 @@ def saliency_map(image: np.ndarray) -> np.ndarray:
 
 
 def _contrast(plane: np.ndarray) -> np.ndarray:
-    return (cv2.dilate(plane, _WINDOW) - cv2.erode(plane, _WINDOW)).astype(np.float32)
+    return cv2.dilate(plane, _WINDOW) - cv2.erode(plane, _WINDOW)

@@ -154,6 +154,11 @@ def add_file(path: Path) -> list[tuple[str, str]]:
     return added
 
 
+def plugin_files() -> list[Path]:
+    """The files that :func:`add_file` registered, each once."""
+    return [Path(where) for where in dict.fromkeys(w for table in _from_files.values() for _, w in table.values())]
+
+
 def _table(kind: str) -> dict[str, tuple[str, str]]:
     """name → (reference, where it was declared)."""
     return {**_installed(kind), **_from_files.get(kind, {})}

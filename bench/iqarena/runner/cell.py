@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from iqarena.api import ImageItem
-from iqarena.errors import StoreError
+from iqarena.images.memory import one_at_a_time
 from iqarena.metrics.distortion import Reference
 from iqarena.runner.batch import Batch, clean_sha256
 from iqarena.runner.measure import Result, attack_rows, failed, reason
+from iqarena.runner.task import Step, Task
 from iqarena.runner.work import Bench, Crafting, Todo, head, todo
 from iqarena.store.adversarials import pixels_sha256
 
@@ -23,14 +24,30 @@ class Group:
     todos: list[Todo] = field(default_factory=list)
 
 
-def cells(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Result]:
-    """The cells of these images: a source (with all attacks, in one repeat) each, rows only where they are missing.
+def cells(bench: Bench, task: Task) -> Iterator[Step | Result]:
+    """The cells of a task: a source (with all attacks, in one repeat) each, rows only where they are missing.
 
-    An image that cannot be read costs error rows, not the run.
+    Each step is yielded before it is done: whoever asks for the next one knows what runs meanwhile. An image that
+    cannot be read costs error rows, not the run.
     """
-    for part in _groups(bench, items):
-        if isinstance(part, Result):
+    passed = 0
+    for part in _parts(bench, task):
+        if isinstance(part, Step):
             yield part
+        elif passed < task.done:
+            passed += 1
+        else:
+            yield from part
+
+
+def _parts(bench: Bench, task: Task) -> Iterator[Step | Iterator[Step | Result]]:
+    """Steps of reading; cells, none of which has begun."""
+    for part in _groups(bench, task):
+        if isinstance(part, Step):
+            yield part
+            continue
+        if isinstance(part, Result):
+            yield iter([part])
             continue
         for repeat in range(bench.plan.suite.repeats):
             part.batch.gradients.clear()
@@ -39,42 +56,57 @@ def cells(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Result]:
                 if crafting.repeat == repeat:
                     by_source[crafting.source].append(crafting)
             for source in bench.plan.cells:
-                yield _cell(bench, part, by_source[source])
+                yield _cell(bench, task, part, by_source[source])
 
 
-def _cell(bench: Bench, group: Group, craftings: Sequence[Crafting]) -> Result:
+def _cell(bench: Bench, task: Task, group: Group, craftings: Sequence[Crafting]) -> Iterator[Step | Result]:
     cell = Result(cells=len(group.todos))
     for crafting in craftings:
-        result = _run(bench, crafting, group.batch, group.todos)
+        result = yield from _run(bench, task, crafting, group.batch, group.todos)
         if len(group.todos) > 1 and any(row["status"] == "error" for row in result.rows):
             result = Result()  # one at a time: no image pays for its neighbour
             for batch, own in zip(group.batch.singles(), group.todos, strict=True):
-                alone = _run(bench, crafting, batch, [own])
+                alone = yield from _run(bench, task, crafting, batch, [own])
                 result.rows += alone.rows
                 result.files |= alone.files
         cell.rows += result.rows
         cell.files |= result.files
-    return cell
+    cell.evaluated = bench.newly_evaluated()
+    yield cell
 
 
-def _run(bench: Bench, crafting: Crafting, batch: Batch, todos: Sequence[Todo]) -> Result:
+def _run(
+    bench: Bench, task: Task, crafting: Crafting, batch: Batch, todos: Sequence[Todo]
+) -> Generator[Step, None, Result]:
+    attack, images = crafting.attack, tuple(item.id for item in batch.items)
+    target = repr(crafting.targets[0]) if attack.queries else ""
+    step = Step(images, attack.label, crafting.source.spec, target, crafting.repeat)
+    row_ids = [own.row_ids[crafting] for own in todos]
+    if message := task.lost.get(step):
+        return Result([failed(head, message) for of_image in row_ids for head in of_image])
+    yield step
     stored = [own.stored[crafting] for own in todos] if crafting.known else []
-    return attack_rows(bench, crafting, batch, [own.row_ids[crafting] for own in todos], stored)
+    with one_at_a_time(sum(image.size for image in batch.images) // 3):
+        return attack_rows(bench, crafting, batch, row_ids, stored)
 
 
-def _groups(bench: Bench, items: Sequence[ImageItem]) -> Iterator[Group | Result]:
+def _groups(bench: Bench, task: Task) -> Iterator[Step | Group | Result]:
     """Results for images that need or allow no work; the others in groups that travel together."""
     groups: dict[object, Group] = {}
     every = len(bench.plan.cells) * bench.plan.suite.repeats
-    for item in items:
+    for item in task.items:
+        step = Step((item.id,))
+        if message := task.lost.get(step):
+            yield Result(_unreadable(bench, item, message), cells=every)
+            continue
+        yield step
         try:
             image = bench.plan.images.read(item)
             sha256 = clean_sha256(image)
-            missing = todo(bench, item, sha256)
-            reference = Reference.of(image) if missing.row_ids else None
-        except StoreError:
-            raise
-        except Exception as error:  # an image set of somebody else's may fail in any way
+            missing = todo(bench, item, sha256, task.stored[item.id])
+            with one_at_a_time(image.size // 3):
+                reference = Reference.of(image) if missing.row_ids else None
+        except (Exception, SystemExit) as error:  # an image set of somebody else's may fail in any way
             yield Result(_unreadable(bench, item, reason(error)), cells=every)
             continue
         if reference is None:

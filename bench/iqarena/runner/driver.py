@@ -1,32 +1,37 @@
 """Runs a plan: craft once per (attack, source, image), score on every target, store whole cells.
 
-A cell is one source on one batch of images, all attacks: the unit that is stored and resumed. Worker threads yield
-cells, the calling thread alone writes them. On the CPU, workers take images side by side and each evaluates models
-with one thread; numbers therefore do not depend on the number of cores.
+A cell is one source on one batch of images, all attacks: the unit that is stored and resumed. Workers yield cells,
+wherever they are (:mod:`iqarena.runner.executors`); the calling thread alone writes them. On the CPU, workers take
+images side by side and each evaluates models with one thread; numbers therefore do not depend on the number of cores.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
-import cv2
 import torch
 
-from iqarena.api import ImageItem, Model, WeightsError
-from iqarena.engine.scorer import CUDA_BATCH, Scorer
+from iqarena.api import ImageItem, Model
+from iqarena.engine.scorer import CUDA_BATCH
+from iqarena.errors import Stopped
 from iqarena.files.atomic import write_atomically
-from iqarena.runner.cell import cells
+from iqarena.runner.executors.job import Job
+from iqarena.runner.executors.pool import Pool, Start
+from iqarena.runner.executors.processes import ProcessWorker
+from iqarena.runner.executors.thread import ThreadWorker
 from iqarena.runner.measure import Result
-from iqarena.runner.work import Bench, Row
+from iqarena.runner.task import Task
+from iqarena.runner.threads import cores, single_threaded
+from iqarena.runner.work import Row
 from iqarena.store.folder import Store
-from iqarena.store.keys import Keys, identity
+from iqarena.store.keys import Keys
 from iqarena.suite.plan import Plan
+
+PATIENCE = 1.5  # seconds that a run which was stopped waits for steps to end
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,11 @@ class Options:
     precision: str = "fp32"
     batch_size: int | None = None  # images that travel together; none: 1 on the CPU, a micro-batch on a GPU
     shard: tuple[int, int] = (1, 1)
-    workers: int | None = None  # threads; none: one per core on the CPU, one on a GPU
+    workers: int | None = None  # none: one per core on the CPU, one on a GPU; with Ray what the cluster has
+    executor: Literal["local", "ray"] = "local"
+    workers_kind: Literal["thread", "process"] = "thread"  # of the local executor
+    ray_address: str | None = None  # of a cluster; none: one is started here
+    cell_timeout: float | None = None  # seconds for an attack in a cell; threads cannot be stopped and have none
 
     @property
     def on_cpu(self) -> bool:
@@ -53,73 +62,76 @@ def shard_items(plan: Plan, shard: tuple[int, int] = (1, 1)) -> list[ImageItem]:
     return plan.images.items()[: plan.suite.limit][shard[0] - 1 :: shard[1]]
 
 
+@dataclass(frozen=True)
+class Usage:
+    """How many images (``forward``) a run scored with a model, and with how many it asked for a ``gradient``."""
+
+    model: Model
+    evaluated: dict[str, int]
+
+
 def run_plan(
     plan: Plan,
     store: Store,
     options: Options,
     tick: Callable[[int], object] = lambda cells: None,
     keys: Keys | None = None,
-) -> list[Scorer]:
+) -> list[Usage]:
     """Fill ``store`` with every missing row; ``tick`` hears of finished cells, one per image, source and repeat.
 
-    Returns the scorers, which have counted their evaluations. Raises :class:`StoreError` when rows cannot be written
-    and lets ``KeyboardInterrupt`` through, both after the workers have stopped; :class:`WeightsError`, with no row
-    written, when weights are not those of ``keys``.
+    Returns what was evaluated. Raises :class:`StoreError` when rows cannot be written, after the workers have stopped;
+    :class:`WeightsError`, with no row written, when weights are not those of ``keys``. ``KeyboardInterrupt`` comes
+    through with every finished cell written, :class:`Stopped` where something runs on that does not end by itself.
     """
     store.create()
     items = shard_items(plan, options.shard)
     size = options.batch_size or (1 if options.on_cpu else CUDA_BATCH)
     batches = [items[i : i + size] for i in range(0, len(items), size)]
+    tasks = (Task(batch, {item.id: store.stored(item.id) for item in batch}) for batch in batches)
+    usage = [Usage(model, {"forward": 0, "gradient": 0}) for model in plan.models]
+    of_model = {repr(one.model): one.evaluated for one in usage}
+
+    def keep(result: Result) -> None:
+        _write(store, result)
+        for spec, counts in result.evaluated.items():
+            for kind, n in counts.items():
+                of_model[spec][kind] += n
+        tick(result.cells)
+
+    job = Job(plan, store.folder, options.device, options.precision, keys or options.keys(plan))
+    with single_threaded(options.on_cpu), _workers(job, options) as (start, workers):
+        pool = Pool(start, min(workers, len(batches)), tasks)
+        try:
+            for result in pool.results():
+                keep(result)
+        except KeyboardInterrupt:
+            for result in pool.stop(PATIENCE):
+                keep(result)
+            if pool.unfinished:
+                raise Stopped("; ".join(map(str, pool.unfinished))) from None
+            raise
+        except BaseException:
+            pool.stop()
+            raise
+    return usage
+
+
+@contextmanager
+def _workers(job: Job, options: Options) -> Iterator[tuple[Start, int]]:
+    """How workers are started where ``options`` wants them, and how many."""
     workers = options.workers or (cores() if options.on_cpu else 1)
-    threads = (1,) if options.on_cpu else (torch.get_num_threads(),)  # OpenMP keeps this number per thread
-    with single_threaded(options.on_cpu), ThreadPoolExecutor(workers, "cell", torch.set_num_threads, threads) as pool:
-        keys = keys or options.keys(plan)
-        scorers = {model: _loaded(model, options, keys) for model in plan.models}
-        bench = Bench(plan, store, scorers, keys)
-        for result in _side_by_side(pool, workers, (cells(bench, batch) for batch in batches)):
-            _write(store, result)
-            tick(result.cells)
-    return list(scorers.values())
+    if options.executor == "ray":
+        from iqarena.runner.executors.on_ray import ray_workers
 
-
-def _loaded(model: Model, options: Options, keys: Keys) -> Scorer:
-    """A scorer; what its weights are kept under was read before they were loaded and is the same afterwards."""
-    before = keys.identity(model)
-    scorer = Scorer(model, options.device, options.precision)
-    if (now := identity(model)) != before:
-        raise WeightsError(
-            f"{model!r}: its weights changed while the run was starting: expected sha256 {before[-1][:12]}…,"
-            f" found {now[-1][:12]}…; leave the file alone and run again"
-        )
-    return scorer
-
-
-def _side_by_side(pool: ThreadPoolExecutor, workers: int, batches: Iterator[Iterator[Result]]) -> Iterator[Result]:
-    """Results of ``workers`` batches at a time, as they come; each goes on while its last result is written.
-
-    What is finished when ``KeyboardInterrupt`` arrives still comes.
-    """
-    running: dict[Future[Result | None], Iterator[Result]] = {}
-
-    def go_on(batch: Iterator[Result] | None) -> None:
-        if batch is not None:
-            running[pool.submit(next, batch, None)] = batch
-
-    for batch in itertools.islice(batches, workers):
-        go_on(batch)
-    try:
-        while running:
-            for job in wait(running, return_when=FIRST_COMPLETED).done:
-                batch, result = running.pop(job), job.result()
-                go_on(batch if result else next(batches, None))
-                if result:
-                    yield result
-    except KeyboardInterrupt:
-        pool.shutdown(cancel_futures=True)
-        yield from (result for job in running if not job.cancelled() and (result := job.result()))
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+        with ray_workers(job, options.workers, options.ray_address, options.cell_timeout) as started:
+            yield started
+    elif options.workers_kind == "process":
+        packed = job.packed()
+        yield lambda stopping: ProcessWorker(packed, options.cell_timeout, stopping), workers
+    else:
+        threads = 1 if options.on_cpu else torch.get_num_threads()  # OpenMP keeps this number per thread
+        bench = job.bench()
+        yield lambda stopping: ThreadWorker(bench, threads), workers
 
 
 def _write(store: Store, result: Result) -> None:
@@ -131,24 +143,3 @@ def _write(store: Store, result: Result) -> None:
         by_image[row["image"]].append(row)
     for image, rows in by_image.items():
         store.write(image, rows)
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def single_threaded(on_cpu: bool = True) -> Iterator[None]:
-    """One thread per operation while workers share the cores; the caller's settings come back afterwards."""
-    if not on_cpu:
-        yield
-        return
-    threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(cv_threads)

@@ -9,13 +9,16 @@ from contextlib import AbstractContextManager
 import pandas as pd
 
 from iqarena.errors import IqarenaError
+from iqarena.files.hashing import json_digest
 from iqarena.runner.budget_search import rounds
 from iqarena.runner.driver import Options, run_plan, shard_items
 from iqarena.runner.gallery import Gallery
-from iqarena.runner.growth import bring_up_to_date, grown
+from iqarena.runner.growth import bring_up_to_date, grown, outside
 from iqarena.runner.manifest import build_manifest, earlier_manifest, finish, with_budgets
 from iqarena.store.folder import Store
+from iqarena.store.lock import RunLock
 from iqarena.store.manifest import GradientCounts, Manifest
+from iqarena.store.union import setting
 from iqarena.suite.plan import Plan
 
 Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]  # cells → what hears of finished ones
@@ -34,6 +37,37 @@ def execute(
     keys = options.keys(plan)
     own = build_manifest(plan, options, command, keys)
     store.create()
+    with RunLock(store.folder, json_digest([setting(own), _work(own)]), options.shard) as lock:
+        with lock.gate():
+            if lock.enter(alone=overwrite == "always"):
+                store.remove_leftovers()
+            earlier, before = _opened(plan, store, own, overwrite)
+        shard = {item.id for item in shard_items(plan, options.shard)}
+        cells = len(shard) * len(plan.cells) * plan.suite.repeats
+        evaluated, budgets = 0, plan
+        for budgets in rounds(plan, store):
+            with progress(cells) as tick:
+                usage = run_plan(budgets, store, options, tick, keys)
+            evaluated += sum(used.evaluated["gradient"] for used in usage)
+        with lock.gate():
+            rows = store.rows()
+            manifest = grown(earlier, with_budgets(own, plan, budgets), rows, budgets)
+            if earlier and earlier.finished and not store.written and _work(earlier) == _work(manifest):
+                return earlier, rows
+            counts = GradientCounts(evaluated, resumed=earlier is not None)
+            if options.shard != (1, 1):
+                counts = _with_other_shards(store, evaluated, resumed=bool(before["image"].isin(shard).any()))
+            manifest = dataclasses.replace(manifest, gradients=counts)
+            store.write_manifest(manifest)
+            if len(rows) == manifest.planned:
+                Gallery(store.folder, plan).write_index()
+                manifest = finish(manifest, rows)
+                store.write_manifest(manifest)
+            return manifest, rows
+
+
+def _opened(plan: Plan, store: Store, own: Manifest, overwrite: str) -> tuple[Manifest | None, pd.DataFrame]:
+    """The manifest and the rows that the folder holds already; its new manifest is written."""
     if overwrite == "never" and store.has_manifest():
         raise IqarenaError(f"{store.folder} already holds a run; choose another --out, or --overwrite missing to go on")
     if overwrite == "always":
@@ -41,32 +75,18 @@ def execute(
     earlier = earlier_manifest(store, own)
     if earlier:
         bring_up_to_date(store, earlier, own, plan)
-    before, shard = store.rows(), {item.id for item in shard_items(plan, options.shard)}
+    before = store.rows()
+    if earlier is None and outside(before, plan).any():
+        raise IqarenaError(
+            f"{store.rows_folder}: expected rows of this suite, found others and no manifest.json that says what they"
+            " are; choose another --out, or move that folder away"
+        )
     manifest = grown(earlier, own, before, plan)
     if earlier:
         manifest = dataclasses.replace(manifest, gradients=earlier.gradients)
-    if not (earlier and earlier.finished and _same_work(earlier, manifest)):
+    if not (earlier and earlier.finished and _work(earlier) == _work(manifest)):
         store.write_manifest(manifest)
-    cells = len(shard) * len(plan.cells) * plan.suite.repeats
-    evaluated, budgets = 0, plan
-    for budgets in rounds(plan, store):
-        with progress(cells) as tick:
-            scorers = run_plan(budgets, store, options, tick, keys)
-        evaluated += sum(scorer.evaluated["gradient"] for scorer in scorers)
-    rows = store.rows()
-    manifest = grown(earlier, with_budgets(own, plan, budgets), rows, budgets)
-    if earlier and earlier.finished and not store.written and _same_work(earlier, manifest):
-        return earlier, rows
-    counts = GradientCounts(evaluated, resumed=earlier is not None)
-    if options.shard != (1, 1):
-        counts = _with_other_shards(store, evaluated, resumed=bool(before["image"].isin(shard).any()))
-    manifest = dataclasses.replace(manifest, gradients=counts)
-    store.write_manifest(manifest)
-    if len(rows) == manifest.planned:
-        Gallery(store.folder, plan).write_index()
-        manifest = finish(manifest, rows)
-        store.write_manifest(manifest)
-    return manifest, rows
+    return earlier, before
 
 
 def _with_other_shards(store: Store, evaluated: int, resumed: bool) -> GradientCounts:
@@ -77,11 +97,8 @@ def _with_other_shards(store: Store, evaluated: int, resumed: bool) -> GradientC
     return GradientCounts(others.evaluated + evaluated, resumed=False)
 
 
-def _same_work(earlier: Manifest, now: Manifest) -> bool:
-    """Whether ``now`` plans nothing that ``earlier`` has not, by the same plugins and weights, on the same images."""
-
-    def work(manifest: Manifest) -> tuple[object, ...]:
-        images = [(image.id, image.cluster, image.mos) for image in manifest.images]
-        return images, manifest.attacks, manifest.models, manifest.sources, manifest.targets, manifest.planned
-
-    return work(earlier) == work(now)
+def _work(manifest: Manifest) -> list[object]:
+    """What is planned, by which plugins and weights, on which images, as it stands in JSON."""
+    images = [(image.id, image.cluster, image.mos) for image in manifest.images]
+    facts = [*map(dataclasses.asdict, manifest.attacks), *map(dataclasses.asdict, manifest.models.values())]
+    return [images, facts, list(manifest.models), manifest.sources, manifest.targets, manifest.planned]

@@ -10,13 +10,13 @@ import pandas as pd
 
 from iqarena.engine.device import checked_device
 from iqarena.engine.scorer import Scorer
-from iqarena.errors import SpecError, StoreError, nearest
+from iqarena.errors import SpecError, StoreError, nearest, plain
 from iqarena.files.atomic import plain_errors, slug, write_atomically
 from iqarena.metrics.distortion import Reference
 from iqarena.registry.tables import build_attack, build_model
 from iqarena.runner.batch import Batch, clean_sha256, to_images
-from iqarena.runner.driver import single_threaded
 from iqarena.runner.measure import attack_images, reason
+from iqarena.runner.threads import single_threaded
 from iqarena.runner.work import Bench, Crafting, Row
 from iqarena.store.adversarials import Adversarials, png
 from iqarena.store.folder import Store
@@ -67,7 +67,7 @@ def export(
                 except StoreError:
                     raise
                 except Exception as error:  # a plugin may fail in any way
-                    message = reason(error)
+                    message = plain(reason(error))
             file = f"{slug(row['image'])[:40]}__{slug(row['attack_label'])[:40]}__{row['craft_key'][:12]}.png"
             if image is not None and not message:
                 data = png(image)
@@ -112,7 +112,7 @@ def _bench(store: Store, chosen: pd.DataFrame) -> Bench:
     models += [build_model(str(target)) for target in chosen["queried"].unique() if target]
     device = checked_device("cpu" if manifest.device == "cpu" else "cuda")
     scorers = {model: Scorer(model, device, manifest.precision) for model in dict.fromkeys(models)}
-    return Bench(plan, store, scorers, Keys(plan.suite.direction, plan.suite.seed, (device, manifest.precision)))
+    return Bench(plan, store.folder, scorers, Keys(plan.suite.direction, plan.suite.seed, (device, manifest.precision)))
 
 
 def _batch(bench: Bench, row: Row) -> Batch:

@@ -19,7 +19,7 @@ from iqarena.engine.direction import directions
 from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
-from iqarena.errors import StoreError
+from iqarena.errors import StoreError, plain
 from iqarena.runner.batch import Batch, hashes, to_images, to_pixels
 from iqarena.runner.diagnostics import own_diagnostics, target_diagnostics, watched
 from iqarena.runner.work import Bench, Crafting, Row
@@ -31,11 +31,15 @@ IRREPRODUCIBLE = "crafted again it is another image"
 
 @dataclass
 class Result:
-    """What a cell yields, for the driver to write: rows, and files that belong to them. ``cells`` counts images."""
+    """What a cell yields, for the driver to write: rows, and files that belong to them.
+
+    ``cells`` counts images, ``evaluated`` what its worker evaluated since the cell before, by model.
+    """
 
     rows: list[Row] = field(default_factory=list)
     files: dict[Path, bytes] = field(default_factory=dict)
     cells: int = 0
+    evaluated: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def attack_rows(
         attacked = attack_images(bench, crafting, batch, stored)
     except StoreError:
         raise
-    except Exception as error:  # an attack or a model may fail in any way; the run goes on and says so
+    except (Exception, SystemExit) as error:  # an attack or a model may fail in any way; the run goes on and says so
         return Result([failed(head, reason(error)) for of_image in row_ids for head in of_image])
     result = Result(files=_files(bench, crafting, batch, attacked, [of_image[0] for of_image in row_ids]))
     controls = _controls(batch, attacked.shift)
@@ -75,7 +79,7 @@ def attack_rows(
             why = target_diagnostics(bench.scorers[target], batch, ascent)
             certificates = batch.certificate(bench.scorers[target])
             score_seconds = {"score_seconds": batch.score_seconds(target)}
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             result.rows += [failed(head, reason(error)) for head in of_target]
             continue
         for i, head in enumerate(of_target):
@@ -240,8 +244,8 @@ def _mean_scores(members: Sequence[Scorer], batch: Batch, pixels: Tensor, shas: 
 
 
 def failed(head: Row, message: str) -> Row:
-    return {**head, "status": "error", "message": " ".join(message.split())[:500]}
+    return {**head, "status": "error", "message": plain(message)[:500]}
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     return str(error) if isinstance(error, IqarenaError) else f"{type(error).__name__}: {error}"

@@ -15,6 +15,7 @@ from iqarena.errors import StoreError
 from iqarena.files.atomic import plain_errors
 from iqarena.runner.manifest import finish
 from iqarena.store.folder import Store
+from iqarena.store.lock import RunLock
 from iqarena.store.manifest import GradientCounts, Manifest
 from iqarena.store.schema import CRAFTED, NAMES, SCORED, TIMES
 from iqarena.store.union import differences, renamed, renamed_rows, united
@@ -31,9 +32,6 @@ def merge(folders: Sequence[Path], out: Path) -> Manifest:
     """
     stores = [Store(folder) for folder in folders]
     manifests = [store.manifest() for store in stores]
-    result = Store(out)
-    if result.has_manifest():
-        raise StoreError(f"{out} already holds a run; choose another --out")
     for store, manifest in zip(stores[1:], manifests[1:], strict=True):
         if differing := differences(manifests[0], manifest, ("in the first", "in the second")):
             raise StoreError(
@@ -42,15 +40,22 @@ def merge(folders: Sequence[Path], out: Path) -> Manifest:
     both = reduce(united, manifests)
     rows = pd.concat([_renamed(store, manifest, both) for store, manifest in zip(stores, manifests, strict=True)])
     rows = _agreed(rows)
-    result.create()
-    for image, group in rows.groupby("image"):
-        result.replace(str(image), group.to_dict("records"))
-    for store in stores:
-        _copy(store.folder / "adversarials", out / "adversarials")
     both = _counted(both, manifests, rows)
     if len(rows) == both.planned:
         both = finish(both, rows)
-    result.write_manifest(both)
+    result = Store(out)
+    result.create()
+    with RunLock(out, "merge") as lock:
+        with lock.gate():
+            lock.enter(alone=True)
+            result.remove_leftovers()
+            if result.has_manifest():
+                raise StoreError(f"{out} already holds a run; choose another --out")
+        for image, group in rows.groupby("image"):
+            result.replace(str(image), group.to_dict("records"))
+        for store in stores:
+            _copy(store.folder / "adversarials", out / "adversarials")
+        result.write_manifest(both)
     return both
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from iqarena.api import Attack, ImageItem, Model
 from iqarena.engine.scorer import Scorer
 from iqarena.runner.gallery import Gallery
 from iqarena.store.adversarials import Adversarials
-from iqarena.store.folder import Store
 from iqarena.store.keys import Keys
 from iqarena.suite.plan import Plan
 from iqarena.suite.sources import SourceSpec
@@ -21,11 +22,20 @@ Row = dict[str, Any]
 class Bench:
     """What all cells of a run share."""
 
-    def __init__(self, plan: Plan, store: Store, scorers: dict[Model, Scorer], keys: Keys) -> None:
-        self.plan, self.store, self.scorers, self.keys = plan, store, scorers, keys
-        self.adversarials = Adversarials(store.folder)
-        self.gallery = Gallery(store.folder, plan)
+    def __init__(self, plan: Plan, folder: Path, scorers: dict[Model, Scorer], keys: Keys) -> None:
+        self.plan, self.scorers, self.keys = plan, scorers, keys
+        self.adversarials = Adversarials(folder)
+        self.gallery = Gallery(folder, plan)
         self.device = next(iter(scorers.values())).device
+        self._reported = {repr(model): dict.fromkeys(scorer.evaluated, 0) for model, scorer in scorers.items()}
+        self._lock = threading.Lock()
+
+    def newly_evaluated(self) -> dict[str, dict[str, int]]:
+        """What every scorer has evaluated since this was called last, by spec."""
+        with self._lock:
+            now = {repr(model): dict(scorer.evaluated) for model, scorer in self.scorers.items()}
+            before, self._reported = self._reported, now
+        return {spec: {kind: n - before[spec][kind] for kind, n in counts.items()} for spec, counts in now.items()}
 
 
 @dataclass(frozen=True)
@@ -50,9 +60,9 @@ class Todo:
     scores: list[tuple[Model, dict[str, float], float]] = field(default_factory=list)
 
 
-def todo(bench: Bench, item: ImageItem, sha256: str) -> Todo:
-    """What is missing of ``item``, whose pixels have this hash; what failed is missing."""
-    rows = [row for row in bench.store.stored(item.id) if row["status"] == "ok"]
+def todo(bench: Bench, item: ImageItem, sha256: str, stored: Sequence[Row]) -> Todo:
+    """What is missing of ``item``, whose pixels have this hash and rows are ``stored``; what failed is missing."""
+    rows = [row for row in stored if row["status"] == "ok"]
     by_key, by_craft = ({row[name]: row for row in rows} for name in ("key", "craft_key"))
     result = Todo()
     for attack, source, targets, repeat in _craftings(bench.plan):

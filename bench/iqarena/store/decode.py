@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -35,6 +36,14 @@ def decode(hint: Any, value: Any, key: str) -> Any:
     raise ValueError(
         f"expected {_KINDS.get(hint, _KINDS.get(origin, 'an object'))} for {key or 'the file'!r}, found {value!r:.60}"
     )
+
+
+def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """``object_pairs_hook`` of a JSON parser, which would keep one of two equal keys; raises :class:`ValueError`."""
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"key {name!r} twice")
+    return dict(pairs)
 
 
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a list"}

@@ -10,9 +10,7 @@ what is read has the checksum that it was written with.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +24,10 @@ from iqarena.store.manifest import Manifest
 from iqarena.store.rowfile import packed, read
 from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA
 
-_ABANDONED = 3600  # seconds after which a temporary file is nobody's
 _FOLDERS = ("rows", "gallery", "adversarials", "adversarials/*")
+_ROWS = r"[A-Za-z0-9-]*-[0-9a-f]{8}\.parquet"
 _WRITTEN = (  # by a run; what a report writes the next report writes again
-    r"manifest\.json|rows/[A-Za-z0-9-]*-[0-9a-f]{8}\.parquet|adversarials/[0-9a-f]{2}/[0-9a-f]{32}\.zip"
+    rf"manifest\.json|rows/{_ROWS}|adversarials/[0-9a-f]{{2}}/[0-9a-f]{{32}}\.zip"
     r"|gallery/gallery\.json|gallery/[A-Za-z0-9-]*-[0-9a-f]{6}__(clean|[A-Za-z0-9-]*-[0-9a-f]{6})\.png"
 )
 
@@ -43,13 +41,18 @@ class Store:
         self.written = 0
 
     def create(self) -> None:
-        """Make the folders; what a killed writer left is removed once it cannot be a living one's."""
+        """Make the folders."""
         with plain_errors(f"cannot create {self.folder}"):
             self.rows_folder.mkdir(parents=True, exist_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Remove the temporary files of killed writers, which is right as long as nobody else holds the folder's lock.
+
+        Whose process wrote them does not matter then, nor on which host: every writer holds the lock.
+        """
+        with plain_errors(f"cannot clean {self.folder}"):
             for leftover in self._written(r"\.\d+\.part"):
-                with suppress(FileNotFoundError):  # its writer may be alive, and done by now
-                    if time.time() - leftover.stat().st_mtime > _ABANDONED:
-                        leftover.unlink()
+                leftover.unlink()
 
     def write(self, image: str, rows: list[dict[str, Any]]) -> None:
         """Add rows of one image to its file, atomically; columns that a row lacks are NaN, or empty for text."""
@@ -66,14 +69,33 @@ class Store:
         write_atomically(self._path(image), lambda part: part.write_bytes(packed(table)))
 
     def rows(self) -> pd.DataFrame:
-        """All rows of the images that the manifest names (of every image, when there is no manifest)."""
+        """All rows; raises :class:`StoreError` when there is a manifest that does not name the image of one of them."""
+        tables = self._tables()
         if self.has_manifest():
-            paths = [path for image in self.manifest().images if (path := self._path(image.id)).exists()]
-        else:
-            paths = sorted(self.rows_folder.glob("*.parquet"))
-        tables = [read(path) for path in paths] or [SCHEMA.empty_table()]
-        frame = pa.concat_tables(tables, promote_options="default").to_pandas()
+            named = {image.id for image in self.manifest().images}
+            for image in (hidden := sorted(tables.keys() - named))[:1]:
+                more = f", and so for {len(hidden) - 1} more" if len(hidden) > 1 else ""
+                raise StoreError(
+                    f"{self.folder / 'manifest.json'} names no image {image!r}, but rows/{self._path(image).name} holds"
+                    f" {len(tables[image])} rows of it{more}; put back what it named, or remove such files"
+                )
+        frame = pa.concat_tables([SCHEMA.empty_table(), *tables.values()], promote_options="default").to_pandas()
         return _filled(frame).sort_values(NAMES, ignore_index=True)
+
+    def _tables(self) -> dict[str, pa.Table]:
+        """The rows of each image."""
+        tables: dict[str, pa.Table] = {}
+        for path in sorted(self.rows_folder.glob("*.parquet")):
+            if re.fullmatch(_ROWS, path.name):
+                table = read(path)
+                for image in table["image"].unique().to_pylist():
+                    if self._path(image) != path:
+                        raise StoreError(
+                            f"{path}: expected the rows of one image, that of this name, found {image!r};"
+                            " remove it and run again"
+                        )
+                    tables[image] = table
+        return tables
 
     def stored(self, image: str) -> list[dict[str, Any]]:
         """The rows of one image, those that failed too."""
@@ -107,8 +129,8 @@ class Store:
                 " remove what is there by hand, or choose another --out"
             )
         with plain_errors(f"cannot clear {self.folder}"):
-            for path in sorted(self._written()):
-                path.unlink()
+            for path in sorted(self._written(), key=lambda path: path.name == "manifest.json"):
+                path.unlink()  # the manifest last: rows without it would be nobody's
 
     def _written(self, ending: str = "") -> Iterator[Path]:
         """The files of this folder whose names are those that a run gives, with this ``ending`` (a pattern)."""

@@ -31,6 +31,9 @@ class Keys:
         self.identity = cache(identity)
         self._how = cache(self._digest)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Keys, (self._run["direction"], self._run["seed"], self._run["setting"])  # another process reads anew
+
     def craft(
         self, attack: Attack, source: Sequence[Model], queried: Model | None, image: str, sha256: str, repeat: int
     ) -> str:
@@ -64,11 +67,11 @@ def identity(plugin: Plugin) -> list[Any]:
 
 def foreign(plugins: Iterable[Plugin]) -> list[Plugin]:
     """One plugin of each name that does not come with iqarena, among these and their parameters."""
-    plugins: dict[str, Plugin] = {}
+    by_name: dict[str, Plugin] = {}
     for plugin in plugins:
-        plugins |= {plugin.name: plugin} if plugin.code_sha256 else {}
-        plugins |= {one.name: one for f in dataclasses.fields(plugin) for one in foreign(_inside(plugin, f.name))}
-    return list(plugins.values())
+        by_name |= {plugin.name: plugin} if plugin.code_sha256 else {}
+        by_name |= {one.name: one for f in dataclasses.fields(plugin) for one in foreign(_inside(plugin, f.name))}
+    return list(by_name.values())
 
 
 def _inside(plugin: Plugin, parameter: str) -> list[Plugin]:

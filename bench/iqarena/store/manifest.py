@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from iqarena.errors import StoreError
 from iqarena.files.atomic import write_atomically
-from iqarena.store.decode import decode
+from iqarena.store.decode import decode, each_key_once
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Manifest:
     def read(cls, path: Path) -> Manifest:
         """Raises :class:`StoreError`, one line that names the key, for what is no manifest."""
         try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_key_once))
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{path}: damaged or not iqarena's ({error}); choose another folder, or remove it and run again"
@@ -134,7 +135,9 @@ class Manifest:
     @classmethod
     def from_json(cls, value: Any) -> Manifest:
         """A manifest from what a JSON parser gives; raises :class:`ValueError` naming the key that is wrong."""
-        return decode(cls, _migrated(value), "")
+        manifest = decode(cls, _migrated(value), "")
+        _check(manifest)
+        return manifest
 
     def write(self, path: Path) -> None:
         """Write ``path`` atomically."""
@@ -159,6 +162,31 @@ class Manifest:
     def model(self, spec: str) -> ModelFacts:
         """Facts of a model; of one that the run does not name (any more), nothing but its spec."""
         return self.models.get(spec) or ModelFacts(label=spec)
+
+
+def _check(manifest: Manifest) -> None:
+    """Raises :class:`ValueError` for what types do not say: names that stand twice, numbers below 0, suite keys."""
+    attacks, models = manifest.attacks, manifest.models
+    for key, names in {
+        "images": [image.id for image in manifest.images],
+        "attacks": [attack.spec for attack in attacks],
+        "sources": manifest.sources,
+        "targets": manifest.targets,
+    }.items():
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise ValueError(f"{name!r} twice in {key!r}")
+    gradients, rows = manifest.gradients or GradientCounts(0, resumed=False), manifest.rows or RowCounts(0, 0)
+    numbers = {"planned": manifest.planned, "rows.ok": rows.ok, "rows.error": rows.error}
+    numbers |= {"gradients.evaluated": gradients.evaluated}
+    numbers |= {f"attacks[{i}].{name}": getattr(attack, name)
+                for i, attack in enumerate(attacks) for name in ("eps", "queries", "planned")}  # fmt: skip
+    numbers |= {f"models[{spec!r}].planned": model.planned for spec, model in models.items()}
+    for key, number in numbers.items():
+        if not 0 <= number < float("inf"):
+            raise ValueError(f"expected a number ≥ 0 for {key!r}, found {number}")
+    for key, hint in {"ssim": float | None, "grid": dict[str, Any] | None, "repeats": int | None}.items():
+        decode(hint, manifest.settings.get(key), f"settings.{key}")
 
 
 def _migrated(value: Any) -> Any:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from iqarena.errors import StoreError
+from iqarena.store.schema import NAMES, SCHEMA
 
 _MARK, _ZEROS = b"iqarena:sha256:", b"0" * 64
 
@@ -30,17 +31,37 @@ def packed(table: pa.Table) -> bytes:
 def read(path: Path) -> pa.Table:
     """A row file; raises :class:`StoreError` for a damaged one. One of an earlier version has no checksum.
 
-    It is opened once, as another shard may be replacing it.
+    One that another program has written has its own types: they are made ours, or named. It is opened once, as another
+    shard may be replacing it.
     """
-    data = path.read_bytes()
-    head, mark, tail = data.rpartition(_MARK)
     try:
+        data = path.read_bytes()
+        head, mark, tail = data.rpartition(_MARK)
         if mark and tail[:64] != (expected := _sha256(head, tail)):
             raise ValueError(f"its checksum is {expected[:12].decode()}…, it says {tail[:12]!r}")
-        return pq.ParquetFile(io.BytesIO(data)).read().replace_schema_metadata()
+        return _typed(pq.ParquetFile(io.BytesIO(data)).read())
     except Exception as error:  # whatever a reader says of damaged bytes
         reason = re.sub(r"\s+", " ", str(error)).strip()
         raise StoreError(f"{path}: not a readable row file ({reason}); remove it and run again") from None
+
+
+def _typed(table: pa.Table) -> pa.Table:
+    """The columns of a row that ``table`` has, in their types; raises :class:`ValueError` for what no run writes."""
+    columns = {}
+    for field in SCHEMA:
+        if field.name in table.column_names:
+            try:
+                columns[field.name] = table[field.name].cast(field.type)
+            except (pa.ArrowException, NotImplementedError):
+                raise ValueError(
+                    f"expected {field.type} in column {field.name!r}, found {table.schema.field(field.name).type}"
+                ) from None
+    for name in (*NAMES, "status"):
+        if name not in columns or columns[name].null_count:
+            raise ValueError(f"expected a column {name!r} without gaps")
+    if strange := set(columns["status"].to_pylist()) - {"ok", "error"}:
+        raise ValueError(f"expected ok or error in column 'status', found {min(strange)!r:.60}")
+    return pa.table(columns)
 
 
 def _sha256(head: bytes, tail: bytes) -> bytes:

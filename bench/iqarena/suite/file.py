@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -67,13 +68,13 @@ def _read(name: str) -> tuple[str, dict[str, Any]]:
     """File name and keys of a built-in suite or a ``.toml`` file."""
     known = suites()
     path = known.get(name, Path(name))
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike pathlib's it takes every name
         raise IqarenaError(
             f"expected a suite name or a .toml file, found {name!r}{nearest(name, known)}; see: iqarena list suites"
         )
     try:
         keys = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML or UTF-8, a number of too many digits, too deep
         raise IqarenaError(f"{path}: expected a TOML file: {error}") from None
     except OSError as error:
         raise IqarenaError(f"{path}: cannot be read: {error.strerror}") from None
@@ -83,7 +84,7 @@ def _read(name: str) -> tuple[str, dict[str, Any]]:
 def _checked(suite: Suite, where: str) -> Suite:
     def expect(valid: bool, key: str, what: str) -> None:
         if not valid:
-            raise IqarenaError(f"suite {where}: expected {what} for {key!r}, found {getattr(suite, key)!r}")
+            raise IqarenaError(f"suite {where}: expected {what} for {key!r}, found {getattr(suite, key)!r:.200}")
 
     expect(re.fullmatch(r"[\w.+-]*\w", str(suite.name)) is not None, "name", "a word that can name a folder")
     expect(isinstance(suite.images, (str, dict)), "images", "a name or a table such as {path = 'photos'}")

@@ -132,11 +132,11 @@ def image_set(value: str | dict[str, Any]) -> ImageSet:
     cls = plugin_class("imageset", str(options.pop("set", "folder")))
     hints = get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
-    for key, value in options.items():
+    for key, given in options.items():
         if key not in fields:
             raise SpecError(f"image set {cls.name!r} has no parameter {key!r}{nearest(key, fields)}")
-        if not isinstance(value, hints[key]):
-            raise SpecError(f"image set {cls.name!r}: expected {key} of type {fields[key].type}, found {value!r}")
+        if not isinstance(given, hints[key]):
+            raise SpecError(f"image set {cls.name!r}: expected {key} of type {fields[key].type}, found {given!r}")
     for key, one in fields.items():
         if key not in options and one.default is dataclasses.MISSING:
             raise SpecError(

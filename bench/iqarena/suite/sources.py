@@ -72,8 +72,8 @@ def named_sources(text: str, targets: tuple[Model, ...]) -> list[SourceSpec]:
         ensembles = [SourceSpec(tuple(m for m in able if not related(m, t))) for t in targets]
         return [e for e in ensembles if len(e.models) > 1]
     if text == "subsets":
-        ensembles = (SourceSpec(s) for k in range(1, len(able) + 1) for s in itertools.combinations(able, k))
-        return [s for s in ensembles if set(targets) - set(s.models)]
+        subsets = (SourceSpec(s) for k in range(1, len(able) + 1) for s in itertools.combinations(able, k))
+        return [s for s in subsets if set(targets) - set(s.models)]
     source = parse_source(text)
     for model in source.models:
         if not model.differentiable:

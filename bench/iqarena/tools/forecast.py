@@ -14,7 +14,8 @@ from iqarena.api import CHECKPOINTS, ImageError, IqarenaError, Model
 from iqarena.engine.scorer import CUDA_BATCH, Scorer
 from iqarena.files.weights import no_downloads
 from iqarena.images.sets.database import Database
-from iqarena.runner.driver import cores, shard_items, single_threaded
+from iqarena.runner.driver import shard_items
+from iqarena.runner.threads import cores, single_threaded
 from iqarena.suite.plan import Plan
 
 USUAL = (500, 500)  # pixels, for timing a database whose images differ in size and are not here

@@ -12,13 +12,14 @@ from pathlib import Path
 from tabulate import tabulate
 from torch import Tensor
 
-from iqarena.api import Attack
+from iqarena.api import Attack, Model
 from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
 from iqarena.report import derive
-from iqarena.runner.driver import Options, cores, run_plan, shard_items, single_threaded
+from iqarena.runner.driver import Options, Usage, run_plan, shard_items
 from iqarena.runner.manifest import build_manifest, finish
+from iqarena.runner.threads import cores, single_threaded
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
 from iqarena.tools.forecast import evaluation, first_image, timed_seconds
@@ -32,16 +33,18 @@ def speed_report(plan: Plan) -> str:
     busy), so that a machine that slows down slows both.
     """
     blocks = max(1, min(3, len(shard_items(plan)) // (2 * cores())))
-    loading = timed_seconds(lambda: [Scorer(model) for model in plan.models], 1)
+    started = time.perf_counter()
+    scorers = {model: Scorer(model) for model in plan.models}
+    loading = time.perf_counter() - started
     x, run_seconds, bare, counts = first_image(plan), 0.0, 0.0, {"gradient": 0, "forward": 0}
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         for i in range(1, blocks + 1):
             started = time.perf_counter()
-            scorers = run_plan(plan, store, Options(shard=(i, blocks)))
+            usage = run_plan(plan, store, Options(shard=(i, blocks)))
             run_seconds += time.perf_counter() - started
-            counts = {kind: n + sum(s.evaluated[kind] for s in scorers) for kind, n in counts.items()}
-            bare += _bare_loop(scorers, x)
+            counts = {kind: n + sum(used.evaluated[kind] for used in usage) for kind, n in counts.items()}
+            bare += _bare_loop(scorers, usage, x)
         rows = store.rows()
         report_seconds = timed_seconds(
             lambda: derive(rows, finish(build_manifest(plan, Options(), "iqarena speed"), rows), store.folder), 1
@@ -61,13 +64,13 @@ def speed_report(plan: Plan) -> str:
     )
 
 
-def _bare_loop(scorers: list[Scorer], x: Tensor) -> float:
+def _bare_loop(scorers: dict[Model, Scorer], usage: list[Usage], x: Tensor) -> float:
     """Wall time of every evaluation the run made, on one image of its size, spread over the run's threads."""
     jobs: list[Callable[[], object]] = []
-    for scorer in scorers:
-        counts = dict(scorer.evaluated)
-        jobs += [evaluation(scorer, x, gradient=False)] * counts["forward"]
-        jobs += [evaluation(scorer, x, gradient=True)] * counts["gradient"]
+    for used in usage:
+        scorer = scorers[used.model]
+        jobs += [evaluation(scorer, x, gradient=False)] * used.evaluated["forward"]
+        jobs += [evaluation(scorer, x, gradient=True)] * used.evaluated["gradient"]
     with single_threaded(True), ThreadPoolExecutor(cores()) as pool:
         started = time.perf_counter()
         for _ in pool.map(lambda job: job(), jobs):

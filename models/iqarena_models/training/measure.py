@@ -84,7 +84,7 @@ class Measure:
         if before:
             facts |= {"before": before, "after": self.probes(full), "probed": len(self.opinions.val[:PROBED])}
         self.net.eval()
-        return facts | {"monotone": falls_on_ladders(self._score, images())}
+        return facts | {"monotone": falls_on_ladders(self._score, embedded_images())}
 
     def _score(self, x: Tensor) -> Tensor:
         return self.net(enlarged(x, self.recipe.min_size).to(self.device))
@@ -119,7 +119,7 @@ def centre(image: np.ndarray, crop: int | None) -> np.ndarray:
     return image[top : top + height, left : left + width]
 
 
-def images() -> list[np.ndarray]:
+def embedded_images() -> list[np.ndarray]:
     """Embedded images as they were taken."""
     images = PocketImages()
     items = [item for item in images.items() if "+" not in item.id]

@@ -1,4 +1,4 @@
-"""``csiq`` — Categorical Subjective Image Quality: 30 images, six kinds of distortion, 866 images.
+"""``csiq`` — Categorical Subjective Image Quality: 30 reference images, six kinds of distortion, 866 images.
 
 Larson, Chandler, "Most apparent distortion: full-reference image quality assessment and the role of strategy",
 Journal of Electronic Imaging 19(1), 2010. The folder holds ``csiq.DMOS.xlsx`` (sheet all_by_image, columns image,

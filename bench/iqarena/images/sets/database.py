@@ -65,7 +65,7 @@ class Database(ImageSet):
     @property
     def folder(self) -> Path:
         """Where the set is looked for."""
-        return Path(self.path).expanduser() if self.path else data_folder() / self.name
+        return Path(os.path.expanduser(self.path)) if self.path else data_folder() / self.name
 
     @property
     def published(self) -> int:
@@ -81,11 +81,12 @@ class Database(ImageSet):
     def root(self) -> Path:
         """The folder with the set's own files; raises :class:`ImageError` saying where they are had."""
         marks = [name for name in self.layout if not name.endswith("/")]
-        inside = sorted(p for p in self.folder.iterdir() if p.is_dir()) if self.folder.is_dir() else []
+        here = os.path.isdir(self.folder)  # unlike pathlib's it takes every name
+        inside = sorted(p for p in self.folder.iterdir() if p.is_dir()) if here else []
         for place in (self.folder, *inside):
             if any((place / mark).is_file() for mark in marks):
                 return place
-        there = "a folder without it" if self.folder.is_dir() else "a file" if self.folder.exists() else "nothing there"
+        there = "a folder without it" if here else "a file" if os.path.exists(self.folder) else "nothing there"
         raise ImageError(
             f"{self.folder}: expected {self.name} with {' or '.join(marks)}, found {there}; get it from {self.home} "
             f"and unpack it there, or name its folder with --images; see: iqarena fetch data {self.name}"

@@ -8,6 +8,7 @@ column of that name says so; ``crop`` takes the middle of every image, ``crop`` 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,20 +36,23 @@ class FolderImages(ImageSet):
             raise SpecError(f"folder: expected crop ≥ 1 pixel or none, found {self.crop}; write crop=224")
 
     def items(self) -> list[ImageItem]:
-        names = _images(Path(self.path).expanduser())
+        names = _images(Path(os.path.expanduser(self.path)))
         if self.csv is None:
             return [ImageItem(id=name, cluster=name) for name in names]
-        return _table(Path(self.csv).expanduser(), names, self.split)
+        return _table(Path(os.path.expanduser(self.csv)), names, self.split)
 
     def read(self, item: ImageItem) -> np.ndarray:
-        path = Path(self.path).expanduser() / item.id
+        path = Path(os.path.expanduser(self.path)) / item.id
         return centre(decode_file(path), self.crop, str(path))
 
 
 def _images(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        present = "a file" if folder.exists() else "nothing there"
-        siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+    if not os.path.isdir(folder):  # unlike pathlib's it takes every name
+        present = "a file" if os.path.exists(folder) else "nothing there"
+        try:
+            siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()]
+        except (OSError, ValueError):  # not there either
+            siblings = []
         raise ImageError(
             f"{folder}: expected a folder of images, found {present}{close(folder.name, siblings)}; "
             "set path to an existing folder"
@@ -83,6 +87,6 @@ def _table(path: Path, present: list[str], split: str | None) -> list[ImageItem]
             raise ImageError(f"{where}: expected each image once, found {name!r} again; keep one of its rows")
         items[name] = ImageItem(id=name, cluster=row.get("cluster") or name, mos=finite(row["mos"], where, name))
     if not items:
-        named = sorted({row["split"] for row in rows})
+        named = sorted({row["split"] or "" for row in rows})  # a short row has none
         raise ImageError(f"{path}: expected rows with split {split!r}, found none{nearest(str(split), named)}")
     return [items[name] for name in sorted(items)]

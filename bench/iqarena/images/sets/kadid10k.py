@@ -1,4 +1,4 @@
-"""``kadid10k`` — KADID-10k: 81 images, each with 25 kinds of artificial distortion at five levels.
+"""``kadid10k`` — KADID-10k: 81 reference images, each with 25 kinds of artificial distortion at five levels.
 
 Lin, Hosu, Saupe, "KADID-10k: A Large-scale Artificially Distorted IQA Database", QoMEX 2019. The folder holds
 ``dmos.csv`` (columns dist_img, ref_img, dmos, var) and ``images``. In spite of its name the dmos column grows with

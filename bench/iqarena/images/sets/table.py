@@ -24,7 +24,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
     except OSError as error:
         near = close(path.name, [p.name for p in path.parent.glob("*.csv")])
         raise ImageError(f"{expected}, cannot be read: {error.strerror}{near}; check csv") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:  # also a path with a null character
         raise ImageError(f"{expected}, found something else ({error}); save it as UTF-8 csv with commas") from None
     missing = [column for column in columns if column not in header]
     if missing:

@@ -1,4 +1,4 @@
-"""``tid2013`` — Tampere Image Database 2013: 25 images, 24 kinds of distortion at five levels.
+"""``tid2013`` — Tampere Image Database 2013: 25 reference images, 24 kinds of distortion at five levels.
 
 Ponomarenko et al., "Image database TID2013: Peculiarities, results and perspectives", Signal Processing: Image
 Communication 30, 2015. The folder holds ``mos_with_names.txt`` (a score, a blank, a file name on each line; 0–9,
