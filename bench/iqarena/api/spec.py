@@ -167,9 +167,7 @@ def _call(tokens: list[tuple[str, str, int]], at: int, text: str) -> tuple[Call,
 
 def _surprise(tokens: list[tuple[str, str, int]], at: int, text: str, expected: str) -> SpecError:
     present = f"{_shown(tokens[at][1])} at {tokens[at][2]}" if at < len(tokens) else "the end"
-    return SpecError(
-        f"expected {expected} in spec {_shown(text)}, found {present}; write for example 'pgd(steps=10)'"
-    )
+    return SpecError(f"expected {expected} in spec {_shown(text)}, found {present}; write for example 'pgd(steps=10)'")
 
 
 def _shown(text: str) -> str:
