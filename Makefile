@@ -35,6 +35,9 @@ test: .venv/pyiqa  ## all tests but the slow ones, on all cores
 slow: .venv/pyiqa  ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
+fuzz: .venv/pyiqa  ## bad input of every kind, about 7,000 cases, others each time
+	IQARENA_FUZZ=16 $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/fuzz
+
 check: setup     ## style, types, import directions
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --project . && $(BIN)/lint-imports
 
@@ -51,4 +54,4 @@ reference: setup ## run the suites with committed evidence afresh into results/r
 clean:           ## remove what make and runs have made
 	rm -rf .venv results/runs results/training .pytest_cache .ruff_cache build
 
-.PHONY: help setup bench leaderboard ablation test slow check docs speed reference clean
+.PHONY: help setup bench leaderboard ablation test slow fuzz check docs speed reference clean

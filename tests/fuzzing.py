@@ -7,13 +7,17 @@ test of its own.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from toyruns import Answer
 
+from iqarena.cli import entry
 from iqarena.errors import IqarenaError
 
 TIMES = int(os.environ.get("IQARENA_FUZZ") or 1)
@@ -56,6 +60,21 @@ def outcome(call: Callable[[], Any]) -> str:
         assert len(message) < 3000, "an error shows its input cut"
         return message
     return ""
+
+
+def command_line(*arguments: object) -> Answer:
+    """The command line in this process, with streams as strict as a terminal's; it leaves the environment as it was."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    environment, code = dict(os.environ), -1
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            entry([str(a) for a in arguments])
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+    return Answer(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))  # pyright: ignore
 
 
 @st.composite

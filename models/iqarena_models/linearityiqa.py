@@ -81,8 +81,11 @@ def load_checkpoint(path: Path, resnet: str, backbone: str | None = None) -> Lin
     if missing := [key for key in ("model", "k", "b") if key not in saved]:
         raise WeightsError(f"{path}: expected a checkpoint with 'model', 'k' and 'b', found none of {missing}")
     net = filled(lambda: LinearityNet(resnet, tapped(backbone)), saved["model"], path)
-    net.k.fill_(float(saved["k"][0]))
-    net.b.fill_(float(saved["b"][0]))
+    try:
+        net.k.fill_(float(saved["k"][0]))
+        net.b.fill_(float(saved["b"][0]))
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: expected one number each in 'k' and 'b', found another thing: {error}") from None
     return net
 
 

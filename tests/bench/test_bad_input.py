@@ -128,12 +128,72 @@ def test_an_argument_that_is_wrong(iqarena: Cli, arguments: str, words: str) -> 
         ("attacks = [", "expected a TOML file"),
         ("\xff", "expected a TOML file"),
         ("", "expected the key 'images', found none"),
+        ("x = " + "[" * 5000, "expected a TOML file"),
+        ("seed = " + "9" * 5000, "expected a TOML file"),
     ],
+    ids=["open", "latin-1", "empty", "deep", "long number"],
 )
 def test_a_suite_file_that_cannot_be_read(iqarena: Cli, tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "s.toml"
     path.write_text(text, encoding="latin-1")
     refused(iqarena("run", path), words)
+
+
+@pytest.mark.parametrize("value", ["[" * 5000, "9" * 5000], ids=["deep", "long number"])
+def test_a_setting_that_is_no_toml_is_a_word(iqarena: Cli, suite: Path, value: str) -> None:
+    refused(iqarena("run", suite, "--set", f"seed={value}"), "expected a whole number ≥ 0 for 'seed'")
+
+
+def test_a_file_name_that_is_not_utf8(iqarena: Cli, suite: Path, photos: Path, tmp_path: Path) -> None:
+    odd = (photos / "p0.png").rename(photos / "\udcff.png")
+    answer = iqarena("score", odd, "--model", "toy_linear")
+    assert (answer.code, "\\udcff.png" in answer.out) == (0, True), "it is shown and scored"
+    refused(iqarena("run", suite, "--out", tmp_path / "run"), "expected UTF-8 text as its id", "rename it")
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from iqarena.api import Model
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class {name}(Model):
+    "A scorer that cannot be loaded."
+    name = "{name}"
+    def load(self):
+        {load}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "load", "words"),
+    [
+        ("load_raises", "raise KeyError('net')", "load_raises: cannot be loaded: KeyError: 'net'"),
+        ("load_none", "return None", "load_none: cannot be loaded: TypeError: expected a torch module, found NoneType"),
+        ("load_other", "return 5", "load_other: cannot be loaded: TypeError: expected a torch module, found int"),
+    ],
+)
+def test_a_plugin_that_cannot_be_loaded(
+    iqarena: Cli, suite: Path, photos: Path, tmp_path: Path, name: str, load: str, words: str
+) -> None:
+    plugin = tmp_path / f"{name}_plugin.py"
+    plugin.write_text(PLUGIN.format(name=name, load=load))
+    run = ["run", suite, "--out", tmp_path / "run", "--set", f'targets=["{name}", "toy_step"]']
+    refused(iqarena("--plugin", plugin, *run), words)
+    refused(iqarena("--plugin", plugin, "score", photos / "p0.png", "--model", name), words)
+
+
+def test_a_bug_of_ours_is_not_mistaken_for_bad_input(
+    iqarena: Cli, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(zoo.PocketModel, "load", broken)
+    with pytest.raises(ZeroDivisionError):
+        iqarena("run", suite, "--set", 'targets=["cnn", "toy_step"]', "--out", tmp_path / "run")
+    monkeypatch.setattr("iqarena.suite.plan.build_attack", broken)
+    with pytest.raises(ZeroDivisionError):
+        iqarena("run", suite, "--out", tmp_path / "run")
 
 
 def test_a_folder_that_is_not_there_or_holds_no_images(iqarena: Cli, suite: Path, photos: Path) -> None:

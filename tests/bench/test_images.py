@@ -257,6 +257,7 @@ def test_folder_that_is_not_there_or_empty(photos: Path) -> None:
         ("image,mos\na.PNG,\n", "found ''"),
         ("image,mos\na.PNG\n", "found ''"),
         ("image,mos\na.PNG,good\n", "found 'good'"),
+        ("image,mos,cluster\na.PNG,1," + "x" * 200_000, "found something else (field larger than"),
         ("image,mos\na.PNG,1\na.PNG,2\n", "found 'a.PNG' again"),
     ],
 )
@@ -273,3 +274,26 @@ def test_folder_csv_that_cannot_be_read(photos: Path) -> None:
     assert "nearest: 'mos.csv'" in message
     (photos / "mos.csv").write_bytes(b"image,mos\n\xff\xfe,1\n")
     assert "save it as UTF-8" in refusal(images.items)
+
+
+def test_folder_csv_with_a_short_row_beside_split(photos: Path) -> None:
+    (photos / "mos.csv").write_text("image,mos,split\na.PNG\nb.png,1,val\n")
+    images = FolderImages(path=str(photos), csv=str(photos / "mos.csv"), split="train")
+    assert "expected rows with split 'train', found none" in refusal(images.items)
+
+
+@pytest.mark.parametrize("place", ["x" * 300, "~nobody/x", "a\0b", "\udcff"], ids=["long", "user", "null", "not UTF-8"])
+def test_folder_with_a_name_that_no_folder_can_have(place: str) -> None:
+    assert "found nothing there" in refusal(FolderImages(path=place).items)
+
+
+def test_a_file_name_that_is_not_utf8_is_no_id(photos: Path) -> None:
+    (photos / "a.PNG").rename(photos / "\udcff.png")
+    assert "expected UTF-8 text as its id, found '\\udcff.png'; rename it" in refusal(
+        FolderImages(path=str(photos)).items
+    )
+
+
+def test_a_file_that_never_ends_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iqarena.images.decode.MAX_BYTES", 1_000_000)
+    assert "found more than 1 MB" in refusal(lambda: decode_file(Path("/dev/zero")))

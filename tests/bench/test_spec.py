@@ -234,3 +234,15 @@ def test_chains() -> None:
         build_attack("fgsm|pgd")
     with pytest.raises(SpecError, match="expected a number"):
         build_attack("pgd(eps=fgsm|jnd)")
+
+
+def test_a_chain_that_would_nest_too_deep_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"at most 20 calls joined by '\|', found more in spec 'jpeg"):
+        parse("jpeg|" * 900 + "cnn")
+
+
+def test_an_error_shows_the_beginning_of_a_long_spec() -> None:
+    for text in ("=" * 5000, "a(" + "9" * 5000, "a(b=1 " + "c" * 5000):
+        with pytest.raises(SpecError) as caught:
+            parse(text)
+        assert len(str(caught.value)) < 700

@@ -187,7 +187,40 @@ def test_a_row_file_without_a_checksum_is_one_of_an_earlier_version(store: Store
     assert_frame_equal(store.rows(), before)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", "null"])
+def test_a_row_file_that_pandas_has_rewritten_has_the_same_rows(store: Store) -> None:
+    store.write("a.png", [row(), row(target="u")])
+    store.write("b.png", [row(image="b.png")])
+    before = store.rows()
+    path = next(iter(sorted(store.rows_folder.iterdir())))
+    table = pd.read_parquet(path)
+    table.assign(attack=table["attack"].astype("category"), other=1).set_index("key", drop=False).to_parquet(path)
+    assert_frame_equal(store.rows(), before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"repeat": "zero"}, "expected int64 in column 'repeat', found"),
+        ({"score_adv": "high"}, "expected double in column 'score_adv', found"),
+        ({"score_adv": [[1.0]]}, "expected double in column 'score_adv', found list"),
+        ({"target": [None]}, "expected a column 'target' without gaps"),
+        ({"status": "fine"}, "expected ok or error in column 'status', found 'fine'"),
+    ],
+    ids=str,
+)
+def test_a_row_file_that_no_run_writes_is_one_line(store: Store, changes: dict[str, Any], words: str) -> None:
+    store.write("a.png", [row()])
+    path = next(store.rows_folder.iterdir())
+    pd.read_parquet(path).assign(**changes).to_parquet(path)
+    for use in (store.rows, lambda: store.stored("a.png")):
+        with pytest.raises(StoreError, match=f"not a readable row file \\({words}"):
+            use()
+    pd.read_parquet(path).drop(columns="image").to_parquet(path)
+    with pytest.raises(StoreError):
+        store.rows()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "null", "[" * 50_000], ids=["open", "list", "empty", "null", "deep"])
 def test_a_damaged_manifest_is_named(store: Store, text: str) -> None:
     (store.folder / "manifest.json").write_text(text)
     with pytest.raises(StoreError, match=r"manifest.json: damaged .* run again"):

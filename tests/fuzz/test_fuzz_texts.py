@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from iqarena.suite.plan import resolve
 from iqarena.suite.sources import parse_source
 
 WORDS = st.one_of(
-    st.sampled_from(
-        "cnn toy_linear toy_curved jpeg gaussian fgsm pgd sega jnd soft fourier_topk pocket clive folder ensemble eps"
-        " steps mask quality weights 8/255 1/0 -1 1e999 0 3.5 none true ( ) , = | (( )) ()".split()
-    ),
+    st.sampled_from([
+        "cnn", "toy_linear", "toy_curved", "jpeg", "gaussian", "fgsm", "pgd", "sega", "jnd", "soft", "fourier_topk",
+        "pocket", "clive", "folder", "ensemble", "eps", "steps", "mask", "quality", "weights", "8/255", "1/0", "-1",
+        "1e999", "0", "3.5", "none", "true", "(", ")", ",", "=", "|", "((", "))", "()",
+    ]),
     ODD_TEXT,
-)
+)  # fmt: skip
 SPECS = st.one_of(
     st.lists(WORDS, max_size=12).map("".join),
     st.tuples(st.sampled_from(["sega", "ensemble", "jpeg", "a"]), st.sampled_from("(|,="), st.integers(1, 5000)).map(
@@ -68,10 +70,11 @@ TOML = st.one_of(
 
 @cases(40)
 @given(text=st.one_of(TOML.map(lambda t: t.encode(errors="surrogatepass")), st.binary(max_size=40)))
-def test_suite_files(text: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "own.toml"
-    path.write_bytes(text)
-    outcome(lambda: resolve(load_suite(str(path))))
+def test_suite_files(text: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "own.toml")
+        path.write_bytes(text)
+        outcome(lambda: resolve(load_suite(str(path))))
 
 
 CELLS = st.one_of(st.sampled_from(["a.png", "b.png", "50", "1e400", "nan", "", "train", '"']), ODD_TEXT)
@@ -83,11 +86,13 @@ TABLES = st.tuples(
 
 @cases(40)
 @given(text=st.one_of(TABLES, st.binary(max_size=60)), split=st.sampled_from([None, "train", ""]))
-def test_score_tables(text: bytes, split: str | None, tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
-        (tmp_path / name).touch()
-    (tmp_path / "mos.csv").write_bytes(text)
-    outcome(FolderImages(path=str(tmp_path), csv=str(tmp_path / "mos.csv"), split=split).items)
+def test_score_tables(text: bytes, split: str | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("a.png", "b.png"):
+            Path(folder, name).touch()
+        table = Path(folder, "mos.csv")
+        table.write_bytes(text)
+        outcome(FolderImages(path=folder, csv=str(table), split=split).items)
 
 
 @cases(20)

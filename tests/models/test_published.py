@@ -171,6 +171,10 @@ def test_linearityiqa_refuses_other_layouts(tmp_path: Path) -> None:
     save_linearity(path)
     with pytest.raises(WeightsError, match="expected the parameters of LinearityNet, found another architecture's"):
         load_checkpoint(path, "resnet34")
+    for k in ([], "x", None):
+        torch.save(torch.load(path, weights_only=True) | {"k": k}, path)
+        with pytest.raises(WeightsError, match="expected one number each in 'k' and 'b'"):
+            load_checkpoint(path, "resnet18")
 
 
 def test_linearityiqa_starts_from_torchvisions_weights_and_is_loaded_back(

@@ -2,8 +2,8 @@
 
 What has arrived is kept beside the target as ``<name>.part``; the next attempt, in this call or a later one, asks for
 the rest (RFC 9110, range requests). Only a whole file with the right hash is given its name. A server is given up when
-it sends less than ``MIN_SPEED`` for ``PATIENCE`` seconds, and refused when it sends more than the file is large or sends
-the caller on to an address that is not HTTP, or no longer encrypted.
+it sends less than ``MIN_SPEED`` for ``PATIENCE`` seconds, and refused when it sends more than the file may have or
+redirects to an address that is not HTTP, or no longer encrypted.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Batch:
 
     @cached_property
     def spare_signs(self) -> Tensor:
-        """Random ±1 for :func:`~iqarena.engine.budget.displaced`, by the images' pixels alone, int8 ``(N, 3, H, W)``."""
+        """Random ±1 for :func:`~iqarena.engine.budget.displaced`, by the pixels alone, int8 ``(N, 3, H, W)``."""
         return Streams(self.sha256, "displaced control").signs(torch.empty_like(self.pixels, dtype=torch.int8))
 
     @cached_property

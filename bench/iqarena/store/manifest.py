@@ -127,7 +127,7 @@ class Manifest:
         """Raises :class:`StoreError`, one line that names the key, for what is no manifest."""
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_key_once))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise StoreError(
                 f"{path}: damaged or not iqarena's ({error}); choose another folder, or remove it and run again"
             ) from None
