@@ -91,7 +91,7 @@ def test_shipped_weights_keep_what_their_cards_claim(name: str) -> None:
     card = (scorers.WEIGHTS / f"{name}.md").read_text(encoding="utf-8")
     for claim in (facts["sha256"], facts["data"], facts["licence"], f"SROCC {facts['validation_srocc']:.4f}"):
         assert claim in card
-    assert facts["validation_srocc"] >= (0.6 if name == "cnn" else 0.76)
+    assert facts["validation_srocc"] >= {"cnn": 0.65, "bilinear": 0.69}.get(name, 0.76)
     for ladder in facts["monotone"].values():
         assert ladder["steps_that_fall"] > 0.95
         assert ladder["mean_scores"] == sorted(ladder["mean_scores"], reverse=True)
