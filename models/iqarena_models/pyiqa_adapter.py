@@ -34,7 +34,7 @@ from iqarena_models.backbone import Backbone
 from iqarena_models.catalog import Metric, pyiqa_version
 from iqarena_models.common_scale import fill, read_checkpoint, read_tensors
 
-BACKBONES = ("resnet18", "resnet34", "resnet50", "vgg16")
+TORCHVISION = ("resnet18", "resnet34", "resnet50", "vgg16")
 BACKBONES: dict[str, tuple[str, dict[int, int]]] = {  # architecture → its backbone, and what the head expects of it
     "hypernet_arch": ("base_model", {4: 256, 8: 512, 16: 1024, 32: 2048}),
     "dbcnn_arch": ("features1", {16: 512}),
@@ -182,7 +182,7 @@ def _doors(files: _Files) -> Iterator[None]:
             (torch, "load", lambda path, **options: read_checkpoint(Path(path))),
             (torch.hub, "load_state_dict_from_url", lambda url, **options: read_tensors(Path(files.local(url)))),
         ]
-        changes += [(backbones, n, partial(_with, getattr(backbones, n), {"weights": None})) for n in BACKBONES]
+        changes += [(backbones, n, partial(_with, getattr(backbones, n), {"weights": None})) for n in TORCHVISION]
         for module in [m for name, m in sys.modules.items() if name.startswith("pyiqa.archs.")]:
             changes += [(module, name, value) for name, value in new.items() if hasattr(module, name)]
             if swin := getattr(module, "create_swin", None):

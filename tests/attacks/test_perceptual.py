@@ -80,7 +80,7 @@ def test_the_square_weighs_the_score_by_twice_its_change() -> None:
     attack, run = build_attack(spec), Run(spec, [Linear()])
     net = run.scorers[0]._module
     assert isinstance(net, LinearNet)
-    streams = Streams([f"image {i}" for i in range(4)], repr(attack))
+    streams = Streams([f"picture {i}" for i in range(4)], repr(attack))
     s, eps = BOTH.view(-1, 1, 1, 1), 4 / 255
     z = run.x + (streams.signs(run.x) - 1) / 510
     assert set(((z - run.x) * 255).round().unique().tolist()) == {-1, 0}, "−1/255 or 0"

@@ -68,7 +68,7 @@ def _slow(spec: str, steps: int, gradient: Any) -> None:
 
     for i in range(4):
         x, s = run.x[i : i + 1], BOTH[i]
-        streams, state = Streams([f"image {i}"], repr(attack)), {}
+        streams, state = Streams([f"picture {i}"], repr(attack)), {}
         z, m = x.clone(), torch.zeros_like(x)
         for _ in range(steps):
             g = gradient(nabla, z, m, s, streams, state)

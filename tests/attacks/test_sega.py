@@ -93,7 +93,7 @@ def _noisy_gradient(model: Model, x: Tensor, sigma: float, purposes: Sequence[tu
     total = torch.zeros_like(x, dtype=torch.float64)
     for i in range(len(x)):
         for purpose, sign in purposes:
-            u = sign * Streams([f"image {i}"], purpose).normal(x[i : i + 1])
+            u = sign * Streams([f"picture {i}"], purpose).normal(x[i : i + 1])
             leaf = (x[i : i + 1] + sigma * u).double().requires_grad_(True)
             total[i] += torch.autograd.grad(net(leaf).sum(), leaf)[0][0] / len(purposes)
     return total

@@ -188,7 +188,7 @@ def test_a_bug_of_ours_is_not_mistaken_for_bad_input(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(zoo.PocketModel, "load", broken)
+    monkeypatch.setattr(scorers.ZooModel, "load", broken)
     with pytest.raises(ZeroDivisionError):
         iqarena("run", suite, "--set", 'targets=["cnn", "toy_step"]', "--out", tmp_path / "run")
     monkeypatch.setattr("iqarena.suite.plan.build_attack", broken)

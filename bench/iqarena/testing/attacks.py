@@ -58,7 +58,7 @@ class _Trial:
         size: tuple[int, int] = SIZE,
         models: Sequence[Model] = (),
         target: Model = Steep(of=Curved()),  # noqa: B008 (frozen)
-        ids: str = "image",
+        ids: str = "picture",
         seed: int = 0,
         repeat: int = 0,
         access: Any = None,

@@ -169,7 +169,7 @@ def qt_resources(data: bytes) -> dict[str, bytes]:
 _HEAD = """\
 # The images of the `pocket` image set
 
-{count} images of different scenes, {width}×{height}, each out of a free software package in which the licence of
+{count} photographs of different scenes, {width}×{height}, each out of a free software package in which the licence of
 that very image is stated. Where a package as a whole has another licence (`gcompris-qt-data` and `palapeli-data`: GPL),
 the file that the last column names says what holds for the image. All come without warranty; their authors endorse
 neither this project nor its results. Images under share-alike or non-commercial terms, or of unclear origin, are left
