@@ -17,6 +17,7 @@ import pytest
 from toyruns import Answer, files
 
 from iqarena.store.folder import Store
+from iqarena.suite.file import load_suite
 from iqarena_models.pocket import zoo
 
 Cli = Callable[..., Answer]
@@ -149,6 +150,12 @@ def test_a_file_name_that_is_not_utf8(iqarena: Cli, suite: Path, photos: Path, t
     answer = iqarena("score", odd, "--model", "toy_linear")
     assert (answer.code, "\\udcff.png" in answer.out) == (0, True), "it is shown and scored"
     refused(iqarena("run", suite, "--out", tmp_path / "run"), "expected UTF-8 text as its id", "rename it")
+
+
+@pytest.mark.parametrize("images", [3, ["a"], None])
+def test_another_set_replaces_even_what_is_none(images: object) -> None:
+    keys = {"images": images, "targets": ["toy_curved"], "attacks": ["fgsm"]}
+    assert load_suite(keys, images="photos").images == {"set": "folder", "path": "photos"}
 
 
 PLUGIN = """
