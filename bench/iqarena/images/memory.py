@@ -12,7 +12,7 @@ import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
-MAX_PIXELS = 64_000_000  # 8000 × 8000: the two that two workers hold are what a machine with 16 GB can bear at most
+MAX_PIXELS = 64_000_000  # 8000 × 8000: two workers need about 16 GB for two of them, a common machine's memory
 LARGE = 4_000_000  # pixels together: 0.6 GB, which each of several workers may take at once
 
 _turn = threading.RLock()
