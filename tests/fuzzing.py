@@ -46,7 +46,7 @@ def cases(number: int) -> Callable[[T], T]:
         database=None,
         deadline=None,
         print_blob=True,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     )
 
 

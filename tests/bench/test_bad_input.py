@@ -151,6 +151,12 @@ def test_a_file_name_that_is_not_utf8(iqarena: Cli, suite: Path, photos: Path, t
     refused(iqarena("run", suite, "--out", tmp_path / "run"), "expected UTF-8 text as its id", "rename it")
 
 
+@pytest.mark.parametrize("images", [3, ["a"], None])
+def test_another_set_replaces_even_what_is_none(images: object) -> None:
+    keys = {"images": images, "targets": ["toy_curved"], "attacks": ["fgsm"]}
+    assert load_suite(keys, images="photos").images == {"set": "folder", "path": "photos"}
+
+
 PLUGIN = """
 from dataclasses import dataclass
 from iqarena.api import Model

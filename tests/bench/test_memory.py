@@ -51,7 +51,7 @@ def test_decoding_takes_no_copies_of_a_large_image(tmp_path: Path) -> None:
 
 
 def test_two_large_images_are_never_decoded_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    running, most = 0, dict.fromkeys((8, 40), 0)
+    running, most = 0, {8: 0, 40: 0}
     counting, to_rgb = threading.Lock(), module._to_rgb
 
     def slow(image: Image.Image, name: str) -> np.ndarray:

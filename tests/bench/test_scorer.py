@@ -283,7 +283,7 @@ def test_less_memory_means_smaller_micro_batches_and_the_same_results(
 ) -> None:
     scores, (values, gradients) = hungry.score(X), hungry.value_and_gradient(X)
     assert hungry._chunk == 4
-    monkeypatch.setattr(Hungry, "room", 1)
+    monkeypatch.setattr(Hungry, "headroom", 1)
     Hungry.requested.clear()
     assert torch.allclose(hungry.score(X), scores, rtol=1e-6)
     assert Hungry.requested == [4, 2, *[1] * 5]
@@ -295,7 +295,7 @@ def test_less_memory_means_smaller_micro_batches_and_the_same_results(
 
 
 def test_when_one_image_does_not_fit_the_error_says_what_helps(hungry: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Hungry, "room", 0)
+    monkeypatch.setattr(Hungry, "headroom", 0)
     with pytest.raises(ImageError, match=r"large: the memory of cpu does not hold one image .* max_side=…\) or use"):
         hungry.score(X)
 

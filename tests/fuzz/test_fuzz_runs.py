@@ -35,9 +35,9 @@ def _store(folder: Path) -> Store:
 def _used(folder: Path, report: bool) -> None:
     """What all that reads a run begins with; and the boards, which take a second."""
     run = load(folder)
-    run.failed, run.complete  # noqa: B018 (worked out when asked for)
+    _ = run.failed, run.complete
     if report:
-        run.attacks, run.models  # noqa: B018
+        _ = run.attacks, run.models
 
 
 REPORT = st.integers(0, 9).map(lambda n: n == 9 and TIMES > 1)
@@ -67,7 +67,7 @@ REWRITES: list[Callable[[pd.DataFrame, str], pd.DataFrame]] = [
     lambda table, column: table.assign(**{column: table[column].astype("category")}),
     lambda table, column: table.assign(**{column: pd.to_numeric(table[column], errors="coerce")}),
     lambda table, column: table.rename(columns={column: "x"}),
-    lambda table, column: table.assign(**{column: [[1]] * len(table)}),
+    lambda table, column: table.assign(**{column: pd.Series([[1]] * len(table), index=table.index)}),
     lambda table, column: table.assign(**{column: pd.Timestamp("2026-01-01")}),
     lambda table, column: table.set_index(column),
     lambda table, column: table[:0],

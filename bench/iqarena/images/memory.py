@@ -1,7 +1,8 @@
 """How large an image may be, and how many large ones are worked on at once: what bounds the memory of a process.
 
-A run holds about 40 bytes a pixel of every image that it is at, and about 80 more while it crafts, scores or decodes
-one: 120 bytes times ``MAX_PIXELS`` are 8 GB, and the gradient of a network of any depth is a multiple of that.
+Measured with scorers that need next to nothing themselves, a run takes about 160 bytes a pixel for one image and 200 to
+260 for two side by side, whose crafting and scoring take turns: 10 GB for one image of ``MAX_PIXELS``, 13 to 17 GB for
+two. The gradient of a network comes on top.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
-MAX_PIXELS = 64_000_000  # 8000 × 8000: larger than any image of the databases, and what 16 GB of memory hold
-LARGE = 4_000_000  # pixels together: half a gigabyte, which each of many workers may take
+MAX_PIXELS = 64_000_000  # 8000 × 8000: two workers need about 16 GB for two of them, a common machine's memory
+LARGE = 4_000_000  # pixels together: 0.6 GB, which each of several workers may take at once
 
 _turn = threading.RLock()
 

@@ -15,7 +15,7 @@ def instead(images: str | dict[str, Any] | None, wish: str) -> str | dict[str, A
 
     if wish.partition("(")[0] in names("imageset"):
         return wish
-    table = _table(images) if isinstance(images, str) else images or {}
+    table = _table(images) if isinstance(images, str) else images if isinstance(images, dict) else {}
     if issubclass(plugin_class("imageset", str(table.get("set", "folder"))), Database):
         return {**table, "path": wish}
     return {"set": "folder", "path": wish}
