@@ -17,6 +17,7 @@ import pytest
 from toyruns import Answer, files
 
 from iqarena.store.folder import Store
+from iqarena.suite.file import load_suite
 from iqarena_models.zoo import scorers
 
 Cli = Callable[..., Answer]
