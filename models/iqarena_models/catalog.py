@@ -49,8 +49,9 @@ def catalog() -> dict[str, Metric]:
 
 def weight_file(name: str) -> WeightFile:
     """A file of the catalogue by its name: pyiqa's, unless a table under ``[files]`` says something else."""
-    known: dict[str, str] = _read()["files"].get(name, {})
-    return WeightFile(name, **({"url": _read()["pyiqa_url"] + quote(name)} if "page" not in known else {}) | known)
+    known: dict[str, Any] = _read()["files"].get(name, {})
+    own: dict[str, Any] = {} if "page" in known else {"url": _read()["pyiqa_url"] + quote(name)}
+    return WeightFile(name, **own | known)
 
 
 def pyiqa_version() -> str:
