@@ -109,7 +109,7 @@ def assert_equal_pixels(
 def assert_same_up_to_rounding(
     ours: str, theirs: str, models: Sequence[Model], *, share: float, size: tuple[int, int] = (32, 40)
 ) -> None:
-    """At most that ``share`` of the pixels differs, and the gains differ by at most 5 % of the largest.
+    """At most that ``share`` of the pixels differs, and the gains differ by at most 5 %.
 
     For attacks that round a momentum or a point differently in its last bit: a pixel whose momentum is nearly zero goes
     either way then. Its own weight in the score is nearly zero too, but the next gradients of other pixels differ.
@@ -117,7 +117,6 @@ def assert_same_up_to_rounding(
     a, b = (Run(spec, models, size=size) for spec in (ours, theirs))
     assert (a.crafted.adversarial != b.crafted.adversarial).double().mean() <= share
     gains = [run.gains(run.crafted.adversarial.float() / 255) for run in (a, b)]
-    largest = float(gains[0].max())
-    assert largest > 0
-    assert gains[1].tolist() == pytest.approx(gains[0].tolist(), rel=0.05, abs=0.05 * largest)
+    assert gains[0].min() > 0
+    assert gains[1].tolist() == pytest.approx(gains[0].tolist(), rel=0.05)
     assert (a.source.forwards, a.source.backwards) == (b.source.forwards, b.source.backwards)

@@ -119,7 +119,7 @@ def test_shards_one_after_the_other_are_the_whole(plan: Plan, tmp_path: Path, re
 
 def test_shards_at_the_same_time_are_the_whole(suite: Path, tmp_path: Path, iqarena: Callable[..., Answer]) -> None:
     both = [start("run", suite, "--workers", "1", "--out", tmp_path / "both", "--shard", f"{i}/2") for i in (1, 2)]
-    message = [process.communicate(timeout=120) for process in both]
+    message = [process.communicate(timeout=600) for process in both]
     codes = {process.returncode for process in both}
     assert 0 in codes <= {0, 3}, message  # 3: the other was not done yet
     assert any("index.html (start here)" in out for out, _ in message), "the last to end writes the boards"

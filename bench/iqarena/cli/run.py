@@ -67,27 +67,13 @@ def _shard(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), help="Images that travel together; never changes a number.")
 @click.option("--workers", type=click.IntRange(1), help="Cells at a time [one per CPU core, or GPU].")
-@click.option(
-    "--executor",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    show_default=True,
-    help="Where cells run: on this machine, or on a Ray cluster.",
-)
-@click.option(
-    "--workers-kind",
-    type=click.Choice(["thread", "process"]),
-    default="thread",
-    show_default=True,
-    help="Of the local executor; a plugin that crashes a process costs its own rows.",
-)
+@click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+              help="Where cells run: on this machine, or on a Ray cluster.")  # fmt: skip
+@click.option("--workers-kind", type=click.Choice(["thread", "process"]), default="thread", show_default=True,
+              help="Of the local executor; a plugin that crashes a process costs its own rows.")  # fmt: skip
 @click.option("--ray-address", metavar="ADDRESS", help="Of a running cluster [one is started on this machine].")
-@click.option(
-    "--cell-timeout",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    help="Limit for one attack in a cell; needs process or Ray workers.",
-)
+@click.option("--cell-timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="Limit for one attack in a cell; needs process or Ray workers.")  # fmt: skip
 @click.option("--shard", default="1/1", show_default=True, metavar="I/N", callback=_shard,
               help="Every N-th image, from the I-th.")  # fmt: skip
 @click.option("--keep", type=click.Choice(["adversarials"]), help="Keep every adversarial image in the run folder.")
