@@ -89,7 +89,7 @@ def test_a_suite_key_that_is_wrong(iqarena: Cli, suite: Path, tmp_path: Path, se
         ("run pocket --device gpu", "device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
         ("run pocket --device cuda:99", "device cuda:99: torch sees "),
         *(
-            (f"{verb} --out=", "--out: expected a folder, found ''; write --out . for ")
+            (f"{verb} --out=", "--out: expected a folder, found ''; write . for ")
             for verb in ("run pocket", "report nowhere", "merge a", "export a", "train cnn --data .")
         ),
         ("list atacks", "unknown kind 'atacks'; nearest: 'attacks'"),

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from iqarena.cli.options import answer, json_option
+from iqarena.cli.options import Place, answer, json_option
 
 if TYPE_CHECKING:
     from iqarena.tools.diff import RunDifference
 
 
 @click.command()
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("first", type=Place())
+@click.argument("second", type=Place())
 @json_option
 def diff(first: Path, second: Path) -> int:
     """Which numbers differ between the runs in folders FIRST and SECOND: by column, with the largest difference.

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from iqarena.cli.options import Folder
+from iqarena.cli.options import Place
 
 
 @click.command()
-@click.argument("run_folder", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=Folder(), help="Folder for the PNG files and their table.")
+@click.argument("run_folder", type=Place())
+@click.option("--out", required=True, type=Place(), help="Folder for the PNG files and their table.")
 @click.option("--attack", "attacks", multiple=True, help="Only this attack (may be given several times).")
 @click.option("--source", "sources", multiple=True, help="Only this source (may be given several times).")
 @click.option("--image", "images", multiple=True, help="Only this image (may be given several times).")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from iqarena.cli.options import Folder
+from iqarena.cli.options import Place
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=Folder(), help="Folder of the merged run.")
+@click.argument("folders", nargs=-1, required=True, type=Place())
+@click.option("--out", required=True, type=Place(), help="Folder of the merged run.")
 def merge(folders: tuple[Path, ...], out: Path) -> int:
     """Join run FOLDERS of one setting (seed, direction, precision, kind of device, image set) and write their boards.
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from iqarena.errors import IqarenaError
+from iqarena.files.place import place
 from iqarena.files.progress import QUIET
 from iqarena.files.weights import FOLDER, OFFLINE
 
@@ -27,15 +28,25 @@ class Session:
 
 
 class Folder(click.Path):
-    """A folder to write into; it has to be named, as an empty text would be the current one."""
+    """A folder of this machine to write into; it has to be named, as an empty text would be the current one."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not os.fspath(value):
-            raise IqarenaError(f"--out: expected a folder, found ''; write --out . for {Path.cwd()}")
+        name = param.opts[0] if param else "folder"
+        if not str(value):
+            raise IqarenaError(f"{name}: expected a folder, found ''; write . for {Path.cwd()}")
+        if "://" in str(value):
+            raise IqarenaError(f"{name}: expected a folder of this machine, found {value!r}")
         return super().convert(value, param, ctx)
+
+
+class Place(Folder):
+    """A folder, or the URL of one in an object store."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return place(value) if "://" in str(value) else super().convert(value, param, ctx)
 
 
 def session() -> Session:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from iqarena.cli.options import Folder, answer, json_option
+from iqarena.cli.options import Place, answer, json_option
 from iqarena.client import run as client
 from iqarena.errors import IqarenaError
 from iqarena.suite.file import DEFAULT
@@ -62,7 +62,7 @@ def _shard(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
 @click.command()
 @click.argument("suite")
 @suite_options
-@click.option("--out", type=Folder(), help="Run folder [results/runs/SUITE].")
+@click.option("--out", type=Place(), help="Run folder [results/runs/SUITE].")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 …; auto: a GPU if there is one.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), help="Images that travel together; never changes a number.")
@@ -123,8 +123,8 @@ def plan(
 
 
 @click.command()
-@click.argument("run_folder", type=click.Path(path_type=Path))
-@click.option("--out", type=Folder(), help="Where to write [the run folder].")
+@click.argument("run_folder", type=Place())
+@click.option("--out", type=Place(), help="Where to write [the run folder].")
 @json_option
 def report(run_folder: Path, out: Path | None) -> None:
     """Rebuild leaderboards, plots and page of RUN_FOLDER from its rows. Needs no torch."""
@@ -134,7 +134,7 @@ def report(run_folder: Path, out: Path | None) -> None:
 
 
 @click.command()
-@click.argument("run_folder", type=click.Path(path_type=Path))
+@click.argument("run_folder", type=Place())
 @click.argument("first")
 @click.argument("second", required=False)
 def compare(run_folder: Path, first: str, second: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,9 @@ def attack_file(
         measured.append(bound.target or scorer(target, device=device))
     adversarial: Image.Image = bound(image)
     measurement = effect(image, adversarial, measured)
-    write_atomically(out, lambda part: adversarial.save(part, format="PNG"))
+    png = io.BytesIO()
+    adversarial.save(png, format="PNG")
+    write_atomically(out, png.getvalue())
     return measurement, bound.cost
 
 

@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from iqarena.client.specs import as_specs
 from iqarena.errors import SpecError, nearest
+from iqarena.files.place import place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,8 +51,8 @@ def run(
     In place of specs targets, sources and attacks may be plugins, and what :func:`iqarena.scorer` and
     :func:`iqarena.attack` made of a registered one (sources, target, direction and seed are then still the suite's).
     ``settings`` overrides keys, ``limit`` (first images only) and ``seed`` are two of them. ``images`` is another image
-    set, a folder of images, or the place of the suite's own database. ``out`` is the run's folder; left out it is
-    ``results/runs/NAME``.
+    set, a folder of images, or the place of the suite's own database. ``out`` is the run's folder, or a URL
+    (``s3://bucket/run``); left out it is ``results/runs/NAME``.
 
     ``device`` is ``cpu``, ``cuda``, ``cuda:1`` … or ``auto``; ``batch_size``, ``workers`` and ``shard`` (every N-th
     image from the I-th, ``(I, N)``) never change a number; neither does where cells run: in ``thread`` or ``process``
@@ -69,12 +70,12 @@ def run(
     from iqarena.runner.execute import execute
     from iqarena.store.folder import Store
 
-    if out is not None and not fspath(out):
+    if out is not None and not str(out):
         raise SpecError("out: expected a folder, found ''; write '.' for the current one")
     _check(precision=precision, overwrite=overwrite, batch_size=batch_size, workers=workers, shard=shard)
     _check_workers(executor, workers_kind, ray_address, cell_timeout)
     plan = resolved(suite, settings, limit=limit, seed=seed, images=images)
-    store = Store(Path(out) if out is not None else Path("results") / "runs" / plan.suite.name)
+    store = Store(place(out) if out is not None else Path("results") / "runs" / plan.suite.name)
     options = Options(
         checked_device(device), precision, batch_size, shard, workers, executor, workers_kind, ray_address, cell_timeout
     )
@@ -84,8 +85,8 @@ def run(
 
 
 def load(folder: str | PathLike[str]) -> Run:
-    """A stored run; raises ``StoreError`` for a folder that holds none. Needs no torch."""
-    stored = Run(Path(folder))
+    """A stored run; raises ``StoreError`` for a folder or URL that holds none. Needs no torch."""
+    stored = Run(place(folder))
     stored.manifest  # noqa: B018 (raises)
     return stored
 
@@ -158,7 +159,7 @@ class Run:
         """Write tables, plots and page into ``out`` (the run's folder when left out); returns the boards as text."""
         from iqarena.report import derive
 
-        return derive(self.rows, self.manifest, Path(out or self.folder), self.folder / "gallery")
+        return derive(self.rows, self.manifest, place(out or self.folder), self.folder / "gallery")
 
     def compare(self, first: str, second: str | None = None) -> str:
         """Does attack ``first`` beat ``second`` (labels or specs)? On all targets and on each: paired, interval and p.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from iqarena.errors import StoreError
+from iqarena.files.place import is_local
 
 
 def slug(text: str) -> str:
@@ -16,23 +16,34 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
 
 
-def write_atomically(path: Path, write: Callable[[Path], object], *, sync: bool = True) -> None:
-    """Let ``write`` fill a temporary file, then sync and rename it; raises :class:`StoreError`, leaving nothing.
+def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a temporary file, then sync and rename it; raises :class:`StoreError`, leaving nothing.
 
     The folder is made. Without ``sync`` a power failure may leave any content: for files that are checked when read.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with plain_errors(f"cannot write {path}"):
+        if not is_local(path):
+            path.write_bytes(data)
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write(part)
-            if sync:
-                with part.open("rb") as handle:
-                    os.fsync(handle.fileno())
+            with part.open("wb") as file:
+                file.write(data)
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where the store has such; raises :class:`StoreError`."""
+    with plain_errors(f"cannot create {path}"):
+        if is_local(path):
+            path.mkdir(parents=True, exist_ok=True)
 
 
 class plain_errors:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from iqarena.files.atomic import write_atomically
 from iqarena.report.contents import contents
 from iqarena.report.figures import plots
 from iqarena.report.page.html import page
@@ -26,9 +27,8 @@ def derive(rows: pd.DataFrame, manifest: Manifest, out: Path, gallery: Path | No
     no rows.
     """
     report = contents(rows, manifest, gallery)
-    out.mkdir(parents=True, exist_ok=True)
     for name, table in report.files.items():
-        tidy(table).to_csv(out / name, index=False, float_format="%.6g", lineterminator="\n")
+        _write(out / name, tidy(table).to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     tables = [section.table for section in report.sections]
     _write(out / "leaderboard.md", markdown(report.suite, report.notice, tables, report.remarks, report.facts))
     for name, table in report.texts.items():
@@ -41,4 +41,4 @@ def derive(rows: pd.DataFrame, manifest: Manifest, out: Path, gallery: Path | No
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    write_atomically(path, text.encode(), sync=False)

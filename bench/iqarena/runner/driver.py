@@ -137,7 +137,7 @@ def _workers(job: Job, options: Options) -> Iterator[tuple[Start, int]]:
 def _write(store: Store, result: Result) -> None:
     """Files first: where there is a row there is its image."""
     for path, data in result.files.items():
-        write_atomically(path, lambda part, data=data: part.write_bytes(data), sync=False)
+        write_atomically(path, data, sync=False)
     by_image: defaultdict[str, list[Row]] = defaultdict(list)
     for row in result.rows:
         by_image[row["image"]].append(row)

@@ -11,7 +11,7 @@ import pandas as pd
 from iqarena.engine.device import checked_device
 from iqarena.engine.scorer import Scorer
 from iqarena.errors import SpecError, StoreError, nearest, plain
-from iqarena.files.atomic import plain_errors, slug, write_atomically
+from iqarena.files.atomic import make_folder, slug, write_atomically
 from iqarena.metrics.distortion import Reference
 from iqarena.registry.tables import build_attack, build_model
 from iqarena.runner.batch import Batch, clean_sha256, to_images
@@ -47,8 +47,7 @@ def export(
     """
     chosen = _chosen(store, attacks, sources, images)
     kept, lines = Adversarials(store.folder), []
-    with plain_errors(f"cannot create {out}"):
-        out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     bench: Bench | None = None
     for _, group in chosen.groupby(["image", "repeat"], sort=True):
         batch: Batch | None = None
@@ -70,12 +69,11 @@ def export(
                     message = plain(reason(error))
             file = f"{slug(row['image'])[:40]}__{slug(row['attack_label'])[:40]}__{row['craft_key'][:12]}.png"
             if image is not None and not message:
-                data = png(image)
-                write_atomically(out / file, lambda part, data=data: part.write_bytes(data), sync=False)
+                write_atomically(out / file, png(image), sync=False)
             lines.append({**row, "file": "" if message else file, "message": message})
             tick(1)
     table = pd.DataFrame(lines, columns=COLUMNS)
-    write_atomically(out / "adversarials.csv", lambda part: table.to_csv(part, index=False, lineterminator="\n"))
+    write_atomically(out / "adversarials.csv", table.to_csv(index=False, lineterminator="\n").encode())
     return table
 
 

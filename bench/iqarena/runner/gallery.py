@@ -48,7 +48,7 @@ class Gallery:
         examples = {(e["image"], e["attack_label"]): e for e in [*earlier, *self._examples] if self._is_there(e)}
         if examples:
             text = json.dumps(list(examples.values()), indent=1, ensure_ascii=False) + "\n"
-            write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+            write_atomically(path, text.encode())
 
     def _is_there(self, example: dict[str, str]) -> bool:
         return (self.folder / example["adversarial"]).exists()

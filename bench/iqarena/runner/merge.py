@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from iqarena.errors import StoreError
-from iqarena.files.atomic import plain_errors
+from iqarena.files.atomic import plain_errors, write_atomically
 from iqarena.runner.manifest import finish
 from iqarena.store.folder import Store
 from iqarena.store.lock import RunLock
@@ -119,5 +118,4 @@ def _copy(source: Path, target: Path) -> None:
         for path in source.glob("*/*.zip"):
             copy = target / path.relative_to(source)
             if not copy.exists():
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, copy)
+                write_atomically(copy, path.read_bytes(), sync=False)

@@ -30,7 +30,7 @@ class Adversarials:
     def load(self, craft_key: str, sha256: str) -> tuple[np.ndarray, np.ndarray] | None:
         """The image and the levels beyond the box, uint8 ``(H, W, 3)``; none unless its pixels have that hash."""
         try:
-            with zipfile.ZipFile(self.path(craft_key)) as archive:
+            with zipfile.ZipFile(io.BytesIO(self.path(craft_key).read_bytes())) as archive:
                 image, beyond = (_decoded(archive.read(name)) for name in (_IMAGE, _BEYOND))
         except (OSError, KeyError, zipfile.BadZipFile):
             return None

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from iqarena.errors import StoreError
-from iqarena.files.atomic import plain_errors, slug, write_atomically
+from iqarena.files.atomic import make_folder, plain_errors, slug, write_atomically
 from iqarena.files.hashing import json_digest
 from iqarena.store.manifest import Manifest
 from iqarena.store.rowfile import packed, read
@@ -42,8 +42,7 @@ class Store:
 
     def create(self) -> None:
         """Make the folders."""
-        with plain_errors(f"cannot create {self.folder}"):
-            self.rows_folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.rows_folder)
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files of killed writers, which is right as long as nobody else holds the folder's lock.
@@ -66,7 +65,7 @@ class Store:
         """Make these the rows of one image, atomically; of several of the same names the last counts."""
         named = {tuple(row[name] for name in NAMES): {**BLANK, **row} for row in rows}
         table = pa.Table.from_pylist([named[names] for names in sorted(named)], SCHEMA)
-        write_atomically(self._path(image), lambda part: part.write_bytes(packed(table)))
+        write_atomically(self._path(image), packed(table))
 
     def rows(self) -> pd.DataFrame:
         """All rows; raises :class:`StoreError` when there is a manifest that does not name the image of one of them."""

@@ -7,7 +7,8 @@ removed; of another host nobody here can tell, so a person removes it. Reading a
 
 Both are plain files, linked into place only where there is none: that is atomic on every disk, network disks included,
 with the owner's name in it from the start. ``flock`` the kernel releases by itself, but it names nobody, and on many a
-shared disk it is refused or holds on one machine alone; what it is better at, a dead owner, pid and start tell.
+shared disk it is refused or holds on one machine alone; what it is better at, a dead owner, pid and start tell. In an
+object store they are objects, created on the condition that there is none.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from iqarena.errors import StoreError
 from iqarena.files.atomic import plain_errors
+from iqarena.files.place import created, is_local
 from iqarena.store.owner import Owner, read, this_host
 
 _PATIENCE = 300  # seconds that one owner may stand in the gate, where it reads all rows of the folder
@@ -98,6 +100,8 @@ class RunLock:
         """Create ``path`` in this owner's name; not when it is there."""
         if path.exists():
             return False
+        if not is_local(path):
+            return created(path, self._text)
         part = self._folder / f"gate-{self._me.token}.part"
         try:
             with part.open("wb") as file:

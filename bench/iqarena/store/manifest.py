@@ -142,7 +142,7 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Write ``path`` atomically."""
         text = json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
-        write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+        write_atomically(path, text.encode())
 
     @property
     def declared(self) -> Manifest:

@@ -52,4 +52,4 @@ class SweepManifest:
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder`` atomically."""
         text = json.dumps(dataclasses.asdict(self), indent=1) + "\n"
-        write_atomically(folder / FILE, lambda part: part.write_text(text, encoding="utf-8"))
+        write_atomically(folder / FILE, text.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from functools import partial
 from pathlib import Path
@@ -79,5 +80,5 @@ def _score_change(entry: dict[str, Any], rows: pd.DataFrame) -> str:
 def _read(path: Path) -> np.ndarray:
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(path.read_bytes())) as image:
         return np.asarray(image.convert("RGB"))

@@ -7,6 +7,7 @@ shape.
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from iqarena.files.atomic import write_atomically
 from iqarena.report.effects import RANKED
 from iqarena.report.figures.style import BLUE, ORANGE, new_figure, tidy_axes, title, wrapped
 from iqarena.report.section import Drawing
@@ -154,15 +156,19 @@ def save(drawing: Drawing, folder: Path) -> None:
     """Draw, and write ``.png`` and ``.svg``, or ``.jpg`` alone, without time stamps."""
     import matplotlib as mpl
 
-    folder.mkdir(parents=True, exist_ok=True)
-    figure, path = drawing.draw(), folder / drawing.name
+    figure = drawing.draw()
+
+    def write(kind: str, **how: Any) -> None:
+        figure.savefig(data := io.BytesIO(), format=kind, **how)
+        write_atomically(folder / f"{drawing.name}.{kind}", data.getvalue(), sync=False)
+
     if not drawing.vector:
-        figure.savefig(f"{path}.jpg", dpi=130, pil_kwargs={"quality": 88})
+        write("jpg", dpi=130, pil_kwargs={"quality": 88})
         return
-    figure.savefig(f"{path}.png", dpi=130, metadata={"Software": None})
+    write("png", dpi=130, metadata={"Software": None})
     figure.set_layout_engine("none")  # it is laid out; a second pass would cost as much as the first
     with mpl.rc_context({"svg.hashsalt": "iqarena"}):
-        figure.savefig(f"{path}.svg", metadata={"Date": None, "Creator": None})
+        write("svg", metadata={"Date": None, "Creator": None})
 
 
 def slug(label: str) -> str:

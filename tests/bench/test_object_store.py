@@ -1,0 +1,182 @@
+"""A run folder that is a URL: the rows, locks and reports of a local one, in an S3-compatible store and in memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from toyruns import ROWS, Answer, files, numbers, pairs, start
+
+from iqarena.client.run import load
+from iqarena.errors import StoreError
+from iqarena.files.place import created, place
+from iqarena.store.folder import Store
+
+_connect = socket.socket.connect
+BUCKET = "iqarena-test"
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """An S3-compatible server in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    code = "import sys; from moto.server import main; main(['-H', '127.0.0.1', '-p', sys.argv[1]])"
+    with subprocess.Popen([sys.executable, "-c", code, url.rpartition(":")[2]], stderr=subprocess.DEVNULL) as server:
+        yield url
+        server.kill()
+
+
+@pytest.fixture
+def s3(address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a new folder there."""
+
+    def loopback_only(self: socket.socket, to: tuple[str, int]) -> None:
+        assert to[0] == "127.0.0.1"
+        _connect(self, to)
+
+    monkeypatch.setattr(socket.socket, "connect", loopback_only)
+    for name, value in {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "y", "DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    for _ in range(600):
+        try:
+            urlopen(f"{address}/moto-api/").close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    bucket = place(f"s3://{BUCKET}")
+    bucket.mkdir(exist_ok=True)
+    return f"{bucket}/{uuid.uuid4().hex}".replace("//", "/").replace("s3:/", "s3://")
+
+
+@pytest.fixture(params=["s3", "memory"])
+def url(request: pytest.FixtureRequest) -> str:
+    return request.getfixturevalue("s3") if request.param == "s3" else f"memory://{uuid.uuid4().hex}"
+
+
+def test_a_run_there_is_the_run_here(iqarena: Callable[..., Answer], suite: Path, tmp_path: Path, url: str) -> None:
+    here = tmp_path / "here"
+    for out in (here, url):
+        assert iqarena("run", suite, "--limit", 3, "--keep", "adversarials", "--out", out).code == 0
+    there = load(url)
+    assert there.complete
+    assert there.rows["score_adv"].notna().all()
+    assert numbers(Store(there.folder)).equals(numbers(Store(here)))
+    expected = {name for name in files(here) if not name.endswith(".lock")}
+    assert {path.relative_to(there.folder).as_posix() for path in there.folder.rglob("*") if path.is_file()} == expected
+    assert pairs(Store(there.folder)) == pairs(Store(here))
+
+    again = iqarena("run", suite, "--limit", 3, "--out", url, "--json")
+    assert again.code == 0
+    assert "0 evaluated" not in again.err
+    written = {path.name: path.stat().st_mtime for path in (there.folder / "rows").glob("*")}
+    assert iqarena("run", suite, "--limit", 4, "--out", url).code == 0  # it grows
+    grown = {path.name: path.stat().st_mtime for path in (there.folder / "rows").glob("*")}
+    assert len(load(url).rows) == 4 * ROWS
+    assert {name: grown[name] for name in written} == written
+    assert "already holds a run" in iqarena("run", suite, "--out", url, "--overwrite", "never").err
+    assert iqarena("run", suite, "--limit", 1, "--out", url, "--overwrite", "always").code == 0
+    assert len(load(url).rows) == ROWS
+    assert not list(load(url).folder.glob("*.lock"))
+
+
+def test_every_verb_takes_a_url(iqarena: Callable[..., Answer], suite: Path, tmp_path: Path, url: str) -> None:
+    assert [iqarena("run", suite, "--limit", 4, "--shard", f"{i}/2", "--out", f"{url}/{i}").code for i in (1, 2)] == [3, 3]
+    assert iqarena("merge", f"{url}/1", f"{url}/2", "--out", f"{url}/both").code == 0
+    assert iqarena("run", suite, "--limit", 4, "--out", tmp_path / "here").code == 0
+    assert iqarena("diff", f"{url}/both", tmp_path / "here").code == 0
+    assert iqarena("report", f"{url}/both").code == 0
+    assert "fgsm" in iqarena("compare", f"{url}/both", "mi_fgsm(steps=2)", "fgsm").out
+    assert iqarena("export", f"{url}/both", "--attack", "fgsm", "--out", f"{url}/images").code == 0
+    exported = place(f"{url}/images")
+    assert len(list(exported.glob("*.png"))) == 4 * 3  # images, sources
+    assert (exported / "adversarials.csv").is_file()
+
+
+def test_shards_side_by_side_and_a_killed_one(suite: Path, tmp_path: Path, s3: str) -> None:
+    victim = start("run", suite, "--shard", "1/2", "--out", s3)
+    for _ in range(1200):
+        if list(place(s3).glob("rows/*")):
+            break
+        time.sleep(0.05)
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    shards = [start("run", suite, "--shard", f"{i}/2", "--out", s3) for i in (1, 2)]
+    said = [shard.communicate(timeout=240) for shard in shards]
+    assert sorted(shard.returncode for shard in shards) == [0, 3], said
+    whole = start("run", suite, "--out", tmp_path / "here")
+    assert (whole.communicate(timeout=240), whole.returncode)[1] == 0
+    assert numbers(Store(place(s3))).equals(numbers(Store(tmp_path / "here")))
+
+
+def test_one_of_many_creates_an_object(s3: str) -> None:
+    path, won = place(s3) / "gate.lock", []
+    threads = [threading.Thread(target=lambda i=i: won.append(created(path, b"%d" % i))) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == [False] * 7 + [True]
+
+
+def test_a_second_run_is_told_who_is_there(iqarena: Callable[..., Answer], suite: Path, s3: str) -> None:
+    from iqarena.store.lock import RunLock
+
+    with RunLock(place(s3), "another") as lock:
+        with lock.gate():
+            lock.enter()
+        refused = iqarena("run", suite, "--out", s3)
+    assert refused.code == 2
+    assert f"is in use by pid {os.getpid()}" in refused.err
+
+
+def test_a_damaged_object_is_named(iqarena: Callable[..., Answer], suite: Path, s3: str) -> None:
+    assert iqarena("run", suite, "--limit", 1, "--out", s3).code == 0
+    (path,) = place(s3).glob("rows/*")
+    data = path.read_bytes()
+    path.write_bytes(data[:-40])
+    answer = iqarena("report", s3)
+    assert answer.code == 2
+    assert f"{path}: not a readable row file" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("nosuch://x/run", "nosuch://x/run: cannot be reached: "),
+        ("s3://bucket/run", "s3://bucket/run: cannot be reached: "),
+        ("gs://bucket/run", "pip install 'iqarena[s3]' or 'iqarena[gs]'"),
+    ],
+)
+def test_what_cannot_be_reached_is_one_line(
+    iqarena: Callable[..., Answer], suite: Path, monkeypatch: pytest.MonkeyPatch, where: str, expected: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for verb in (("run", suite, "--out"), ("report",)):
+        answer = iqarena(*verb, where)
+        assert answer.code == 2
+        assert expected in answer.err
+        assert len(answer.err.strip().splitlines()) == 1
+    with pytest.raises(StoreError):
+        load(where)
+
+
+def test_what_needs_a_folder_says_so(iqarena: Callable[..., Answer]) -> None:
+    assert "expected a folder of this machine" in iqarena("train", "cnn", "--data", ".", "--out", "memory://x").err
+
+
+def test_a_file_url_is_a_local_folder(tmp_path: Path) -> None:
+    assert place(f"file://{tmp_path}") == tmp_path
