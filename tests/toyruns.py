@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,7 +49,11 @@ def numbers(store: Store) -> pd.DataFrame:
 
 def pairs(store: Store) -> str:
     """``pairs.csv`` as it was written, without the times."""
-    return pd.read_csv(store.folder / "pairs.csv", dtype=str).drop(columns="seconds").to_csv(index=False)
+    return (
+        pd.read_csv(io.BytesIO((store.folder / "pairs.csv").read_bytes()), dtype=str)
+        .drop(columns="seconds")
+        .to_csv(index=False)
+    )
 
 
 def files(folder: Path, pattern: str = "**/*") -> dict[str, bytes]:

@@ -61,6 +61,9 @@ def s3(address: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"{bucket}/{uuid.uuid4().hex}".replace("//", "/").replace("s3:/", "s3://")
 
 
+IN_BOTH = pytest.mark.parametrize("url", ["memory", pytest.param("s3", marks=pytest.mark.slow)], indirect=True)
+
+
 @pytest.fixture(params=["s3", "memory"])
 def url(request: pytest.FixtureRequest) -> str:
     return request.getfixturevalue("s3") if request.param == "s3" else f"memory://{uuid.uuid4().hex}"
@@ -69,7 +72,7 @@ def url(request: pytest.FixtureRequest) -> str:
 def test_a_run_there_is_the_run_here(iqarena: Callable[..., Answer], suite: Path, tmp_path: Path, url: str) -> None:
     here = tmp_path / "here"
     for out in (here, url):
-        assert iqarena("run", suite, "--limit", 3, "--keep", "adversarials", "--out", out).code == 0
+        assert iqarena("run", suite, "--limit", 2, "--keep", "adversarials", "--out", out).code == 0
     there = load(url)
     assert there.complete
     assert there.rows["score_adv"].notna().all()
@@ -78,13 +81,13 @@ def test_a_run_there_is_the_run_here(iqarena: Callable[..., Answer], suite: Path
     assert {path.relative_to(there.folder).as_posix() for path in there.folder.rglob("*") if path.is_file()} == expected
     assert pairs(Store(there.folder)) == pairs(Store(here))
 
-    again = iqarena("run", suite, "--limit", 3, "--out", url, "--json")
+    again = iqarena("run", suite, "--limit", 2, "--out", url, "--json")
     assert again.code == 0
     assert "0 evaluated" not in again.err
     written = {path.name: path.stat().st_mtime for path in (there.folder / "rows").glob("*")}
-    assert iqarena("run", suite, "--limit", 4, "--out", url).code == 0  # it grows
+    assert iqarena("run", suite, "--limit", 3, "--out", url).code == 0  # it grows
     grown = {path.name: path.stat().st_mtime for path in (there.folder / "rows").glob("*")}
-    assert len(load(url).rows) == 4 * ROWS
+    assert len(load(url).rows) == 3 * ROWS
     assert {name: grown[name] for name in written} == written
     assert "already holds a run" in iqarena("run", suite, "--out", url, "--overwrite", "never").err
     assert iqarena("run", suite, "--limit", 1, "--out", url, "--overwrite", "always").code == 0
@@ -92,8 +95,12 @@ def test_a_run_there_is_the_run_here(iqarena: Callable[..., Answer], suite: Path
     assert not list(load(url).folder.glob("*.lock"))
 
 
+@IN_BOTH
 def test_every_verb_takes_a_url(iqarena: Callable[..., Answer], suite: Path, tmp_path: Path, url: str) -> None:
-    assert [iqarena("run", suite, "--limit", 4, "--shard", f"{i}/2", "--out", f"{url}/{i}").code for i in (1, 2)] == [3, 3]
+    assert [iqarena("run", suite, "--limit", 4, "--shard", f"{i}/2", "--out", f"{url}/{i}").code for i in (1, 2)] == [
+        3,
+        3,
+    ]
     assert iqarena("merge", f"{url}/1", f"{url}/2", "--out", f"{url}/both").code == 0
     assert iqarena("run", suite, "--limit", 4, "--out", tmp_path / "here").code == 0
     assert iqarena("diff", f"{url}/both", tmp_path / "here").code == 0
@@ -105,6 +112,7 @@ def test_every_verb_takes_a_url(iqarena: Callable[..., Answer], suite: Path, tmp
     assert (exported / "adversarials.csv").is_file()
 
 
+@pytest.mark.slow
 def test_shards_side_by_side_and_a_killed_one(suite: Path, tmp_path: Path, s3: str) -> None:
     victim = start("run", suite, "--shard", "1/2", "--out", s3)
     for _ in range(1200):

@@ -27,7 +27,7 @@ from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve
 
 Cli = Callable[..., Answer]
-IMAGES = 24  # enough to stop among them
+IMAGES = 16  # enough to stop among them
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "^C"])

@@ -52,7 +52,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_ladders: None) 
 def needs_pyiqa(name: str) -> Any:
     missing = name in ("hyperiqa", "dbcnn") and find_spec("pyiqa") is None
     ours = pytest.mark.filterwarnings("ignore")  # of the packages that pyiqa imports
-    return pytest.param(name, marks=[pytest.mark.skipif(missing, reason="pyiqa is not installed"), ours])
+    slow = [pytest.mark.slow] if name == "hyperiqa" else []  # at 224 pixels
+    return pytest.param(name, marks=[pytest.mark.skipif(missing, reason="pyiqa is not installed"), ours, *slow])
 
 
 def learn(spec: str, folder: Path, out: str, epochs: int = 2, **options: Any) -> tuple[dict[str, Any], list[str]]:

@@ -80,9 +80,9 @@ def interval(samples: Floats, level: float = LEVEL) -> Floats:
 def paired_test(a: Floats, b: Floats) -> float:
     """Two-sided Wilcoxon signed-rank p-value of ``a - b``, both ``(clusters,)``, where both are present.
 
-    It is exact where there are few clusters. Zero differences are dropped; 1 when all are zero; NaN with fewer than two clusters. What another processor's
-    rounding makes of a zero or of a tie decides nothing: a difference is zero below 1e-12 of the larger value, and
-    counts with nine significant digits.
+    It is exact where there are few clusters. Zero differences are dropped; 1 when all are zero; NaN with fewer than two
+    clusters. What another processor's rounding makes of a zero or of a tie decides nothing: a difference is zero below
+    1e-12 of the larger value, and counts with nine significant digits.
     """
     from scipy.stats import rankdata, wilcoxon
 
