@@ -197,7 +197,7 @@ def test_doctor_names_what_is_wrong_and_goes_on(iqarena: Cli, monkeypatch: pytes
     wrong = [line for line in answer.out.splitlines() if line.startswith("FAIL")]
     assert len(wrong) == 5
     assert all("found no such file; install iqarena again" in line for line in wrong)
-    assert "ok    52 images of pocket(crop=112) decode" in answer.out
+    assert "ok    52 images of pocket(crop=96) decode" in answer.out
 
 
 def test_score_says_what_the_api_says(iqarena: Cli, photos: Path) -> None:
