@@ -38,6 +38,9 @@ slow: .venv/pyiqa  ## the slow tests
 fuzz: .venv/pyiqa  ## bad input of every kind, about 7,000 cases, others each time
 	IQARENA_FUZZ=16 $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/fuzz
 
+soak: setup      ## one run killed 500 times while its disk fails, against the same run left alone
+	$(BIN)/python tests/soak.py
+
 check: setup     ## style, types, import directions
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --project . && $(BIN)/lint-imports
 
@@ -54,4 +57,4 @@ reference: setup ## run the suites with committed evidence afresh into results/r
 clean:           ## remove what make and runs have made
 	rm -rf .venv results/runs results/training .pytest_cache .ruff_cache build
 
-.PHONY: help setup bench leaderboard ablation test slow fuzz check docs speed reference clean
+.PHONY: help setup bench leaderboard ablation test slow fuzz soak check docs speed reference clean

@@ -1,0 +1,156 @@
+"""One run killed again and again, with a store that fails and dawdles, against the same run left alone: ``make soak``.
+
+A parent that has imported everything forks a runner; after a random moment it gets SIGKILL, SIGTERM or SIGINT, and the
+next one goes on in the same folder. Meanwhile one write in ``FAULTY`` ends in a full disk or an input/output error, and
+renames take a while. A runner must end by its signal, or say in one line what stopped it; at the end every row must be
+there, with the numbers of the undisturbed run. Every seed is another sequence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from toyruns import SUITE, draw_nothing, numbers, paint
+
+from iqarena.cli import entry
+from iqarena.store.folder import Store
+
+FAULTY = 60  # writes from one fault to the next, on average
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+PLUGIN = str(Path(__file__).with_name("toys.py"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=1.0, help="longest life of a runner")
+    asked = parser.parse_args()
+    luck = random.Random(asked.seed)
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        (folder / "photos").mkdir()
+        for i in range(max(8, asked.kills)):
+            paint(folder / "photos" / f"p{i:04}.png", i)
+        (folder / "toy.toml").write_text(SUITE.format(photos=(folder / "photos").as_posix()))
+        ends, kills = Counter[str](), 0
+        started = time.monotonic()
+        while kills < asked.kills:
+            how = luck.choice(SIGNALS)
+            runner = fork(folder, "killed", luck.random())
+            ended = wait(runner, luck.uniform(0, asked.seconds))
+            if ended is None:
+                os.kill(runner, how)
+                ended = wait(runner, 60)
+                kills += 1
+            ends[check(ended, how, folder / "killed.log")] += 1
+            if ends["finished"]:
+                break
+        for _ in range(1000):  # without signals, until the faults let it pass
+            if check(wait(fork(folder, "killed", luck.random()), 3600), None, folder / "killed.log") == "finished":
+                break
+        assert wait(fork(folder, "alone", None), 3600) == 0, (folder / "alone.log").read_text()
+        killed, alone = (Store(folder / name) for name in ("killed", "alone"))
+        assert numbers(killed).equals(numbers(alone)), "the killed run has other numbers than the undisturbed one"
+        left = [path.name for path in killed.folder.rglob("*") if path.suffix in (".part", ".lock")]
+        assert not left, f"files are left: {left[:5]}"
+        told = ", ".join(f"{name}: {count}" for name, count in sorted(ends.items()))
+        print(
+            f"seed {asked.seed}: {kills} kills in {time.monotonic() - started:.0f} s ({told}); {len(numbers(alone))} rows,"
+        )
+        print("all as in the undisturbed run; no temporary file or lock is left")
+    return 0
+
+
+def fork(folder: Path, name: str, luck: float | None) -> int:
+    """A process that runs the suite into ``folder / name``; its store fails by ``luck``, or never without it."""
+    sys.stdout.flush()
+    if pid := os.fork():
+        return pid
+    code = 70
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        log = os.open(folder / f"{name}.log", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        draw_nothing()
+        if luck is not None:
+            spoil(random.Random(luck))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        entry(
+            [
+                "--quiet",
+                "--plugin",
+                PLUGIN,
+                "run",
+                str(folder / "toy.toml"),
+                "--workers",
+                "2",
+                "--out",
+                str(folder / name),
+            ]
+        )
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def spoil(luck: random.Random) -> None:
+    """Let one sync in ``FAULTY`` fail, as on a full or a broken disk, and one rename in four take a while."""
+    fsync, replace = os.fsync, Path.replace
+
+    def failing(handle: int) -> None:
+        if luck.random() < 1 / FAULTY:
+            number = luck.choice([errno.ENOSPC, errno.EIO])
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    def slow(self: Path, target: str | Path) -> Path:
+        if luck.random() < 1 / 4:
+            time.sleep(luck.uniform(0, 0.05))
+        return replace(self, target)
+
+    os.fsync, Path.replace = failing, slow
+
+
+def wait(pid: int, seconds: float) -> int | None:
+    """The exit status of a child, below 0 for a signal; none when it runs on after so long."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    return None
+
+
+def check(ended: int | None, how: signal.Signals | None, log: Path) -> str:
+    """In a word how a runner ended; raises :class:`AssertionError` for an end that nobody should see."""
+    said = log.read_text() if log.exists() else ""
+    assert "Traceback" not in said, said
+    last = (said.strip().splitlines() or [""])[-1]
+    if ended == 0:
+        return "finished"
+    if how and ended == -how:
+        return f"killed by {how.name}"
+    if ended == 3 and how in (signal.SIGINT, signal.SIGTERM) and "stopped; what is stored stays" in last:
+        return f"stopped by {how.name}"
+    if ended == 2 and any(os.strerror(number) in last for number in (errno.ENOSPC, errno.EIO)):
+        return "stopped by its disk"
+    raise AssertionError(f"ended with {ended} after {how}: {said or 'without a word'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
