@@ -64,9 +64,8 @@ def main() -> int:
         left = [path.name for path in killed.folder.rglob("*") if path.suffix in (".part", ".lock")]
         assert not left, f"files are left: {left[:5]}"
         told = ", ".join(f"{name}: {count}" for name, count in sorted(ends.items()))
-        print(
-            f"seed {asked.seed}: {kills} kills in {time.monotonic() - started:.0f} s ({told}); {len(numbers(alone))} rows,"
-        )
+        seconds = time.monotonic() - started
+        print(f"seed {asked.seed}: {kills} kills in {seconds:.0f} s ({told}); {len(numbers(alone))} rows,")
         print("all as in the undisturbed run; no temporary file or lock is left")
     return 0
 

@@ -64,11 +64,12 @@ def s3(address: str, monkeypatch: pytest.MonkeyPatch) -> str:
 IN_BOTH = pytest.mark.parametrize("url", ["memory", pytest.param("s3", marks=pytest.mark.slow)], indirect=True)
 
 
-@pytest.fixture(params=["s3", "memory"])
+@pytest.fixture
 def url(request: pytest.FixtureRequest) -> str:
     return request.getfixturevalue("s3") if request.param == "s3" else f"memory://{uuid.uuid4().hex}"
 
 
+@IN_BOTH
 def test_a_run_there_is_the_run_here(iqarena: Callable[..., Answer], suite: Path, tmp_path: Path, url: str) -> None:
     here = tmp_path / "here"
     for out in (here, url):

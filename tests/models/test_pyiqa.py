@@ -27,9 +27,10 @@ pytestmark = [
     pytest.mark.skipif(find_spec("pyiqa") is None, reason="pyiqa is not installed (pip install iqarena[pyiqa])"),
     pytest.mark.filterwarnings("ignore"),  # of the packages that pyiqa imports
 ]
-FAST = ["cnniqa", "dbcnn", "hyperiqa(crops=1)", "liqe"]
+FAST = ["cnniqa", "dbcnn", "liqe"]  # HyperIQA is built and scored below
 SLOW = [
-    "arniqa", "clipiqa", "clipiqa+", "clipiqa+_rn50_512", "clipiqa+_vitL14_512", "liqe_mix(crops=2)", "maniqa(crops=1)",
+    "arniqa", "clipiqa", "clipiqa+", "clipiqa+_rn50_512", "clipiqa+_vitL14_512", "hyperiqa(crops=1)",
+    "liqe_mix(crops=2)", "maniqa(crops=1)",
     "metaiqa", "musiq", "musiq-ava", "nima-vgg16-ava", "paq2piq", "qualiclip", "qualiclip+", "topiq_nr",
     "topiq_iaa_res50", "tres(crops=1)", "unique", "uranker", "wadiqam_nr",
 ]  # fmt: skip
