@@ -153,5 +153,5 @@ def _table(effects: pd.DataFrame, references: int) -> Table:
 
 
 def _sentence(r: Mapping[Any, Any]) -> str:
-    change = f"{with_interval(r, 'difference', signed=True)}, p = {p_value(r['p_holm'])}"
+    change = f"{with_interval(r, 'difference', signed=True)}, p = {p_value(r['p_holm'])}".replace("= <", "<")
     return f"{r['factor']} = {r['level']} instead of {r['reference']} ({change})"
