@@ -24,7 +24,7 @@ from toyruns import SUITE, draw_nothing, numbers, paint
 from iqarena.cli import entry
 from iqarena.store.folder import Store
 
-FAULTY = 60  # writes from one fault to the next, on average
+FAULTY = 20  # writes from one fault to the next, on average
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PLUGIN = str(Path(__file__).with_name("toys.py"))
 
