@@ -121,7 +121,8 @@ def spoil(luck: random.Random) -> None:
             time.sleep(luck.uniform(0, 0.05))
         return replace(self, target)
 
-    os.fsync, Path.replace = failing, slow
+    os.fsync = failing
+    setattr(Path, "replace", slow)  # noqa: B010
 
 
 def wait(pid: int, seconds: float) -> int | None:
@@ -144,7 +145,7 @@ def check(ended: int | None, how: signal.Signals | None, log: Path) -> str:
         return "finished"
     if how and ended == -how:
         return f"killed by {how.name}"
-    if ended == 3 and how in (signal.SIGINT, signal.SIGTERM) and "stopped; what is stored stays" in last:
+    if ended == 3 and how and how != signal.SIGKILL and "stopped; what is stored stays" in last:
         return f"stopped by {how.name}"
     if ended == 2 and any(os.strerror(number) in last for number in (errno.ENOSPC, errno.EIO)):
         return "stopped by its disk"
