@@ -22,7 +22,7 @@ SUITES = sorted(path.parent.name for path in REFERENCE.glob("*/rows"))
 
 
 def test_the_suites_with_committed_evidence() -> None:
-    assert set(SUITES) == {"pocket", "ablation_filters"}
+    assert set(SUITES) == {"pocket", "ablation_filters", "query"}
 
 
 @pytest.mark.parametrize("suite", SUITES)
