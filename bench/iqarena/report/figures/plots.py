@@ -163,7 +163,7 @@ def save(drawing: Drawing, folder: Path) -> None:
         write_atomically(folder / f"{drawing.name}.{kind}", data.getvalue(), sync=False)
 
     if not drawing.vector:
-        write("jpg", dpi=130, pil_kwargs={"quality": 88})
+        write("jpg", dpi=130, pil_kwargs={"quality": 80})
         return
     write("png", dpi=130, metadata={"Software": None})
     figure.set_layout_engine("none")  # it is laid out; a second pass would cost as much as the first
