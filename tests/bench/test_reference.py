@@ -99,7 +99,11 @@ def test_one_image_measured_again_gives_the_committed_numbers(tmp_path: Path) ->
     built = again.rows().set_index(NAMES)
     committed = Store(REFERENCE / "pocket").rows().set_index(NAMES).loc[built.index]
     assert len(built) == len(plan.attacks) * len(plan.targets)
-    for column, tolerance in (("score_clean", 0.02), ("score_adv", 0.5), ("score_displaced", 0.5), ("ssim", 1e-3)):
-        assert built[column].to_numpy() == pytest.approx(committed[column].to_numpy(), abs=tolerance)
+    for column, most, mean in (
+        ("score_clean", 0.02, 0.01), ("score_adv", 2, 0.2), ("score_displaced", 2, 0.2), ("ssim", 1e-3, 1e-3),
+    ):  # fmt: skip
+        difference = (built[column] - committed[column]).abs()
+        assert difference.max() <= most, column
+        assert difference.mean() <= mean, column
     counts = ["forwards", "backwards", "queries"]
     assert (built[counts] == committed[counts]).to_numpy().all()
