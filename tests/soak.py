@@ -24,6 +24,7 @@ from toyruns import SUITE, draw_nothing, numbers, paint
 from iqarena.cli import entry
 from iqarena.store.folder import Store
 
+LONGEST = 2.0  # seconds that a runner lives
 FAULTY = 20  # writes from one fault to the next, on average
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PLUGIN = str(Path(__file__).with_name("toys.py"))
@@ -33,21 +34,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=1.0, help="longest life of a runner")
-    asked = parser.parse_args()
-    luck = random.Random(asked.seed)
+    options = parser.parse_args()
+    luck = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         (folder / "photos").mkdir()
-        for i in range(max(8, asked.kills)):
+        for i in range(max(8, options.kills)):
             paint(folder / "photos" / f"p{i:04}.png", i)
         (folder / "toy.toml").write_text(SUITE.format(photos=(folder / "photos").as_posix()))
         ends, kills = Counter[str](), 0
         started = time.monotonic()
-        while kills < asked.kills:
+        while kills < options.kills:
             how = luck.choice(SIGNALS)
             runner = fork(folder, "killed", luck.random())
-            ended = wait(runner, luck.uniform(0, asked.seconds))
+            ended = wait(runner, luck.uniform(0, LONGEST))
             if ended is None:
                 os.kill(runner, how)
                 ended = wait(runner, 60)
@@ -63,9 +63,9 @@ def main() -> int:
         assert numbers(killed).equals(numbers(alone)), "the killed run has other numbers than the undisturbed one"
         left = [path.name for path in killed.folder.rglob("*") if path.suffix in (".part", ".lock")]
         assert not left, f"files are left: {left[:5]}"
-        told = ", ".join(f"{name}: {count}" for name, count in sorted(ends.items()))
+        counts = ", ".join(f"{name}: {count}" for name, count in sorted(ends.items()))
         seconds = time.monotonic() - started
-        print(f"seed {asked.seed}: {kills} kills in {seconds:.0f} s ({told}); {len(numbers(alone))} rows,")
+        print(f"seed {options.seed}: {kills} kills in {seconds:.0f} s ({counts}); {len(numbers(alone))} rows,")
         print("all as in the undisturbed run; no temporary file or lock is left")
     return 0
 

@@ -21,7 +21,6 @@ from iqarena.files.download import download
 
 CONTENT = bytes(range(256)) * 400
 SHA = hashlib.sha256(CONTENT).hexdigest()
-_connect = socket.socket.connect
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -79,12 +78,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    def loopback_only(self: socket.socket, address: tuple[str, int]) -> None:
-        assert address[0] == "127.0.0.1"
-        _connect(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", loopback_only)
+def server(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[str]:
     monkeypatch.setattr(module, "PAUSE", 0)
     Handler.ranges, Handler.seen = [], {}
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:

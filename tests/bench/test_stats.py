@@ -102,6 +102,9 @@ def test_paired_test_is_the_exact_signed_rank_test() -> None:
     x, y = rng.normal(size=(2, 20))
     assert paired_test(x, y) == pytest.approx(scipy_stats.wilcoxon(x, y).pvalue)  # pyright: ignore[reportAttributeAccessIssue]
     assert paired_test(x, y) == paired_test(y, x)
+    for tied in rng.integers(-3, 4, (3, 9)).astype(float):
+        expected = scipy_stats.wilcoxon(tied[tied != 0]).pvalue  # pyright: ignore[reportAttributeAccessIssue]
+        assert paired_test(tied, np.zeros(9)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_paired_test_without_differences_or_pairs() -> None:

@@ -19,8 +19,10 @@ def place(where: str | PathLike[str]) -> Path:
 
     Raises :class:`StoreError`, in one line, for a store that cannot be reached or whose packages are not there.
     """
-    if not isinstance(where, (str, PathLike)) or "://" not in (text := fspath(where)):
-        return Path(where) if isinstance(where, (str, PathLike)) else where
+    if not isinstance(where, (str, PathLike)):
+        return where  # a path of universal-pathlib
+    if "://" not in (text := fspath(where)):
+        return Path(text)
     try:
         from upath import UPath
 

@@ -23,7 +23,7 @@ from iqarena.report.pairs import Pairs
 from iqarena.report.section import Drawing, Section
 from iqarena.report.specs import source_size
 from iqarena.report.sums import mean_of, weighted_sum
-from iqarena.report.text.cells import number, p_value, with_interval
+from iqarena.report.text.cells import number, p_text, p_value, with_interval
 from iqarena.report.text.table import Table
 from iqarena.store.manifest import Manifest
 from iqarena.suite.relations import HELD_OUT
@@ -143,8 +143,8 @@ def _table(effects: pd.DataFrame, references: int) -> Table:
         ]
         for r in effects.to_dict("records")
     ]  # fmt: skip
-    least = p_value(2.0 ** (1 - references))
-    note = f"{_NOTE} With {references} reference images p is at least {least} before the correction."
+    least = 2.0 ** (1 - references)
+    note = f"{_NOTE} With {references} reference images p is at least {least:.1g} before the correction."
     summary = {}
     for verdict in (HELPED, HURT, UNDECIDED):
         levels = effects[effects["verdict"] == verdict].to_dict("records")
@@ -153,5 +153,5 @@ def _table(effects: pd.DataFrame, references: int) -> Table:
 
 
 def _sentence(r: Mapping[Any, Any]) -> str:
-    change = f"{with_interval(r, 'difference', signed=True)}, p = {p_value(r['p_holm'])}".replace("= <", "<")
+    change = f"{with_interval(r, 'difference', signed=True)}, {p_text(r['p_holm'])}"
     return f"{r['factor']} = {r['level']} instead of {r['reference']} ({change})"

@@ -33,6 +33,11 @@ def p_value(p: float) -> str:
     return "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
+def p_text(p: float) -> str:
+    """The same for a sentence: ``p = 0.02``, ``p < 0.0001``."""
+    return f"p = {p_value(p)}".replace("= <", "<")
+
+
 def rank_text(record: Mapping[Any, Any]) -> str:
     if math.isnan(record["rank"]):
         return ""
