@@ -12,7 +12,6 @@ import torch
 from toyruns import Answer
 
 from iqarena.api import Purification
-from iqarena.api.purified import Purified
 from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
 from iqarena.errors import IqarenaError, SpecError
@@ -111,7 +110,7 @@ def _sha256(x: torch.Tensor) -> str:
 def test_straight_through_is_the_scorers_gradient_at_the_purified_image() -> None:
     x = images(size=(32, 40)).float() / 255
     defense = build_defense("jpeg(quality=20)")
-    purified = Purified(defense, torch.nn.Identity()).purify(x)  # pyright: ignore[reportArgumentType]
+    purified = defense.before(torch.nn.Identity()).purify(x)  # pyright: ignore[reportAttributeAccessIssue]  # pyright: ignore[reportArgumentType]
     expected = Scorer(build_model("toy_curved")).value_and_gradient(purified)
     actual = Scorer(build_model("jpeg(quality=20)|toy_curved")).value_and_gradient(x)
     assert all(torch.equal(a, b) for a, b in zip(expected, actual, strict=True))

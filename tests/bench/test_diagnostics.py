@@ -16,11 +16,11 @@ from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
 from iqarena.registry.tables import build_attack, build_filter
 from iqarena.report.pairs import WHY, pair_table
-from iqarena.runner.diagnostics import Watched, own_diagnostics, watched
 from iqarena.runner.driver import Options, run_plan
 from iqarena.store.folder import Store
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve
+from iqarena.worker.diagnostics import Watched, own_diagnostics, watched
 
 Run = Callable[..., pd.DataFrame]
 

@@ -15,18 +15,18 @@ from pandas.testing import assert_frame_equal
 from toyruns import ROWS, Answer, files, numbers, start
 
 from iqarena.errors import IqarenaError, plain
+from iqarena.executors.job import _check
+from iqarena.executors.pool import WorkerLost
+from iqarena.executors.thread import ThreadWorker
 from iqarena.registry import tables as registry
 from iqarena.runner import driver
 from iqarena.runner.driver import Options, run_plan
-from iqarena.runner.executors.job import _check
-from iqarena.runner.executors.pool import WorkerLost
-from iqarena.runner.executors.thread import ThreadWorker
-from iqarena.runner.measure import Result
 from iqarena.runner.merge import merge
-from iqarena.runner.task import Step, Task
 from iqarena.store.folder import Store
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve
+from iqarena.worker.measure import Result
+from iqarena.worker.task import Step, Task
 
 Run = Callable[..., pd.DataFrame]
 SOURCE = "toy_curved(seed=0)"

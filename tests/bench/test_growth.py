@@ -22,12 +22,12 @@ from iqarena.api.streams import Streams
 from iqarena.registry import tables as registry
 from iqarena.registry.tables import build_attack, build_model
 from iqarena.runner.driver import Options, run_plan
-from iqarena.runner.measure import IRREPRODUCIBLE
 from iqarena.store.adversarials import Adversarials
 from iqarena.store.folder import Store
 from iqarena.store.union import united
 from iqarena.suite.plan import Plan
 from iqarena.suite.sources import SourceSpec
+from iqarena.worker.attacked import IRREPRODUCIBLE
 
 Run = Callable[..., pd.DataFrame]
 Cli = Callable[..., Answer]

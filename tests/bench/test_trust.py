@@ -19,12 +19,12 @@ from iqarena.errors import ScorerError
 from iqarena.files.hashing import file_sha256
 from iqarena.metrics.distortion import Reference
 from iqarena.registry.tables import build_attack
-from iqarena.runner.batch import Batch, to_images
 from iqarena.runner.driver import Options, run_plan
 from iqarena.runner.execute import execute
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
 from iqarena.testing import Curved, CurvedNet, images
+from iqarena.worker.batch import Batch, to_images
 
 # ---- weights that are replaced
 

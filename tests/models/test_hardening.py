@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save, save_file
 from torch import nn
 
 from iqarena.api import SpecError, WeightsError
-from iqarena.api.purified import Purified
 from iqarena.cli import entry
 from iqarena.files.progress import QUIET
 from iqarena.images.sets.pocket import PocketImages
@@ -233,7 +232,7 @@ def test_defenses_of_image_and_weights_compose(data: Path, zoo_weights: Path) ->
     assert model.weights_sha256 == hard.weights_sha256
     x = torch.rand(2, 3, 64, 72)
     with torch.no_grad():
-        purified = Purified(Jpeg(quality=70), nn.Identity()).purify(x)
+        purified = Jpeg(quality=70).before(nn.Identity()).purify(x)
         assert torch.equal(model.load()(x), hard.load()(purified))
         assert not torch.equal(model.load()(x), hard.load()(x))
         low, high = MedianSmoothing(n=20).defend(hard).load().certificate(x).T  # pyright: ignore[reportCallIssue]

@@ -21,8 +21,8 @@ from iqarena.errors import SpecError
 from iqarena.registry.tables import build_defense, build_model
 from iqarena.testing import images
 from iqarena.testing.toys import CurvedNet, LinearNet
-from iqarena_models.defenses.median_smoothing import MedianSmoothing, lower_rank
-from iqarena_models.defenses.smoothed import Smoothed
+from iqarena_models.defenses.median_smoothing import MedianSmoothing
+from iqarena_models.defenses.smoothed import lower_rank
 
 SIZE = (40, 56)
 
@@ -168,7 +168,7 @@ def greys(n: int, size: int = 8) -> Tensor:
 @pytest.mark.parametrize("n", [1, 4, 5])
 def test_the_score_is_the_median_over_noise_of_the_images_own(n: int) -> None:
     x, net = images(size=SIZE).float() / 255, CurvedNet(0)
-    smoothed = Smoothed(MedianSmoothing(n=n, sigma=0.2, seed=7), net)
+    smoothed = MedianSmoothing(n=n, sigma=0.2, seed=7).before(net)
     for i, score in enumerate(smoothed(x).tolist()):
         digest = hashlib.sha256(x[i].numpy().tobytes()).hexdigest()
         noise = torch.stack([Streams([digest], "median_smoothing", 7, k).normal(x[i : i + 1])[0] for k in range(n)])
@@ -184,7 +184,7 @@ def test_an_attack_is_given_the_score_and_the_mean_gradient_of_the_draws() -> No
     apart = torch.cat([scorer.score(part) for part in x.split(2)])
     assert torch.equal(value, apart)
     leaf = x.clone().requires_grad_()
-    noisy, net = Smoothed(MedianSmoothing(draws=3), CurvedNet(0)), CurvedNet(0)
+    noisy, net = MedianSmoothing(draws=3).before(CurvedNet(0)), CurvedNet(0)
     mean = torch.stack([net(noisy.purify(leaf, k)) for k in range(3)]).mean(0)
     torch.testing.assert_close(gradient, torch.autograd.grad(mean.sum(), leaf)[0])
 
@@ -204,17 +204,17 @@ def test_no_bound_is_claimed_beyond_the_radius_that_the_draws_carry_to() -> None
     net, x = LinearNet(0), greys(1)
     furthest = 0.12 * float(norm.ppf(0.0005 ** (1 / 100)))
     assert furthest == pytest.approx(0.174, abs=5e-4)
-    low, high = Smoothed(MedianSmoothing(radius=furthest - 1e-6), net).certificate(x)[0].tolist()
+    low, high = MedianSmoothing(radius=furthest - 1e-6).before(net).certificate(x)[0].tolist()
     assert low < high < np.inf
     for radius in (furthest + 1e-6, 1e6):
-        assert Smoothed(MedianSmoothing(radius=radius), net).certificate(x).tolist() == [[-np.inf, np.inf]]
+        assert MedianSmoothing(radius=radius).before(net).certificate(x).tolist() == [[-np.inf, np.inf]]
 
 
 def test_the_bounds_hold_as_often_as_they_say_and_no_more() -> None:
     """Under noise, a linear score is normal: its median moves by exactly ± radius · ‖w‖ within the radius."""
     net, x = LinearNet(0), greys(500)
     defense = MedianSmoothing(sigma=0.02, n=20, radius=0.015, confidence=0.5)
-    low, high = Smoothed(defense, net).certificate(x).T
+    low, high = defense.before(net).certificate(x).T
     exact, reach = net(x).detach(), defense.radius * net.weights(x).norm().detach()
     p = float(norm.cdf(-defense.radius / defense.sigma))
     missed = float(binom.cdf(lower_rank(20, p, 0.25) - 1, 20, p))
@@ -226,7 +226,7 @@ def test_the_bounds_hold_as_often_as_they_say_and_no_more() -> None:
 def test_official_bounds_hold_for_the_worst_perturbation_inside_the_radius() -> None:
     net, x = LinearNet(1), greys(20, 16)
     defense = MedianSmoothing(sigma=0.03, radius=0.03)
-    smoothed, w = Smoothed(defense, net), net.weights(x).detach()
+    smoothed, w = defense.before(net), net.weights(x).detach()
     low, high = smoothed.certificate(x).T
     for sign, bound in ((-1, low), (1, high)):
         moved = net(x + sign * defense.radius * w / w.norm()).detach()  # the exact median there

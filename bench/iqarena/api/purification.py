@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from iqarena.api.purified import Purified
     from iqarena.api.streams import Streams
 
 
@@ -23,6 +24,12 @@ class Purification(Defense):
 
     def defend(self, model: Model) -> Defended:
         return _Purified(defense=self, model=model)
+
+    def before(self, scorer: torch.nn.Module) -> Purified:
+        """The scorer ``(N, 3, H, W) → (N,)`` of purified images."""
+        from iqarena.api.purified import Purified
+
+        return Purified(self, scorer)
 
     @abstractmethod
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
@@ -51,6 +58,11 @@ class RandomPurification(Purification):
     seed: int = 0
     draws: Annotated[int, Ge(1)] = 8
 
+    def before(self, scorer: torch.nn.Module) -> Purified:
+        from iqarena.api.purified import Purified
+
+        return Purified(self, scorer, random=self)
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Purified(Defended):
@@ -59,9 +71,7 @@ class _Purified(Defended):
     defense: Purification
 
     def load(self) -> torch.nn.Module:
-        from iqarena.api.purified import Purified
-
-        return Purified(self.defense, self.model.load())
+        return self.defense.before(self.model.load())
 
 
 @runtime_checkable

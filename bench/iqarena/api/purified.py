@@ -11,21 +11,26 @@ Carlini, Wagner, Obfuscated Gradients Give a False Sense of Security, ICML 2018,
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from iqarena.api import Purification, RandomPurification
 from iqarena.api.streams import Streams
+
+if TYPE_CHECKING:
+    from iqarena.api.purification import Purification, RandomPurification
 
 
 class Purified(nn.Module):
-    """Images ``(N, 3, H, W)`` in [0, 1] → the scores ``(N,)`` that ``scorer`` gives the purified ones."""
+    """Images ``(N, 3, H, W)`` in [0, 1] → the scores ``(N,)`` that ``scorer`` gives the purified ones.
 
-    def __init__(self, purification: Purification, scorer: nn.Module) -> None:
+    ``random`` is the purification again, if it draws.
+    """
+
+    def __init__(self, purification: Purification, scorer: nn.Module, random: RandomPurification | None = None) -> None:
         super().__init__()
-        self.purification, self.scorer = purification, scorer
-        self._random = purification if isinstance(purification, RandomPurification) else None
+        self.purification, self.scorer, self._random = purification, scorer, random
 
     def forward(self, x: Tensor) -> Tensor:
         own = self.scorer(self.purify(x))

@@ -20,8 +20,8 @@ from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.source import Source
 from iqarena.errors import AttackError, ImageError, SpecError, nearest
 from iqarena.registry.tables import build_attack
-from iqarena.runner.batch import clean_sha256
 from iqarena.suite.sources import parse_source
+from iqarena.worker.batch import clean_sha256
 
 ScorerLike = str | api.Model | Scorer | nn.Module | Callable[[Tensor], Tensor]
 

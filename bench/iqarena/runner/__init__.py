@@ -1,1 +1,1 @@
-"""Running a plan: cells, measurements, workers."""
+"""A run as a whole: planned, driven, written down, grown, merged, exported."""

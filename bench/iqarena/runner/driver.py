@@ -1,7 +1,7 @@
 """Runs a plan: craft once per (attack, source, image), score on every target, store whole cells.
 
 A cell is one source on one batch of images, all attacks: the unit that is stored and resumed. Workers yield cells,
-wherever they are (:mod:`iqarena.runner.executors`); the calling thread alone writes them. On the CPU, workers take
+wherever they are (:mod:`iqarena.executors`); the calling thread alone writes them. On the CPU, workers take
 images side by side and each evaluates models with one thread; numbers therefore do not depend on the number of cores.
 """
 
@@ -18,18 +18,18 @@ import torch
 from iqarena.api import ImageItem, Model
 from iqarena.engine.scorer import CUDA_BATCH
 from iqarena.errors import Stopped
+from iqarena.executors.job import Job
+from iqarena.executors.pool import Pool, Start
+from iqarena.executors.processes import ProcessWorker
+from iqarena.executors.thread import ThreadWorker
 from iqarena.files.atomic import write_atomically
-from iqarena.runner.executors.job import Job
-from iqarena.runner.executors.pool import Pool, Start
-from iqarena.runner.executors.processes import ProcessWorker
-from iqarena.runner.executors.thread import ThreadWorker
-from iqarena.runner.measure import Result
-from iqarena.runner.task import Task
-from iqarena.runner.threads import cores, single_threaded
-from iqarena.runner.work import Row
 from iqarena.store.folder import Store
 from iqarena.store.keys import Keys
 from iqarena.suite.plan import Plan
+from iqarena.worker.measure import Result
+from iqarena.worker.task import Task
+from iqarena.worker.threads import cores, single_threaded
+from iqarena.worker.work import Row
 
 PATIENCE = 1.5  # seconds that a run which was stopped waits for steps to end
 
@@ -121,7 +121,7 @@ def _workers(job: Job, options: Options) -> Iterator[tuple[Start, int]]:
     """How workers are started where ``options`` wants them, and how many."""
     workers = options.workers or (cores() if options.on_cpu else 1)
     if options.executor == "ray":
-        from iqarena.runner.executors.on_ray import ray_workers
+        from iqarena.executors.on_ray import ray_workers
 
         with ray_workers(job, options.workers, options.ray_address, options.cell_timeout) as started:
             yield started

@@ -12,7 +12,6 @@ from iqarena.errors import IqarenaError
 from iqarena.files.hashing import json_digest
 from iqarena.runner.budget_search import rounds
 from iqarena.runner.driver import Options, run_plan, shard_items
-from iqarena.runner.gallery import Gallery
 from iqarena.runner.growth import bring_up_to_date, grown, outside
 from iqarena.runner.manifest import build_manifest, earlier_manifest, finish, with_budgets
 from iqarena.store.folder import Store
@@ -20,6 +19,7 @@ from iqarena.store.lock import RunLock
 from iqarena.store.manifest import GradientCounts, Manifest
 from iqarena.store.union import setting
 from iqarena.suite.plan import Plan
+from iqarena.worker.gallery import Gallery
 
 Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]  # cells → what hears of finished ones
 

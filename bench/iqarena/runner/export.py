@@ -14,10 +14,6 @@ from iqarena.errors import SpecError, StoreError, nearest, plain
 from iqarena.files.atomic import make_folder, slug, write_atomically
 from iqarena.metrics.distortion import Reference
 from iqarena.registry.tables import build_attack, build_model
-from iqarena.runner.batch import Batch, clean_sha256, to_images
-from iqarena.runner.measure import attack_images, reason
-from iqarena.runner.threads import single_threaded
-from iqarena.runner.work import Bench, Crafting, Row
 from iqarena.store.adversarials import Adversarials, png
 from iqarena.store.folder import Store
 from iqarena.store.keys import SCHEMA, Keys
@@ -25,6 +21,11 @@ from iqarena.store.schema import CRAFTED
 from iqarena.suite.file import Suite
 from iqarena.suite.plan import resolve
 from iqarena.suite.sources import parse_source
+from iqarena.worker.attacked import attack_images
+from iqarena.worker.batch import Batch, clean_sha256, to_images
+from iqarena.worker.measure import reason
+from iqarena.worker.threads import single_threaded
+from iqarena.worker.work import Bench, Crafting, Row
 
 _NAMES = ["attack", "attack_label", "source", "queried", "image", "image_sha256", "repeat"]
 COLUMNS = [*_NAMES, *CRAFTED, "sha256", "craft_key", "file", "message"]

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from iqarena.api import Defense, Model, Purification, RandomPurification
-from iqarena.api.purified import Purified
 from iqarena.api.streams import Streams
 from iqarena.testing.models import check_model
 from iqarena.testing.plugins import Check, named, plugin_checks
@@ -45,7 +44,7 @@ def _x(rows: Sequence[int] = range(5), size: tuple[int, int] = SIZE) -> Tensor:
 
 
 def _purify(defense: Purification, x: Tensor, draw: int = 0) -> Tensor:
-    return Purified(defense, nn.Identity()).purify(x, draw)
+    return defense.before(nn.Identity()).purify(x, draw)
 
 
 def _purification_keeps_size_and_box(defense: Purification) -> None:

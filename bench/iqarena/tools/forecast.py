@@ -15,8 +15,8 @@ from iqarena.engine.scorer import CUDA_BATCH, Scorer
 from iqarena.files.weights import no_downloads
 from iqarena.images.sets.database import Database
 from iqarena.runner.driver import shard_items
-from iqarena.runner.threads import cores, single_threaded
 from iqarena.suite.plan import Plan
+from iqarena.worker.threads import cores, single_threaded
 
 USUAL = (500, 500)  # pixels, for timing a database whose images differ in size and are not here
 

@@ -19,10 +19,10 @@ from iqarena.engine.source import Source
 from iqarena.report import derive
 from iqarena.runner.driver import Options, Usage, run_plan, shard_items
 from iqarena.runner.manifest import build_manifest, finish
-from iqarena.runner.threads import cores, single_threaded
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
 from iqarena.tools.forecast import evaluation, first_image, timed_seconds
+from iqarena.worker.threads import cores, single_threaded
 
 
 def speed_report(plan: Plan) -> str:

@@ -23,15 +23,14 @@ and an attack is given the mean gradient of ``draws`` copies, an estimate of the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt, Interval
 
-from iqarena.api import Defended, Model, RandomPurification
+from iqarena.api import RandomPurification
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from iqarena.api import Streams
     from iqarena_models.defenses.smoothed import Smoothed
@@ -66,29 +65,7 @@ class MedianSmoothing(RandomPurification):
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
         return (x + self.sigma * streams.normal(x)).clamp(0, 1)
 
-    def defend(self, model: Model) -> Defended:
-        return _Smoothed(defense=self, model=model)
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class _Smoothed(Defended):
-    """``model`` under noise, whose median score counts."""
-
-    defense: MedianSmoothing
-
-    def load(self) -> Smoothed:
+    def before(self, scorer: nn.Module) -> Smoothed:
         from iqarena_models.defenses.smoothed import Smoothed
 
-        return Smoothed(self.defense, self.model.load())
-
-
-@cache
-def lower_rank(n: int, p: float, alpha: float) -> int:
-    """The highest rank of ``n`` draws whose value is above the ``p``-quantile with a probability of at most ``alpha``.
-
-    Rank 1 is the smallest draw, 0 none of them. The k-th smallest is above the quantile if fewer than k draws are
-    below, and each is with a probability of p.
-    """
-    from scipy.stats import binom
-
-    return int(binom.ppf(alpha, n, p))  # the smallest number of draws whose distribution function reaches alpha
+        return Smoothed(self, scorer, random=self)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING
+
 import torch
-from scipy.stats import norm
+from scipy.stats import binom, norm
 from torch import Tensor
 
 from iqarena.api.purified import Purified
-from iqarena_models.defenses.median_smoothing import MedianSmoothing, lower_rank
+
+if TYPE_CHECKING:
+    from iqarena_models.defenses.median_smoothing import MedianSmoothing
 
 
 class Smoothed(Purified):
@@ -40,3 +45,13 @@ class Smoothed(Purified):
     def _ranked(self, x: Tensor) -> Tensor:
         """The scores ``(N, n)`` of each image's noisy copies, ascending."""
         return torch.stack([self.scorer(self.purify(x, k)) for k in range(self.purification.n)], 1).sort(1).values
+
+
+@cache
+def lower_rank(n: int, p: float, alpha: float) -> int:
+    """The highest rank of ``n`` draws whose value is above the ``p``-quantile with a probability of at most ``alpha``.
+
+    Rank 1 is the smallest draw, 0 none of them. The k-th smallest is above the quantile if fewer than k draws are
+    below, and each is with a probability of p.
+    """
+    return int(binom.ppf(alpha, n, p))  # the smallest number of draws whose distribution function reaches alpha

@@ -22,7 +22,7 @@ from iqarena.api import Attack, AttackError, Filter
 from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
-from iqarena.runner.batch import Batch
+from iqarena.worker.batch import Batch
 
 KEPT = {"gradient_filter": "filter_kept", "mask": "mask_kept"}  # parameter of an attack → column
 _LOW, _HIGH = 1 / 6, 1 / 3

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from iqarena.api import ImageItem
 from iqarena.images.memory import one_at_a_time
 from iqarena.metrics.distortion import Reference
-from iqarena.runner.batch import Batch, clean_sha256
-from iqarena.runner.measure import Result, attack_rows, failed, reason
-from iqarena.runner.task import Step, Task
-from iqarena.runner.work import Bench, Crafting, Todo, head, todo
 from iqarena.store.adversarials import pixels_sha256
+from iqarena.worker.batch import Batch, clean_sha256
+from iqarena.worker.measure import Result, attack_rows, failed, reason
+from iqarena.worker.task import Step, Task
+from iqarena.worker.work import Bench, Crafting, Todo, head, todo
 
 
 @dataclass

@@ -15,9 +15,9 @@ from iqarena.engine.scorer import Scorer
 from iqarena.errors import IqarenaError
 from iqarena.files.weights import FOLDER, OFFLINE
 from iqarena.registry.tables import KINDS, add_file, names, plugin_class, plugin_files
-from iqarena.runner.work import Bench
 from iqarena.store.keys import Keys, foreign, identity
 from iqarena.suite.plan import Plan
+from iqarena.worker.work import Bench
 
 _ENVIRONMENT = (FOLDER, OFFLINE)
 

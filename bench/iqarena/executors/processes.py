@@ -17,10 +17,10 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
-from iqarena.runner.executors.pool import TICK, WorkerLost, timed_out
-from iqarena.runner.executors.remote import Remote, portable
-from iqarena.runner.measure import Result
-from iqarena.runner.task import Step, Task
+from iqarena.executors.pool import TICK, WorkerLost, timed_out
+from iqarena.executors.remote import Remote, portable
+from iqarena.worker.measure import Result
+from iqarena.worker.task import Step, Task
 
 _DONE = "done"
 
@@ -33,7 +33,7 @@ class ProcessWorker:
         self._pipe, theirs = Pipe()
         code = (  # ^C and a batch system's SIGTERM reach every process of a job; the driver alone answers them
             "import signal, sys; [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)];"
-            f"sys.path[:] = {sys.path!r}; from iqarena.runner.executors.processes import main;"
+            f"sys.path[:] = {sys.path!r}; from iqarena.executors.processes import main;"
             f"main({theirs.fileno()}, {os.getpid()})"
         )
         self._process = subprocess.Popen(

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import torch
 
-from iqarena.runner.cell import cells
-from iqarena.runner.measure import Result
-from iqarena.runner.task import Step, Task
-from iqarena.runner.work import Bench
+from iqarena.worker.cell import cells
+from iqarena.worker.measure import Result
+from iqarena.worker.task import Step, Task
+from iqarena.worker.work import Bench
 
 
 class ThreadWorker:

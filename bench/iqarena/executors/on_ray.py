@@ -16,12 +16,12 @@ from functools import partial
 from typing import Any
 
 from iqarena.errors import IqarenaError
-from iqarena.runner.executors.job import Job
-from iqarena.runner.executors.pool import TICK, Start, WorkerLost, timed_out
-from iqarena.runner.executors.remote import Remote, portable
-from iqarena.runner.measure import Result
-from iqarena.runner.task import Step, Task
-from iqarena.runner.threads import cores
+from iqarena.executors.job import Job
+from iqarena.executors.pool import TICK, Start, WorkerLost, timed_out
+from iqarena.executors.remote import Remote, portable
+from iqarena.worker.measure import Result
+from iqarena.worker.task import Step, Task
+from iqarena.worker.threads import cores
 
 _TRIES = 2  # workers that a step may cost: a node may go for reasons of its own
 _OBJECT_STORE = 256 * 2**20  # bytes of shared memory; a cell is small

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from iqarena.api import ImageItem
-from iqarena.runner.work import Row
+from iqarena.worker.work import Row
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from iqarena.errors import IqarenaError
-from iqarena.runner.measure import Result
-from iqarena.runner.task import Step, Task
+from iqarena.worker.measure import Result
+from iqarena.worker.task import Step, Task
 
 TICK = 0.1  # seconds between two looks at whether the run is to stop
 IDLE_DEATHS = 3  # of workers on one task, before any step of it: then something is wrong with the machine

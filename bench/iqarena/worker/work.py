@@ -10,11 +10,11 @@ from typing import Any
 
 from iqarena.api import Attack, ImageItem, Model
 from iqarena.engine.scorer import Scorer
-from iqarena.runner.gallery import Gallery
 from iqarena.store.adversarials import Adversarials
 from iqarena.store.keys import Keys
 from iqarena.suite.plan import Plan
 from iqarena.suite.sources import SourceSpec
+from iqarena.worker.gallery import Gallery
 
 Row = dict[str, Any]
 

@@ -6,11 +6,11 @@ import traceback
 from collections.abc import Iterator
 
 from iqarena.errors import IqarenaError
-from iqarena.runner.cell import cells
-from iqarena.runner.executors.job import unpacked
-from iqarena.runner.measure import Result
-from iqarena.runner.task import Step, Task
-from iqarena.runner.threads import single_threaded
+from iqarena.executors.job import unpacked
+from iqarena.worker.cell import cells
+from iqarena.worker.measure import Result
+from iqarena.worker.task import Step, Task
+from iqarena.worker.threads import single_threaded
 
 
 class Remote:

@@ -1,4 +1,0 @@
-"""Where cells run: in threads of the driver, in processes of this machine, on a Ray cluster.
-
-An executor is a way to start workers; :mod:`~iqarena.runner.executors.pool` hands tasks to them and takes cells back.
-"""
