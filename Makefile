@@ -50,9 +50,14 @@ docs: setup      ## the generated tables in the READMEs
 speed: setup     ## wall time against bare model evaluations and against torchattacks
 	$(BIN)/iqarena speed && $(BIN)/iqarena speed torchattacks
 
+# The figures that a README shows; all others come from the rows, by iqarena report FOLDER --out OTHER
+SHOWN := pocket/plots/attacks.png ablation_filters/plots/main_effects.png query/plots/cost_gain.png
+
 reference: setup ## run the suites with committed evidence afresh into results/reference (those that need no download)
 	for suite in pocket query transfer transfer_ssim $(ABLATIONS) defenses; do \
 		$(BIN)/iqarena run $$suite --overwrite always --out results/reference/$$suite || exit; done
+	cd results/reference && rm -rf */gallery */index.html && \
+		find . -path '*/plots/*' $(foreach figure,$(SHOWN),! -path './$(figure)') -delete
 
 clean:           ## remove what make and runs have made
 	rm -rf .venv results/runs results/training .pytest_cache .ruff_cache build

@@ -68,7 +68,7 @@ class Run:
 
 def best_gains(run: Run) -> Tensor:
     """``Σ |w| · min(eps, room)``: every pixel goes as far as the budget and the box allow."""
-    weights = run.scorers[0]._module
+    weights = run.scorers[0].module
     assert isinstance(weights, LinearNet)
     w = run.direction.view(-1, 1, 1, 1) * weights.weights(run.x)
     headroom = torch.where(w > 0, 1 - run.x, run.x)

@@ -60,7 +60,7 @@ def test_images_are_diverse_each_by_itself(spec: str) -> None:
 
 def _blurred_weights(run: Run, size: int, reach: float) -> Tensor:
     """Gaussian blur of a linear scorer's gradient by scipy, zeros beyond the border."""
-    net = run.scorers[0]._module
+    net = run.scorers[0].module
     assert isinstance(net, LinearNet)
     deviation = (size - 1) / 2 / reach
     planes = net.weights(run.x).detach().double().numpy()

@@ -21,7 +21,7 @@ EPS = 8 / 255
 def test_korhonen_goes_as_far_as_the_activity_allows() -> None:
     run = Run("korhonen", [Linear()])
     weight = torch.from_numpy(np.stack([activity(p.permute(1, 2, 0).numpy()) for p in run.pixels]))[:, None]
-    net = run.scorers[0]._module
+    net = run.scorers[0].module
     assert isinstance(net, LinearNet)
     expected = (run.x + EPS * weight * BOTH.view(-1, 1, 1, 1) * net.weights(run.x).sign()).clamp(0, 1)
     assert torch.allclose(run.raw, expected, atol=1e-6)
@@ -78,7 +78,7 @@ def test_the_square_weighs_the_score_by_twice_its_change() -> None:
     """Step by step on a linear scorer, where ``∇ d·|d| = 2|d|·w``; SSIM's slope by the tested function."""
     spec = "perceptual(squared=true, noise=1/255, steps=3, weight=0.02, eps=4/255)"
     attack, run = build_attack(spec), Run(spec, [Linear()])
-    net = run.scorers[0]._module
+    net = run.scorers[0].module
     assert isinstance(net, LinearNet)
     streams = Streams([f"picture {i}" for i in range(4)], repr(attack))
     s, eps = BOTH.view(-1, 1, 1, 1), 4 / 255

@@ -176,7 +176,7 @@ def test_queries_lead_towards_the_optimum_of_a_linear_scorer(spec: str, share: f
     gained = []
     for queries in (500, 2000):
         run = Run(spec_with(spec, queries=queries), Linear(), rows=range(1), size=(16, 16))
-        net = run.scorer._module
+        net = run.scorer.module
         assert isinstance(net, LinearNet)
         w = run.direction.view(-1, 1, 1, 1) * net.weights(run.x)
         best = (w.abs() * torch.where(w > 0, 1 - run.x, run.x).clamp(max=8 / 255)).double().sum((1, 2, 3))

@@ -191,7 +191,7 @@ def test_an_attack_that_writes_into_a_scorer_is_named_and_the_next_one_meets_the
         access = "gradient"
 
         def perturb(self, x: Tensor, source: Any, streams: Streams) -> Tensor:
-            source._scorers[0]._module.pattern.data.mul_(3)
+            source._scorers[0].module.pattern.data.mul_(3)
             return x + source.gradient(x) if asks else x.clone()
 
     streams = Streams([str(i) for i in range(len(X))], "kernel")

@@ -18,6 +18,7 @@ from iqarena.suite.file import load_suite
 from iqarena.suite.plan import resolve
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+KINDS = {".json", ".parquet", ".csv", ".md"}
 SUITES = sorted(path.parent.name for path in REFERENCE.glob("*/rows"))
 
 
@@ -25,9 +26,20 @@ def test_the_suites_with_committed_evidence() -> None:
     assert set(SUITES) == {"pocket", "ablation_filters", "query"}
 
 
+def test_the_evidence_is_lean() -> None:
+    """Rows, tables, and of the figures those that a README shows: under 12 MB."""
+    files = [path for path in REFERENCE.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 12e6
+    figures = {path.relative_to(REFERENCE).as_posix() for path in files if path.suffix not in KINDS}
+    texts = [(REFERENCE.parents[1] / name).read_text("utf-8") for name in ("README.md", "results/README.md")]
+    assert figures == {
+        figure for text in texts for figure in re.findall(r"\]\([^)]*reference/([^)]*/plots/[^)]*)\)", text)
+    }
+
+
 @pytest.mark.parametrize("suite", SUITES)
 def test_derived_files_are_what_the_rows_give(suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers, and the words of the tables; how a page or a text is laid out and what else it says is free."""
+    """Numbers, and the words of the tables; how a text is laid out and what else it says is free."""
     drawn = draw_nothing(monkeypatch.setattr)
     folder = REFERENCE / suite
     store = Store(folder)
@@ -37,7 +49,7 @@ def test_derived_files_are_what_the_rows_give(suite: str, tmp_path: Path, monkey
     assert tables == sorted(path.name for path in tmp_path.glob("*.csv"))
     for name in tables:
         pd.testing.assert_frame_equal(pd.read_csv(tmp_path / name), pd.read_csv(folder / name), rtol=1e-5, atol=1e-9)
-    texts = sorted(path.name for path in folder.iterdir() if path.suffix in (".md", ".html"))
+    texts = sorted(path.name for path in folder.glob("*.md"))
     assert "leaderboard.md" in texts
     for name in texts:
         built, committed = (cells((at / name).read_text("utf-8")) for at in (tmp_path, folder))
@@ -53,9 +65,7 @@ NUMBER = re.compile(r"\d[\d,]*(?:\.(\d+))?")
 
 
 def cells(text: str) -> list[str]:
-    """Of all tables of a Markdown text or of a page."""
-    if "<table" in text:
-        return [re.sub("<[^>]*>", "", cell).strip() for cell in re.findall(r"<t[dh]\b[^>]*>(.*?)</t[dh]>", text, re.S)]
+    """Of all tables of a Markdown text."""
     lines = [line.strip("|") for line in text.splitlines() if line.startswith("|") and not line.startswith("|--")]
     return [cell.strip() for line in lines for cell in line.split("|")]
 

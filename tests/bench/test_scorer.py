@@ -50,7 +50,7 @@ class Training(Model):
 
 def test_the_gradient_of_a_linear_scorer_is_its_weights() -> None:
     scorer = Scorer(Linear())
-    weights = cast(LinearNet, scorer._module).weights(X)
+    weights = cast(LinearNet, scorer.module).weights(X)
     value, gradient = scorer.value_and_gradient(X)
     assert torch.equal(gradient, weights.expand_as(X))
     assert gradient.dtype == torch.float32
@@ -93,8 +93,8 @@ def test_weights_are_frozen_and_the_mode_is_evaluation() -> None:
     scorer = Scorer(Training())
     assert torch.equal(scorer.score(X), scorer.score(X)), "dropout is off"
     scorer.value_and_gradient(X)
-    assert not any(part.training for part in scorer._module.modules())
-    assert all(p.grad is None and not p.requires_grad for p in scorer._module.parameters())
+    assert not any(part.training for part in scorer.module.modules())
+    assert all(p.grad is None and not p.requires_grad for p in scorer.module.parameters())
 
 
 def test_results_carry_no_graph_and_may_be_used_in_one() -> None:
@@ -171,7 +171,7 @@ def test_weights_that_somebody_wrote_into_score_nothing(ask: str) -> None:
         lambda net: setattr(net, "last", nn.Parameter(net.last + 1)),
         lambda net: setattr(net.last, "data", net.last.data + 1),
     ):
-        write(scorer._module)
+        write(scorer.module)
         with pytest.raises(ScorerError, match=r"^toy_curved\(seed=0\): its weights were changed from outside"):
             getattr(scorer, ask)(X)
         assert torch.equal(scorer.score(X), before), "loaded anew"

@@ -170,8 +170,8 @@ def test_checks_are_few_and_spare_scorers_that_declare_themselves_random() -> No
     for _ in range(100):
         batch.clean(scorer)
         batch.clean(noisy)
-    assert scorer._module.calls == 1 + 4, "at uses 1, 4, 16 and 64"
-    assert noisy._module.calls == 1
+    assert scorer.module.calls == 1 + 4, "at uses 1, 4, 16 and 64"
+    assert noisy.module.calls == 1
 
 
 def test_scores_of_an_earlier_run_are_not_compared() -> None:

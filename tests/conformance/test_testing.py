@@ -99,13 +99,13 @@ def blind(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
 
 
 def in_training(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
-    source._scorers[0]._module.train()
+    source._scorers[0].module.train()
     return fgsm(self, x, source, streams)
 
 
 def retraining(self: Attack, x: Tensor, source: Any, streams: Streams) -> Tensor:
     out = fgsm(self, x, source, streams)
-    for parameter in source._scorers[0]._module.parameters():
+    for parameter in source._scorers[0].module.parameters():
         parameter.mul_(1.01)
     return out
 

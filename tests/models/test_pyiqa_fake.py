@@ -118,13 +118,13 @@ def checkpoint() -> dict:
 def test_scores_are_per_image_on_the_common_scale() -> None:
     x = images().float() / 255
     scorer = Scorer(build_model(NAME))
-    native = scorer._module.net(x)  # pyright: ignore
+    native = scorer.module.net(x)  # pyright: ignore
     assert native.shape == (len(x),)
     assert torch.allclose(scorer.score(x).float(), 100 * native, rtol=1e-5)
 
 
 def test_a_part_that_is_hidden_in_a_list_is_frozen_and_moved_with_the_rest() -> None:
-    module = Scorer(build_model(NAME))._module
+    module = Scorer(build_model(NAME)).module
     hidden = inner(module).hidden[0]
     assert any(part is hidden for part in module.modules())
     assert not any(p.requires_grad for p in hidden.parameters())

@@ -53,8 +53,8 @@ class Scorer:
         self._dtype = PRECISIONS[precision]
         self._chunk = 1 if self.device.type == "cpu" else CUDA_BATCH
         self._layout = torch.channels_last if model.channels_last else torch.contiguous_format
-        self._module = self._load()
-        self._weights = Weights(self._module)
+        self.module = self._load()
+        self._weights = Weights(self.module)
         self._lock = threading.Lock()
         self._kept: dict[Hashable, Any] = {}
         self._keeping = threading.RLock()
@@ -97,7 +97,7 @@ class Scorer:
 
     def certificate(self, x: Tensor) -> Tensor | None:
         """Bounds ``(N, 2)`` of the scores within the radius that a certified defense declares; none without one."""
-        module = self._module
+        module = self.module
         if not isinstance(module, Certified):
             return None
 
@@ -138,10 +138,10 @@ class Scorer:
     def intact(self) -> bool:
         """Whether the weights are those that were loaded; if not they are loaded anew."""
         with self._turn():
-            if self._weights.intact(self._module):
+            if self._weights.intact(self.module):
                 return True
             _on_device.discard(self)
-            self._module = self._load()
+            self.module = self._load()
             return False
 
     def _turn(self) -> AbstractContextManager[Any]:
@@ -166,7 +166,7 @@ class Scorer:
                     if self not in _on_device:
                         if self.device in _short:
                             self._others_leave()
-                        self._module.to(self.device)
+                        self.module.to(self.device)
                         _on_device.add(self)
                     return evaluate()
                 except torch.cuda.OutOfMemoryError:
@@ -179,7 +179,7 @@ class Scorer:
         """Move every other scorer off this device; whether there was any."""
         others = [scorer for scorer in _on_device if scorer is not self and scorer.device == self.device]
         for scorer in others:
-            scorer._module.to("cpu")
+            scorer.module.to("cpu")
             _on_device.discard(scorer)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -218,7 +218,7 @@ class Scorer:
     def _forward(self, x: Tensor) -> Tensor:
         low = self._dtype != torch.float32
         with torch.autocast(self.device.type, self._dtype) if low else contextlib.nullcontext():
-            scores = self._module(x)
+            scores = self.module(x)
         if scores.shape != (len(x),):
             raise AttackError(f"{self.model!r} returned scores of shape {tuple(scores.shape)}, expected ({len(x)},)")
         return scores.float()

@@ -101,7 +101,7 @@ def _model_ignores_neighbours(model: Model) -> None:
                 assert torch.equal(gradients, parts), f"batches of {size} give other gradients"
         # The bare module may round differently in a batch (another convolution algorithm), but not more than that.
         with torch.inference_mode():
-            apart = (scorer._module(x).double() - scores).abs().max()
+            apart = (scorer.module(x).double() - scores).abs().max()
         assert float(apart) < 1e-2, f"in one batch the module gives scores {float(apart):.3g} points away"
 
 

@@ -52,11 +52,11 @@ def parts(size: int) -> Iterator[range]:
 
 
 def state(scorer: Scorer) -> dict[str, Tensor]:
-    return {key: value.clone() for key, value in scorer._module.state_dict().items()}
+    return {key: value.clone() for key, value in scorer.module.state_dict().items()}
 
 
 def assert_frozen(scorer: Scorer, before: dict[str, Tensor]) -> None:
-    module = scorer._module
+    module = scorer.module
     for key, value in module.state_dict().items():
         assert torch.equal(value, before[key]), f"the weights {key} were changed"
     assert not any(part.training for part in module.modules()), "the scorer was left in training mode"
