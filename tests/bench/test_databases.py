@@ -96,10 +96,10 @@ def test_a_copy_is_found_by_name(name: str, root: Path, monkeypatch: pytest.Monk
     assert repr(images).startswith(f"{name}(path=none, "), "where a copy lies is no part of what it is"
 
 
-def test_without_the_variable_data_lie_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_variable_data_lie_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IQARENA_DATA", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cast(Database, build("imageset", "clive")).folder == tmp_path / ".cache" / "iqarena" / "data" / "clive"
+    monkeypatch.setenv("IQARENA_CACHE", str(tmp_path / "cache"))
+    assert cast(Database, build("imageset", "clive")).folder == tmp_path / "cache" / "data" / "clive"
 
 
 def test_clive_leaves_out_the_seven_training_images(tmp_path: Path) -> None:

@@ -114,7 +114,10 @@ def test_a_run_that_hangs_can_be_stopped_and_goes_on_from_its_finished_cells(
     hanging = ["--workers", 1, "--workers-kind", kind, "--set", 'attacks=["fgsm", "sleeps"]', "--plugin", FAULTS]
     process = start("run", suite, *options, *hanging)
     deadline = time.monotonic() + 240
-    while not asleep.exists() and process.poll() is None and time.monotonic() < deadline:
+    rows_of_p0 = store.folder / "rows"  # written by the driver while the worker is already asleep over p1
+    while not (asleep.exists() and any(rows_of_p0.glob("*.parquet"))):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "it never got there"
         time.sleep(0.01)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)

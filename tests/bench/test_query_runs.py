@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
+from PIL import Image
 from toymanifest import toy_manifest
 from toyruns import Answer, files, numbers
 
@@ -20,11 +22,13 @@ from iqarena.report.boards import attack_board, model_board
 from iqarena.report.pairs import pair_table
 from iqarena.report.studies.curves import ALL, curve_table
 from iqarena.runner.driver import Options, run_plan
+from iqarena.store.adversarials import pixels_sha256
 from iqarena.store.folder import Store
 from iqarena.store.manifest import Manifest
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve
 from iqarena.tools.forecast import describe_plan
+from iqarena.worker.gallery import Gallery
 
 TARGETS = ["toy_curved", "toy_curved(seed=1)", "toy_shut"]
 ATTACKS = ["noise", "fgsm", "square(queries=60)", "random_search(queries=25)", "warm_start(start=fgsm, queries=30)"]
@@ -64,6 +68,24 @@ def test_a_query_attack_meets_each_target_alone_and_a_warm_start_those_its_sourc
     assert sum(queried.gradients().values()) == 2 * 2, (
         "FGSM of both members, once for itself and once for the warm start"
     )
+
+
+def test_the_gallery_shows_a_queried_image_with_the_target_it_was_crafted_against(suite: Path, tmp_path: Path) -> None:
+    keys = {
+        "targets": TARGETS,
+        "attacks": ["warm_start(start=fgsm, queries=30)"],
+        "sources": ["toy_curved"],
+        "limit": 1,
+    }
+    store = Store(tmp_path)
+    plan = resolve(load_suite(str(suite), keys | {"limit": 1}))
+    run_plan(plan, store, Options())
+    Gallery(tmp_path, plan).write_index()
+    (entry,) = json.loads((tmp_path / "gallery" / "gallery.json").read_text())
+    hashes = store.rows().set_index("target")["sha256"]
+    assert hashes.nunique() == len(hashes) == 2, "another image against each target"
+    image = np.asarray(Image.open(tmp_path / "gallery" / entry["adversarial"]))
+    assert pixels_sha256(image) == hashes[entry["target"]]
 
 
 def test_queries_may_be_all_there_is(suite: Path, results: Run) -> None:

@@ -288,7 +288,7 @@ def derived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept.mkdir()
     for name, level in (("i00__clean.png", 100), ("i00__fgsm__adv.png", 108)):
         Image.fromarray(np.full((24, 32, 3), level, np.uint8)).save(kept / name)
-    entry = {"image": "i00", "attack_label": "fgsm", "source": "ensemble(cnn, hyper)"}
+    entry = {"image": "i00", "attack_label": "fgsm", "source": "ensemble(cnn, hyper)", "target": ""}
     files = {"clean": "i00__clean.png", "adversarial": "i00__fgsm__adv.png"}
     (kept / "gallery.json").write_text(json.dumps([entry | files]))
     derive(rows, make_manifest(rows), out, kept)

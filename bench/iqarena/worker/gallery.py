@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from iqarena.api import Attack, ImageItem
+from iqarena.api import Attack, ImageItem, Model
 from iqarena.files.atomic import slug, write_atomically
 from iqarena.files.hashing import json_digest
 from iqarena.store.adversarials import png
@@ -19,7 +19,8 @@ EXAMPLES, MAX_ATTACKS = 3, 8  # images, and attacks: a suite of a hundred shows 
 
 
 class Gallery:
-    """``folder/gallery``: ``gallery.json`` names the examples, with the attack, source and image of each."""
+    """``folder/gallery``: ``gallery.json`` names the examples, with image, attack and source of each, and the target of
+    a query attack, whose images differ by target."""
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.folder = folder / "gallery"
@@ -30,14 +31,17 @@ class Gallery:
         self,
         attack: Attack,
         source: SourceSpec,
+        targets: Sequence[Model],
         items: Sequence[ImageItem],
         clean: Sequence[np.ndarray],
         adversarial: Sequence[np.ndarray],
     ) -> dict[Path, bytes]:
-        """The files of the images (uint8 RGB) that are examples; none for the others."""
+        """The files of the images (uint8 RGB) that are examples; none for the others. ``targets`` are those that the
+        images were crafted against, or are met by."""
         files = {}
         for item, before, after in zip(items, clean, adversarial, strict=True):
-            if example := self._wanted.get((item.id, repr(attack), source.spec)):
+            example = self._wanted.get((item.id, repr(attack), source.spec))
+            if example and example["target"] in ("", *map(repr, targets)):
                 files |= {self.folder / example["clean"]: png(before), self.folder / example["adversarial"]: png(after)}
         return files
 
@@ -58,13 +62,14 @@ def _examples(plan: Plan) -> list[dict[str, str]]:
     """Evenly spaced images of the suite under the perturbing attacks from the last source, or on the last target."""
     items = plan.images.items()[: plan.suite.limit]
     places = sorted({round(k * (len(items) - 1) / (EXAMPLES - 1)) for k in range(EXAMPLES)})
-    last = {attack: source for attack, source, _ in plan.results()}
+    last = {attack: (source, repr(target) if attack.queries else "") for attack, source, target in plan.results()}
     return [
         {
             "image": items[place].id,
             "attack": repr(attack),
             "attack_label": attack.label,
-            "source": last[attack].spec,
+            "source": last[attack][0].spec,
+            "target": last[attack][1],
             "clean": f"{_file_name(items[place].id)}__clean.png",
             "adversarial": f"{_file_name(items[place].id)}__{_file_name(attack.label)}.png",
         }

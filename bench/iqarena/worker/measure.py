@@ -98,7 +98,9 @@ def _files(
     """What of the images is saved: all of them if the suite keeps them, and the gallery's examples."""
     images, files = to_images(attacked.adversarial), {}
     if crafting.repeat == 0:
-        files |= bench.gallery.files(crafting.attack, crafting.source, batch.items, batch.images, images)
+        files |= bench.gallery.files(
+            crafting.attack, crafting.source, crafting.targets, batch.items, batch.images, images
+        )
     if bench.plan.suite.keep == "adversarials" and attacked.unrounded is not None:
         good = [i for i, failure in enumerate(attacked.failures) if not failure]
         beyond = (batch.pixels.short() + attacked.shift - attacked.adversarial.short()).abs().to(torch.uint8)

@@ -1,7 +1,7 @@
 """What published image databases share: where a copy lies, whether it is whole, and which part of an image is taken.
 
-A copy is looked for in ``path``, or else in ``$IQARENA_DATA/<name>`` (without that variable in
-``~/.cache/iqarena/data/<name>``): there, or in a folder directly inside it, as archives unpack. Its score table says
+A copy is looked for in ``path``, or else in ``$IQARENA_DATA/<name>`` (without that variable in ``data/<name>`` in
+iqarena's cache): there, or in a folder directly inside it, as archives unpack. Its score table says
 which images belong to it; a set of which one is missing is refused as a whole. Nothing is ever downloaded: most sets
 are had by asking their authors.
 """
@@ -20,12 +20,14 @@ import numpy as np
 
 from iqarena.api import ImageError, ImageItem, ImageSet, SpecError
 from iqarena.errors import nearest
+from iqarena.files.cache import cache_folder
 from iqarena.images.decode import centre, decode_file
 
 
 def data_folder() -> Path:
     """Where sets are looked for by name."""
-    return Path(os.environ.get("IQARENA_DATA") or "~/.cache/iqarena/data").expanduser()
+    given = os.environ.get("IQARENA_DATA")
+    return Path(given).expanduser() if given else cache_folder() / "data"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

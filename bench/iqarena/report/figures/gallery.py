@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INDEX = "gallery.json"  # [{image, attack_label, source, clean, adversarial}], file names beside it
+INDEX = "gallery.json"  # [{image, attack_label, source, target, clean, adversarial}], file names beside it
 AMPLIFY = 10
 SHOWN = 4  # images in the figure
 
@@ -68,13 +68,15 @@ def _show(ax: Axes, image: np.ndarray, text: str) -> None:
 def _score_change(entry: dict[str, Any], rows: pd.DataFrame) -> str:
     """What the image did to targets that it was not crafted on: the held-out one, or the mean over several."""
     same = (rows["attack_label"] == entry["attack_label"]) & (rows["source"] == entry["source"])
+    if target := entry.get("target"):
+        same &= rows["target"] == target
     seen = rows[same & (rows["image"] == entry["image"]) & (rows["status"] == "ok")]
     seen = seen[seen["relation"].isin(["transfer", "ensemble_holdout", "query"])].drop_duplicates("target")
     if seen.empty:
         return ""
     clean, attacked = seen["score_clean"].mean(), seen["score_adv"].mean()
-    target = shortened(str(seen["target"].iloc[0]), 16) if len(seen) == 1 else f"{len(seen)} targets"
-    return f"{target}: {clean:.1f} → {attacked:.1f}"
+    of = shortened(str(seen["target"].iloc[0]), 16) if len(seen) == 1 else f"{len(seen)} targets"
+    return f"{of}: {clean:.1f} → {attacked:.1f}"
 
 
 def _read(path: Path) -> np.ndarray:
