@@ -158,8 +158,10 @@ class Run:
     def report(self, out: str | PathLike[str] | None = None) -> str:
         """Write tables, plots and page into ``out`` (the run's folder when left out); returns the boards as text."""
         from iqarena.report import derive
+        from iqarena.store.schema import COLUMNS, HASHES
 
-        return derive(self.rows, self.manifest, place(out or self.folder), self.folder / "gallery")
+        rows = self._store.rows([name for name in COLUMNS if name not in HASHES])
+        return derive(rows, self.manifest, place(out or self.folder), self.folder / "gallery")
 
     def compare(self, first: str, second: str | None = None) -> str:
         """Does attack ``first`` beat ``second`` (labels or specs)? On all targets and on each: paired, interval and p.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from iqarena.metrics.statistics import Floats, divide
+from iqarena.metrics.statistics import Counts, Floats, divide, running_sum
 
 
 def agreement(x: Floats, y: Floats) -> dict[str, float]:
@@ -27,28 +27,38 @@ def agreement(x: Floats, y: Floats) -> dict[str, float]:
     return values
 
 
-def bootstrap_srocc(x: Floats, y: Floats, weights: Floats) -> Floats:
-    """SROCC of ``x`` and ``y`` ``(N,)`` in each bootstrap replicate, ``(B,)``.
+class BootstrapSrocc:
+    """SROCC with ``x`` ``(N,)`` in each bootstrap replicate of ``weights`` ``(B, N)``, integer multiplicities.
 
-    ``weights`` ``(B, N)`` are integer multiplicities: the result equals Spearman's correlation of the lists
-    in which every element is repeated so often. NaN where the drawn elements are constant.
+    It equals Spearman's correlation of the lists in which every element is repeated so often.
     """
-    a, b = _ranks(x, weights), _ranks(y, weights)
-    total = weights.sum(axis=1, keepdims=True)
-    a -= divide((weights * a).sum(axis=1, keepdims=True), total)
-    b -= divide((weights * b).sum(axis=1, keepdims=True), total)
-    variance = (weights * a * a).sum(axis=1) * (weights * b * b).sum(axis=1)
-    return divide((weights * a * b).sum(axis=1), np.sqrt(variance))
+
+    def __init__(self, x: Floats, weights: Counts) -> None:
+        self._weights, self._drawn = weights, weights.T.astype(np.float64)
+        self._x = _centred_ranks(x, weights)
+        self._of_x = self._x * self._drawn
+        self._variance = np.einsum("nb,nb->b", self._of_x, self._x)
+
+    def __call__(self, y: Floats) -> Floats:
+        """Of ``y`` ``(N,)`` with ``x``, ``(B,)``; NaN where the drawn elements are constant."""
+        ranks = _centred_ranks(y, self._weights)
+        variance = self._variance * np.einsum("nb,nb,nb->b", self._drawn, ranks, ranks)
+        return divide(np.einsum("nb,nb->b", self._of_x, ranks), np.sqrt(variance))
 
 
-def _ranks(values: Floats, weights: Floats) -> Floats:
-    """Mid-ranks ``(B, N)`` that the elements have in the expanded replicates."""
+def bootstrap_srocc(x: Floats, y: Floats, weights: Counts) -> Floats:
+    """See :class:`BootstrapSrocc`."""
+    return BootstrapSrocc(x, weights)(y)
+
+
+def _centred_ranks(values: Floats, weights: Counts) -> Floats:
+    """Twice the mid-ranks ``(N, B)`` that the elements have in the expanded replicates, less their mean: whole numbers,
+    whose sums of products are exact."""
     _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    order = np.argsort(index, kind="stable")
-    drawn = np.zeros((len(weights), len(values) + 1))
-    np.cumsum(weights[:, order], axis=1, out=drawn[:, 1:])
-    ends = drawn[:, np.concatenate([[0], np.cumsum(counts)])]  # drawn up to each distinct value
-    return ((ends[:, :-1] + ends[:, 1:] + 1) / 2)[:, index]
+    up_to = np.zeros((len(values) + 1, len(weights)), weights.dtype)
+    np.take(weights.T, np.argsort(index, kind="stable"), axis=0, out=up_to[1:])
+    ends = running_sum(up_to)[np.concatenate([[0], np.cumsum(counts)])]  # drawn up to each distinct value
+    return ((ends[:-1] + ends[1:])[index] - ends[-1]).astype(np.float64)
 
 
 def _constant(x: Floats) -> bool:

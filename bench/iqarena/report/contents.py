@@ -68,7 +68,7 @@ def contents(rows: pd.DataFrame, manifest: Manifest, gallery: Path | None = None
     if not len(rows):
         raise StoreError("expected rows to report on, found none; finish the run first")
     searched, declared = {a.spec for a in manifest.attacks if a.searched}, manifest.declared
-    shown = rows[~rows["attack"].isin(searched)]
+    shown = rows[~rows["attack"].isin(searched)] if searched else rows
     pairs = pair_table(shown, declared)
     attacks, models = attack_board(pairs, declared), model_board(pairs, declared)
     held_out, queried = (attacks[attacks["board"] == name] for name in ("held-out", "query"))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from iqarena.metrics.correlation import agreement, bootstrap_srocc
+from iqarena.metrics.correlation import BootstrapSrocc, agreement
 from iqarena.metrics.score_change import boundary_ratio, gain, past_boundary, relative_gain, robustness
 from iqarena.metrics.statistics import (
+    Counts,
     Floats,
     cluster_weights,
+    divide,
+    drawn,
     interval,
     weighted_mean,
     weighted_median,
@@ -31,8 +35,8 @@ BOUNDARIES = (0.01, 0.05, 0.1, 0.2, 0.5)  # of the score, as shares of the headr
 COSTS = ["forwards", "backwards", "queries", "seconds"]
 ALL_ZERO = 0.99  # a mean share of zero gradient entries, or of queries without response, above this is none at all
 ROUNDING = 1e-6  # slack of a stored L∞ against its budget
-_STATISTICS = [*(f"{effect.name}_{kind}" for effect in EFFECTS for kind in ("mean", "median"))]
-_STATISTICS += [f"{CONTROL_GAIN}_mean", "srocc"]
+_AVERAGED = [*(effect.name for effect in EFFECTS), CONTROL_GAIN]
+_STATISTICS = [*(f"{name}_mean" for name in _AVERAGED), *(f"{effect.name}_median" for effect in EFFECTS), "srocc"]
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,12 @@ class Pairs:
     samples: Floats
     clusters: Floats
     rows: pd.DataFrame
-    weights: Floats
+    weights: Counts
 
     def replicates(self, rows: pd.DataFrame, column: str) -> Floats:
         """Bootstrap means ``(B,)`` of a column of a part of ``rows``, of what is not NaN."""
         present = rows[rows[column].notna()]
-        return weighted_mean(present[column].to_numpy(), self.weights[:, present["unit"].to_numpy()])
+        return weighted_mean(present[column].to_numpy(), drawn(self.weights, present["unit"].to_numpy()))
 
 
 def looks_at_a_model(pairs: pd.DataFrame) -> pd.Series:
@@ -67,26 +71,37 @@ def pair_table(rows: pd.DataFrame, manifest: Manifest) -> Pairs:
     rows = _with_effects(rows)
     images = rows.drop_duplicates("image").sort_values("image")
     weights = cluster_weights(images["cluster"].tolist(), seed=manifest.seed)
-    rows["unit"] = np.searchsorted(images["image"].to_numpy(str), rows["image"].to_numpy(str))
+    rows["cluster_number"] = pd.factorize(rows["cluster"])[0]
+    rows["unit"] = pd.factorize(rows["image"], sort=True)[0]
     why = [name for name in WHY if name in rows and rows[name].notna().any()]
     budgets = {attack.label: attack.eps for attack in manifest.attacks}
     noisy = {spec for spec, model in manifest.models.items() if model.stochastic}
-    columns = {str(name): rows[name].to_numpy() for name in rows}  # a data frame of each pair is slow
-    records, samples = [], []
-    for key, places in sorted(rows.groupby(KEY).indices.items()):
-        group = {name: column[places] for name, column in columns.items()}
-        record, sample = _pair(group, weights, budgets, noisy)
-        record |= {name: float(rows[name].iloc[places].mean()) for name in why}
-        records.append(dict(zip(KEY, key, strict=True)) | record)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        samples.append(sample)
-    drawn = np.stack(samples, axis=2)  # (replicates, statistics, pairs)
-    table = _with_intervals(pd.DataFrame(records), drawn)
-    control, noise = (drawn[:, _STATISTICS.index(name)] for name in (f"{CONTROL_GAIN}_mean", GAIN.mean))
+    columns = {str(name): numbers.to_numpy() for name, numbers in rows.select_dtypes(["number", "bool"]).items()}
+    pair = np.asarray(rows.groupby(KEY).ngroup(), np.intp)  # ascending, as the rows are sorted
+    starts = np.flatnonzero(np.diff(pair, prepend=-1))
+    places = [slice(start, end) for start, end in pairwise([*starts, len(rows)])]
+    firsts = rows[[*KEY, "attack_label", "relation"]].iloc[starts].to_dict("records")
+    samples = np.empty((len(weights), len(_STATISTICS), len(places)))
+    samples[:, : len(_AVERAGED)] = _mean_samples(rows, pair, weights)
+    records: list[dict[str, Any]] = [{}] * len(places)
+    srocc, seen = None, ()
+    for k in sorted(range(len(places)), key=lambda k: firsts[k]["target"]):  # pairs of a target share clean scores
+        group = {name: column[places[k]] for name, column in columns.items()}
+        ok = {name: column[group["ok"]] for name, column in group.items()}
+        counts = drawn(weights, ok["unit"])
+        if srocc is None or not all(map(np.array_equal, seen, (ok["score_clean"], ok["unit"]))):
+            srocc, seen = BootstrapSrocc(ok["score_clean"], counts), (ok["score_clean"], ok["unit"])
+        medians = [weighted_median(ok[effect.name], counts) for effect in EFFECTS]
+        samples[:, len(_AVERAGED) :, k] = np.stack([*medians, srocc(ok["score_adv"])], axis=1)
+        records[k] = _pair(firsts[k], group, ok, budgets, noisy)
+        records[k] |= {name: _mean(group[name][~np.isnan(group[name])]) for name in why}
+    table = _with_intervals(pd.DataFrame(records), samples)
+    control, noise = (samples[:, _STATISTICS.index(name)] for name in (f"{CONTROL_GAIN}_mean", GAIN.mean))
     driven = control_driven(table, control, noise, {attack.spec for attack in manifest.attacks if attack.floor})
     table["flags"] = [";".join(filter(None, [flags, driven.get(k, "")])) for k, flags in enumerate(table["flags"])]
     per_cluster = rows.pivot_table(index=KEY, columns="cluster", values=RANKED.name, aggfunc="mean", observed=True)
     clusters = per_cluster.reindex(pd.MultiIndex.from_frame(table[KEY])).to_numpy(float).T
-    ranked = drawn[:, _STATISTICS.index(RANKED.mean)]
+    ranked = samples[:, _STATISTICS.index(RANKED.mean)]
     return Pairs(with_tests(table, clusters, manifest), ranked, clusters, rows, weights)
 
 
@@ -97,7 +112,9 @@ def tidy(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_effects(rows: pd.DataFrame) -> pd.DataFrame:
-    """Sorted copy; failed rows have no numbers; the effects added."""
+    """Sorted copy; failed rows have no numbers; the effects added, and no column of answers that nobody gave."""
+    answers = [name for name in map(str, rows) if name.startswith(("score_at_", "displaced_at_"))]
+    rows = rows.drop(columns=[name for name in answers if rows[name].isna().all()])
     rows = rows.sort_values([*KEY, "image", "repeat"], kind="stable")
     rows = rows.reset_index(drop=True).assign(ok=lambda r: r["status"] == "ok")
     rows = rows.assign(**{name: np.nan for name in MEANS if name not in rows})
@@ -113,28 +130,37 @@ def _with_effects(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**effects(*(rows[name].to_numpy() for name in scores)))
 
 
+def _mean_samples(rows: pd.DataFrame, pair: NDArray[np.intp], weights: Counts) -> Floats:
+    """Bootstrap means ``(B, M, K)`` of the M ``_AVERAGED`` columns of all pairs; ``pair`` is each row's."""
+    shape, ok = (weights.shape[1], int(pair.max()) + 1), rows["ok"].to_numpy()
+    place = np.ravel_multi_index((rows["unit"].to_numpy()[ok], pair[ok]), shape)
+
+    def sums(values: Floats) -> Floats:
+        summed = np.bincount(place, values, minlength=shape[0] * shape[1]).astype(np.float64)
+        return weights.astype(np.float64) @ summed.reshape(shape)
+
+    counts = sums(np.ones(len(place)))
+    return np.stack([divide(sums(rows[name].to_numpy()[ok]), counts) for name in _AVERAGED], axis=1)
+
+
 def _pair(
-    group: Mapping[str, NDArray[Any]], weights: Floats, budgets: Mapping[str, float], noisy: Collection[str]
-) -> tuple[dict[str, Any], Floats]:
-    """One line of the table, and its bootstrap samples of ``_STATISTICS``, ``(B, 8)``."""
-    first = {name: str(group[name][0]) for name in ("target", "attack_label", "relation")}
-    ok = {name: column[group["ok"]] for name, column in group.items()}
-    drawn = weights[:, ok["unit"]]
+    first: Mapping[Any, Any],
+    group: Mapping[str, NDArray[Any]],
+    ok: Mapping[str, NDArray[Any]],
+    budgets: Mapping[str, float],
+    noisy: Collection[str],
+) -> dict[str, Any]:
+    """One line of the table; ``ok`` are those of the rows ``group`` that have numbers."""
     clean, attacked, s, mos = (ok[name] for name in ("score_clean", "score_adv", "direction", "mos"))
-    record: dict[str, Any] = {"defense": behind(first["target"])[0]} | {
-        name: first[name] for name in ("attack_label", "relation")
-    }
-    record |= {"n": len(clean), "n_failed": int((~group["ok"]).sum()), "n_clusters": len(set(ok["cluster"]))}
-    samples = []
+    record: dict[str, Any] = {name: first[name] for name in KEY} | {"defense": behind(first["target"])[0]}
+    record |= {name: first[name] for name in ("attack_label", "relation")}
+    record |= {"n": len(clean), "n_failed": int((~group["ok"]).sum()), "n_clusters": len(set(ok["cluster_number"]))}
     for effect in EFFECTS:
         values = ok[effect.name]
         record |= {effect.mean: _mean(values), f"{effect.name}_median": _median(values)}
         record |= {f"{effect.name}_{way}": _mean(values[s == sign]) for way, sign in WAYS.items()}
-        samples += [weighted_mean(values, drawn), weighted_median(values, drawn)]
     record[f"{CONTROL_GAIN}_mean"] = _mean(ok[CONTROL_GAIN])
-    samples.append(weighted_mean(ok[CONTROL_GAIN], drawn))
     record |= agreement(clean, attacked)
-    samples.append(bootstrap_srocc(clean, attacked, drawn))
     record |= {
         "r": robustness(clean, attacked),
         "rgo": _mean(relative_gain(clean, attacked)),
@@ -149,7 +175,7 @@ def _pair(
     linf = float(ok["linf"].max(initial=0))
     flags = _flags(record, linf, budgets.get(first["attack_label"]), first["target"] in noisy)
     record["flags"] = ";".join(flags)
-    return record, np.stack(samples, axis=1)
+    return record
 
 
 def _flags(record: Mapping[str, Any], linf: float, eps: float | None, noisy: bool) -> Iterable[str]:
@@ -167,10 +193,10 @@ def _flags(record: Mapping[str, Any], linf: float, eps: float | None, noisy: boo
         yield "over_budget"
 
 
-def _with_intervals(table: pd.DataFrame, drawn: Floats) -> pd.DataFrame:
+def _with_intervals(table: pd.DataFrame, samples: Floats) -> pd.DataFrame:
     """Each statistic's interval right of it; NaN for a single cluster."""
     for k, name in enumerate(_STATISTICS):
-        low, high = interval(drawn[:, k])
+        low, high = interval(samples[:, k])
         at = list(table.columns).index(name) + 1
         table.insert(at, f"{name}_low", np.where(table["n_clusters"] > 1, low, np.nan))
         table.insert(at + 1, f"{name}_high", np.where(table["n_clusters"] > 1, high, np.nan))

@@ -10,7 +10,7 @@ what is read has the checksum that it was written with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,12 @@ class Store:
         table = pa.Table.from_pylist([named[names] for names in sorted(named)], SCHEMA)
         write_atomically(self._path(image), packed(table))
 
-    def rows(self) -> pd.DataFrame:
-        """All rows; raises :class:`StoreError` when there is a manifest that does not name the image of one of them."""
-        tables = self._tables()
+    def rows(self, columns: Sequence[str] = tuple(COLUMNS)) -> pd.DataFrame:
+        """All rows, with these columns; what a row of an earlier version lacks is empty.
+
+        Raises :class:`StoreError` when there is a manifest that does not name the image of one of them.
+        """
+        tables = self._tables(columns)
         if self.has_manifest():
             named = {image.id for image in self.manifest().images}
             for image in (hidden := sorted(tables.keys() - named))[:1]:
@@ -78,22 +81,26 @@ class Store:
                     f"{self.folder / 'manifest.json'} names no image {image!r}, but rows/{self._path(image).name} holds"
                     f" {len(tables[image])} rows of it{more}; put back what it named, or remove such files"
                 )
-        frame = pa.concat_tables([SCHEMA.empty_table(), *tables.values()], promote_options="default").to_pandas()
-        return _filled(frame).sort_values(NAMES, ignore_index=True)
+        empty = SCHEMA.empty_table().select([name for name in COLUMNS if name in {*NAMES, *columns}])
+        table = pa.concat_tables([empty, *(tables[image] for image in sorted(tables))], promote_options="default")
+        for k, field in enumerate(table.schema):
+            if field.type == pa.string():
+                table = table.set_column(k, field.name, table[field.name].fill_null(""))
+        return table.select(list(columns)).to_pandas(split_blocks=True, self_destruct=True)
 
-    def _tables(self) -> dict[str, pa.Table]:
-        """The rows of each image."""
+    def _tables(self, columns: Sequence[str]) -> dict[str, pa.Table]:
+        """The rows of each image, in the order of their names."""
         tables: dict[str, pa.Table] = {}
         for path in sorted(self.rows_folder.glob("*.parquet")):
             if re.fullmatch(_ROWS, path.name):
-                table = read(path)
+                table = read(path, columns)
                 for image in table["image"].unique().to_pylist():
                     if self._path(image) != path:
                         raise StoreError(
                             f"{path}: expected the rows of one image, that of this name, found {image!r};"
                             " remove it and run again"
                         )
-                    tables[image] = table
+                    tables[image] = table.sort_by([(name, "ascending") for name in NAMES])
         return tables
 
     def stored(self, image: str) -> list[dict[str, Any]]:
@@ -141,9 +148,3 @@ class Store:
 
     def _path(self, image: str) -> Path:
         return self.rows_folder / f"{slug(image)[:60]}-{json_digest(image)[:8]}.parquet"
-
-
-def _filled(frame: pd.DataFrame) -> pd.DataFrame:
-    """``frame`` with what rows of an earlier version lack, empty."""
-    blank = pd.DataFrame(BLANK, index=frame.index)
-    return frame.reindex(columns=list(COLUMNS)).fillna(blank).astype(COLUMNS)

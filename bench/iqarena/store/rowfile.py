@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,18 +29,18 @@ def packed(table: pa.Table) -> bytes:
     return head + mark + _sha256(head, tail) + tail[64:]
 
 
-def read(path: Path) -> pa.Table:
-    """A row file; raises :class:`StoreError` for a damaged one. One of an earlier version has no checksum.
+def read(path: Path, columns: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
+    """A row file, of whose columns it has these and the names; raises :class:`StoreError` for a damaged one.
 
-    One that another program has written has its own types: they are made ours, or named. It is opened once, as another
-    shard may be replacing it.
+    One of an earlier version has no checksum. One that another program has written has its own types: they are made
+    ours, or named. It is opened once, as another shard may be replacing it.
     """
     try:
         data = path.read_bytes()
         head, mark, tail = data.rpartition(_MARK)
         if mark and tail[:64] != (expected := _sha256(head, tail)):
             raise ValueError(f"its checksum is {expected[:12].decode()}…, it says {tail[:12]!r}")
-        return _typed(pq.ParquetFile(io.BytesIO(data)).read())
+        return _typed(pq.ParquetFile(io.BytesIO(data)).read([*NAMES, "status", *columns]))
     except Exception as error:  # whatever a reader says of damaged bytes
         reason = re.sub(r"\s+", " ", str(error)).strip()
         raise StoreError(f"{path}: not a readable row file ({reason}); remove it and run again") from None
@@ -59,7 +60,7 @@ def _typed(table: pa.Table) -> pa.Table:
     for name in (*NAMES, "status"):
         if name not in columns or columns[name].null_count:
             raise ValueError(f"expected a column {name!r} without gaps")
-    if strange := set(columns["status"].to_pylist()) - {"ok", "error"}:
+    if strange := set(columns["status"].unique().to_pylist()) - {"ok", "error"}:
         raise ValueError(f"expected ok or error in column 'status', found {min(strange)!r:.60}")
     return pa.table(columns)
 

@@ -23,6 +23,7 @@ SCORED = [  # and what is each target's own
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(_TEXT, str), "repeat": int, **dict.fromkeys(["mos", *CRAFTED, *SCORED], float)
 }  # fmt: skip
+HASHES = ["key", "craft_key", "image_sha256", "sha256"]  # what no report shows
 TIMES = ["seconds", "score_seconds"]  # the only columns that differ between equal runs
 BLANK = {name: "" if kind is str else float("nan") for name, kind in COLUMNS.items()}  # of what a row knows nothing
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from iqarena.metrics.correlation import agreement, bootstrap_srocc
-from iqarena.metrics.statistics import Floats, interval, mean_of_present, weighted_mean
+from iqarena.metrics.statistics import Counts, Floats, drawn, interval, mean_of_present, weighted_mean
 from iqarena.report.effects import GAIN, RANKED, effects
 from iqarena.report.pairs import KEY, Pairs
 from iqarena.store.manifest import Manifest
@@ -36,11 +36,11 @@ def curve_table(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:
     rows = pairs.rows[pairs.rows["ok"] & pairs.rows["relation"].isin((*HELD_OUT, "query"))]
     points: dict[tuple[Any, ...], list[tuple[Floats, Floats]]] = {}
     for (_, _, target), group in rows.groupby(KEY, sort=True):
-        first, drawn = group.iloc[0], pairs.weights[:, group["unit"].to_numpy()]
+        first, counts = group.iloc[0], drawn(pairs.weights, group["unit"].to_numpy())
         label, queried = str(first["attack_label"]), first["relation"] == "query"
         passes = group["forwards"].mean() + group["backwards"].mean()
         for at, attacked, displaced in _answers(group, budgets.get(label, 0) if queried else 0, passes):
-            values = _statistics(group, attacked, displaced, drawn)
+            values = _statistics(group, attacked, displaced, counts)
             for name in (target, ALL):
                 key = (label, "query" if queried else "held-out", name, at, at + passes)
                 points.setdefault(key, []).append(values)
@@ -58,14 +58,14 @@ def _answers(group: pd.DataFrame, budget: int, passes: float) -> Iterator[tuple[
     yield budget, "score_adv", "score_displaced"
 
 
-def _statistics(group: pd.DataFrame, attacked: str, displaced: str, drawn: Floats) -> tuple[Floats, Floats]:
+def _statistics(group: pd.DataFrame, attacked: str, displaced: str, counts: Counts) -> tuple[Floats, Floats]:
     """Values ``(3,)`` and bootstrap samples ``(B, 3)`` of ``STATISTICS`` for one pair."""
     names = ("score_clean", attacked, displaced, "direction", "deviation")
     clean, adversarial, control, s, deviation = (group[c].to_numpy(float) for c in names)
     by_name = effects(clean, adversarial, control, None, s, deviation)
     shown = [by_name[GAIN.name], by_name[RANKED.name]]
     values = np.array([*(effect.mean() for effect in shown), agreement(clean, adversarial)["srocc"]])
-    samples = [*(weighted_mean(effect, drawn) for effect in shown), bootstrap_srocc(clean, adversarial, drawn)]
+    samples = [*(weighted_mean(effect, counts) for effect in shown), bootstrap_srocc(clean, adversarial, counts)]
     return values, np.stack(samples, axis=1)
 
 

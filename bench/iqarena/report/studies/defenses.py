@@ -18,7 +18,7 @@ import pandas as pd
 from iqarena.api.spec import parse
 from iqarena.metrics.correlation import agreement, bootstrap_srocc
 from iqarena.metrics.score_change import GUARD
-from iqarena.metrics.statistics import Floats, divide, interval, ranking, weighted_mean
+from iqarena.metrics.statistics import Floats, divide, drawn, interval, ranking, weighted_mean
 from iqarena.report.boards import ranked
 from iqarena.report.effects import GAIN
 from iqarena.report.figures.defense_plot import trade_off
@@ -90,12 +90,12 @@ def _under(pairs: Pairs, pair: pd.Series) -> dict[str, Value]:
     rows = pairs.rows[pairs.rows["ok"]]
     rows = rows[(rows[KEY] == pair[KEY]).all(axis=1)]
     clean, attacked = rows["score_clean"].to_numpy(), rows["score_adv"].to_numpy()
-    drawn = pairs.weights[:, rows["unit"].to_numpy()]
+    counts = drawn(pairs.weights, rows["unit"].to_numpy())
     moved = np.abs(attacked - clean)
     r = np.log10(np.maximum(clean, 100 - clean) / np.maximum(moved, GUARD))
     means = {"gain": rows[GAIN.name].to_numpy(), "mae": moved, "r": r}
-    values = {name: (float(each.mean()), weighted_mean(each, drawn)) for name, each in means.items()}
-    return values | {"srocc_kept": (agreement(clean, attacked)["srocc"], bootstrap_srocc(clean, attacked, drawn))}
+    values = {name: (float(each.mean()), weighted_mean(each, counts)) for name, each in means.items()}
+    return values | {"srocc_kept": (agreement(clean, attacked)["srocc"], bootstrap_srocc(clean, attacked, counts))}
 
 
 def _clean(pairs: Pairs, target: str, scorer: str) -> dict[str, Value]:
@@ -106,26 +106,26 @@ def _clean(pairs: Pairs, target: str, scorer: str) -> dict[str, Value]:
     if by_image.empty or not {("score_clean", target), ("score_clean", scorer)} <= set(by_image):
         return {}
     before, after = (by_image["score_clean", name].to_numpy() for name in (scorer, target))
-    drawn = pairs.weights[:, by_image.index.to_numpy()]
+    counts = drawn(pairs.weights, by_image.index.to_numpy())
     shift = np.abs(after - before)
     values = {
-        "srocc_to_undefended": (agreement(before, after)["srocc"], bootstrap_srocc(before, after, drawn)),
-        "shift": (float(shift.mean()), weighted_mean(shift, drawn)),
+        "srocc_to_undefended": (agreement(before, after)["srocc"], bootstrap_srocc(before, after, counts)),
+        "shift": (float(shift.mean()), weighted_mean(shift, counts)),
     }
     if ("mos", scorer) in by_image:
         mos = by_image["mos", scorer].to_numpy()
-        was, now = ((agreement(mos, s)["srocc"], bootstrap_srocc(mos, s, drawn)) for s in (before, after))
+        was, now = ((agreement(mos, s)["srocc"], bootstrap_srocc(mos, s, counts)) for s in (before, after))
         values["mos_srocc"], values["mos_srocc_lost"] = now, (was[0] - now[0], was[1] - now[1])
     if "certified_high" in rows:
         own = rows[rows["target"] == target].groupby("unit")[["certified_low", "certified_high"]].mean().dropna()
         if len(own):
             half = (own["certified_high"] - own["certified_low"]).to_numpy() / 2
-            values["certified"] = (float(half.mean()), weighted_mean(half, pairs.weights[:, own.index.to_numpy()]))
+            values["certified"] = (float(half.mean()), weighted_mean(half, drawn(pairs.weights, own.index.to_numpy())))
     if {("score_seconds", target), ("score_seconds", scorer)} <= set(by_image):
         was, now = (by_image["score_seconds", name].to_numpy() for name in (scorer, target))
         values["slowdown"] = (
             float(now.mean() / was.mean()),
-            divide(weighted_mean(now, drawn), weighted_mean(was, drawn)),
+            divide(weighted_mean(now, counts), weighted_mean(was, counts)),
         )
     return values
 
