@@ -52,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_ladders: None) 
 def needs_pyiqa(name: str) -> Any:
     missing = name in ("hyperiqa", "dbcnn") and find_spec("pyiqa") is None
     ours = pytest.mark.filterwarnings("ignore")  # of the packages that pyiqa imports
-    slow = [pytest.mark.slow] if name == "hyperiqa" else []  # at 224 pixels
+    slow = [pytest.mark.slow] if name in ("hyperiqa", "dbcnn") else []  # the large two, one of them at 224 pixels
     return pytest.param(name, marks=[pytest.mark.skipif(missing, reason="pyiqa is not installed"), ours, *slow])
 
 
