@@ -51,7 +51,7 @@ speed: setup     ## wall time against bare model evaluations and against torchat
 	$(BIN)/iqarena speed && $(BIN)/iqarena speed torchattacks
 
 # The figures that a README shows; all others come from the rows, by iqarena report FOLDER --out OTHER
-SHOWN := pocket/plots/attacks.png ablation_filters/plots/main_effects.png query/plots/cost_gain.png
+SHOWN := pocket/plots/attacks.png transfer/plots/attacks.png ablation_filters/plots/main_effects.png query/plots/cost_gain.png
 
 reference: setup ## run the suites with committed evidence afresh into results/reference (those that need no download)
 	for suite in pocket query transfer transfer_ssim $(ABLATIONS) defenses; do \
