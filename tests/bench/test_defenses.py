@@ -110,7 +110,8 @@ def _sha256(x: torch.Tensor) -> str:
 def test_straight_through_is_the_scorers_gradient_at_the_purified_image() -> None:
     x = images(size=(32, 40)).float() / 255
     defense = build_defense("jpeg(quality=20)")
-    purified = defense.before(torch.nn.Identity()).purify(x)  # pyright: ignore[reportAttributeAccessIssue]  # pyright: ignore[reportArgumentType]
+    assert isinstance(defense, Purification)
+    purified = defense.before(torch.nn.Identity()).purify(x)
     expected = Scorer(build_model("toy_curved")).value_and_gradient(purified)
     actual = Scorer(build_model("jpeg(quality=20)|toy_curved")).value_and_gradient(x)
     assert all(torch.equal(a, b) for a, b in zip(expected, actual, strict=True))

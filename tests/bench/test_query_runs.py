@@ -77,8 +77,7 @@ def test_the_gallery_shows_a_queried_image_with_the_target_it_was_crafted_agains
         "sources": ["toy_curved"],
         "limit": 1,
     }
-    store = Store(tmp_path)
-    plan = resolve(load_suite(str(suite), keys | {"limit": 1}))
+    store, plan = Store(tmp_path), resolve(load_suite(str(suite), keys))
     run_plan(plan, store, Options())
     Gallery(tmp_path, plan).write_index()
     (entry,) = json.loads((tmp_path / "gallery" / "gallery.json").read_text())

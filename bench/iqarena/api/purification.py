@@ -59,9 +59,9 @@ class RandomPurification(Purification):
     draws: Annotated[int, Ge(1)] = 8
 
     def before(self, scorer: torch.nn.Module) -> Purified:
-        from iqarena.api.purified import Purified
+        from iqarena.api.purified import RandomPurified
 
-        return Purified(self, scorer, random=self)
+        return RandomPurified(self, scorer)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

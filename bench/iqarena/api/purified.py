@@ -23,22 +23,14 @@ if TYPE_CHECKING:
 
 
 class Purified(nn.Module):
-    """Images ``(N, 3, H, W)`` in [0, 1] → the scores ``(N,)`` that ``scorer`` gives the purified ones.
+    """Images ``(N, 3, H, W)`` in [0, 1] → the scores ``(N,)`` that ``scorer`` gives the purified ones."""
 
-    ``random`` is the purification again, if it draws.
-    """
-
-    def __init__(self, purification: Purification, scorer: nn.Module, random: RandomPurification | None = None) -> None:
+    def __init__(self, purification: Purification, scorer: nn.Module) -> None:
         super().__init__()
-        self.purification, self.scorer, self._random = purification, scorer, random
+        self.purification, self.scorer = purification, scorer
 
     def forward(self, x: Tensor) -> Tensor:
-        own = self.scorer(self.purify(x))
-        if self._random is None or not x.requires_grad:
-            return own
-        others = (self.scorer(self.purify(x, k)) for k in range(1, self._random.draws))
-        mean = torch.stack([own, *others]).mean(0)
-        return own.detach() + mean - mean.detach()
+        return self.scorer(self.purify(x))
 
     def purify(self, x: Tensor, draw: int = 0) -> Tensor:
         """The images under their ``draw``-th draw, in full precision; the first draw is the one that is scored."""
@@ -46,14 +38,32 @@ class Purified(nn.Module):
             return self._purify(x, draw)
 
     def _purify(self, x: Tensor, draw: int) -> Tensor:
-        streams = Streams([""] * len(x), "")
-        if self._random is not None:
-            streams = Streams(_pixels(x), self.purification.name, self._random.seed, draw)
+        streams = self._streams(x, draw)
         if self.purification.differentiable:
             return self.purification.apply(x, streams)
         with torch.no_grad():
             purified = self.purification.apply(x.detach(), streams)
         return purified + (x - x.detach())
+
+    def _streams(self, x: Tensor, draw: int) -> Streams:
+        return Streams([""] * len(x), "")
+
+
+class RandomPurified(Purified):
+    """The same where the purification draws."""
+
+    purification: RandomPurification
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = super().forward(x)
+        if not x.requires_grad:
+            return own
+        others = (self.scorer(self.purify(x, k)) for k in range(1, self.purification.draws))
+        mean = torch.stack([own, *others]).mean(0)
+        return own.detach() + mean - mean.detach()
+
+    def _streams(self, x: Tensor, draw: int) -> Streams:
+        return Streams(_pixels(x), self.purification.name, self.purification.seed, draw)
 
 
 def _pixels(x: Tensor) -> list[str]:

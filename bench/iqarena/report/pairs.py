@@ -134,10 +134,11 @@ def _mean_samples(rows: pd.DataFrame, pair: NDArray[np.intp], weights: Counts) -
     """Bootstrap means ``(B, M, K)`` of the M ``_AVERAGED`` columns of all pairs; ``pair`` is each row's."""
     shape, ok = (weights.shape[1], int(pair.max()) + 1), rows["ok"].to_numpy()
     place = np.ravel_multi_index((rows["unit"].to_numpy()[ok], pair[ok]), shape)
+    often = weights.astype(np.float64)
 
     def sums(values: Floats) -> Floats:
-        summed = np.bincount(place, values, minlength=shape[0] * shape[1]).astype(np.float64)
-        return weights.astype(np.float64) @ summed.reshape(shape)
+        summed = np.bincount(place, values, minlength=shape[0] * shape[1])
+        return often @ np.asarray(summed, np.float64).reshape(shape)
 
     counts = sums(np.ones(len(place)))
     return np.stack([divide(sums(rows[name].to_numpy()[ok]), counts) for name in _AVERAGED], axis=1)

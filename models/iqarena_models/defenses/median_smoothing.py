@@ -68,4 +68,4 @@ class MedianSmoothing(RandomPurification):
     def before(self, scorer: nn.Module) -> Smoothed:
         from iqarena_models.defenses.smoothed import Smoothed
 
-        return Smoothed(self, scorer, random=self)
+        return Smoothed(self, scorer)

@@ -9,13 +9,13 @@ import torch
 from scipy.stats import binom, norm
 from torch import Tensor
 
-from iqarena.api.purified import Purified
+from iqarena.api.purified import RandomPurified
 
 if TYPE_CHECKING:
     from iqarena_models.defenses.median_smoothing import MedianSmoothing
 
 
-class Smoothed(Purified):
+class Smoothed(RandomPurified):
     """Images ``(N, 3, H, W)`` in [0, 1] → the median ``(N,)`` of the scores of their noisy copies."""
 
     purification: MedianSmoothing

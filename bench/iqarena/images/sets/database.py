@@ -1,9 +1,9 @@
 """What published image databases share: where a copy lies, whether it is whole, and which part of an image is taken.
 
 A copy is looked for in ``path``, or else in ``$IQARENA_DATA/<name>`` (without that variable in ``data/<name>`` in
-iqarena's cache): there, or in a folder directly inside it, as archives unpack. Its score table says
-which images belong to it; a set of which one is missing is refused as a whole. Nothing is ever downloaded: most sets
-are had by asking their authors.
+iqarena's cache): there, or in a folder directly inside it, as archives unpack. Its score table says which images belong
+to it; a set of which one is missing is refused as a whole. Nothing is ever downloaded: most sets are had by asking
+their authors.
 """
 
 from __future__ import annotations
