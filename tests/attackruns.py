@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ class Run:
         size: tuple[int, int] = (32, 40),
         memo: dict[Any, Any] | None = None,
     ) -> None:
-        attack = build_attack(spec)
+        attack = self.attack = build_attack(spec)
         self.direction = direction
         self.pixels = images(range(len(direction)), size)
         self.x = self.pixels.float() / 255
@@ -57,9 +58,12 @@ class Run:
         streams = Streams([f"picture {i}" for i in range(len(direction))], repr(attack))
         self.source = Source(self.scorers, self.x, streams, sign=direction, access=attack.access, memo=memo)
         self.crafted: Crafted = craft(attack, self.pixels, self.x, self.source, streams)
-        source = Source(self.scorers, self.x, streams, sign=direction, access=attack.access)
-        streams = Streams([f"picture {i}" for i in range(len(direction))], repr(attack))
-        self.raw = attack.perturb(self.x, source, streams)
+
+    @cached_property
+    def raw(self) -> Tensor:
+        streams = Streams([f"picture {i}" for i in range(len(self.x))], repr(self.attack))
+        source = Source(self.scorers, self.x, streams, sign=self.direction, access=self.attack.access)
+        return self.attack.perturb(self.x, source, streams)
 
     def gains(self, images: Tensor) -> Tensor:
         scorer = self.scorers[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from iqarena.registry import tables as registry
 
 registry.add_file(Path(__file__).with_name("toys.py"))
-torch.use_deterministic_algorithms(True)
+torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms is the same and imports a compiler first
 torch.set_num_threads(1)
 
 
@@ -21,3 +22,9 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("a test opened a socket to the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected stays until the end: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()

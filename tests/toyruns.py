@@ -42,6 +42,17 @@ def paint(path: Path, seed: int, size: tuple[int, int] = (40, 32)) -> Path:
     return path
 
 
+def write_suite(folder: Path) -> Path:
+    """The suite file on five images of two sizes, both in ``folder``."""
+    photos = folder / "photos"
+    photos.mkdir()
+    for i in range(5):
+        paint(photos / f"p{i}.png", i, (40, 32) if i % 2 else (33, 47))
+    path = folder / "toy.toml"
+    path.write_text(SUITE.format(photos=photos.as_posix()))
+    return path
+
+
 def numbers(store: Store) -> pd.DataFrame:
     """Everything in a run that must be the same whenever it is run."""
     return store.rows().drop(columns=["seconds", "score_seconds"]).sort_values(NAMES, ignore_index=True)

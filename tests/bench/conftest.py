@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from toyruns import SUITE, Answer, draw_nothing, numbers, paint
+from toyruns import Answer, draw_nothing, numbers, write_suite
 
 from iqarena.cli import entry
 from iqarena.files.progress import QUIET
@@ -32,25 +32,27 @@ def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Five images of two sizes."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(5):
-        paint(folder / f"p{i}.png", i, (40, 32) if i % 2 else (33, 47))
-    return folder
+def suite(tmp_path: Path) -> Path:
+    return write_suite(tmp_path)
 
 
 @pytest.fixture
-def suite(tmp_path: Path, photos: Path) -> Path:
-    path = tmp_path / "toy.toml"
-    path.write_text(SUITE.format(photos=photos.as_posix()))
-    return path
+def photos(suite: Path) -> Path:
+    return suite.parent / "photos"
 
 
 @pytest.fixture
 def plan(suite: Path) -> Plan:
     return resolve(load_suite(str(suite)))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Rows of ``plan``, by one worker, one image at a time."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    store = Store(folder / "run")
+    run_plan(resolve(load_suite(str(write_suite(folder)))), store, Options(workers=1, batch_size=1))
+    return numbers(store)
 
 
 @pytest.fixture

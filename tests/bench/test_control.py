@@ -66,7 +66,7 @@ class Universal(Attack):
 def pairs_of(folder: Path, attacks: list[Attack | str], **keys: Any) -> pd.DataFrame:
     """Pairs of a run of these attacks from one embedded scorer on itself."""
     specs = [attack for attack in attacks if isinstance(attack, str)]
-    suite = {"images": "pocket(crop=112)", "targets": ["linearity"], "sources": ["each"], "attacks": specs, **keys}
+    suite = {"images": "pocket(crop=96)", "targets": ["linearity"], "sources": ["each"], "attacks": specs, **keys}
     plan = resolve(load_suite(suite))
     plan = replace(plan, attacks=(*plan.attacks, *(attack for attack in attacks if not isinstance(attack, str))))
     store = Store(folder)

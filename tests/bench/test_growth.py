@@ -198,13 +198,13 @@ def test_diagnostics_of_a_target_added_later_are_those_of_a_run_at_once(
 
 
 def test_images_of_which_different_things_are_missing_travel_apart(
-    plan: Plan, photos: Path, tmp_path: Path, results: Run
+    plan: Plan, tmp_path: Path, undisturbed: pd.DataFrame
 ) -> None:
     folder = tmp_path / "run"
     grow(replace(plan, attacks=plan.attacks[:2], suite=replace(plan.suite, limit=2)), folder, batch_size=100)
     grow(replace(plan, targets=plan.targets[:2], suite=replace(plan.suite, limit=3)), folder, batch_size=100)
     grow(plan, folder, batch_size=100)
-    fresh = results(plan)
+    fresh = undisturbed
     stored = Store(folder).rows()
     rows = numbers(Store(folder)).set_index("key").loc[fresh["key"]].reset_index()[list(fresh.columns)]
     assert len(stored) >= len(fresh)

@@ -14,7 +14,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 from PIL import Image
 from toymanifest import toy_manifest
-from toyruns import Answer, files, numbers
+from toyruns import Answer, files, numbers, write_suite
 
 from iqarena.api import CHECKPOINTS
 from iqarena.metrics.score_change import past_boundary
@@ -35,19 +35,18 @@ ATTACKS = ["noise", "fgsm", "square(queries=60)", "random_search(queries=25)", "
 Run = Callable[..., pd.DataFrame]
 
 
-@pytest.fixture
-def queried(suite: Path) -> Plan:
-    keys = {
-        "targets": TARGETS,
-        "attacks": ATTACKS,
-        "sources": ["leave_one_out"],
-    }
+@pytest.fixture(scope="module")
+def queried(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    suite = write_suite(tmp_path_factory.mktemp("queried"))
+    keys = {"targets": TARGETS, "attacks": ATTACKS, "sources": ["leave_one_out"]}
     return resolve(load_suite(str(suite), keys))
 
 
-@pytest.fixture
-def rows(queried: Plan, results: Run) -> pd.DataFrame:
-    return results(queried).assign(seconds=0.0)
+@pytest.fixture(scope="module")
+def rows(queried: Plan, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    store = Store(tmp_path_factory.mktemp("rows") / "run")
+    run_plan(queried, store, Options())
+    return numbers(store).assign(seconds=0.0)
 
 
 def manifest(plan: Plan, rows: pd.DataFrame, **changes: Any) -> Manifest:
@@ -144,7 +143,8 @@ def test_neither_batches_nor_workers_change_a_number(
 
 
 def test_a_run_goes_on_between_images(suite: Path, tmp_path: Path) -> None:
-    keys: dict[str, Any] = {"targets": TARGETS, "attacks": ATTACKS, "sources": ["leave_one_out"]}
+    attacks = ["noise", "fgsm", "square(queries=20)", "warm_start(start=fgsm, queries=10)"]
+    keys: dict[str, Any] = {"targets": TARGETS, "attacks": attacks, "sources": ["leave_one_out"]}
     store = Store(tmp_path / "run")
     run_plan(resolve(load_suite(str(suite), {**keys, "limit": 2})), store, Options())
     before = files(store.rows_folder)
@@ -177,7 +177,7 @@ def test_a_target_that_does_not_answer_or_answers_with_noise_is_flagged(suite: P
     targets = ["toy_constant", "toy_noisy", "toy_shut"]
     keys: dict[str, Any] = {
         "targets": targets,
-        "attacks": ["square(queries=500)", "surfree(queries=40)"],
+        "attacks": ["square(queries=250)", "surfree(queries=40)"],
         "sources": [],
     }
     plan = resolve(load_suite(str(suite), {**keys, "limit": 2}))
@@ -185,11 +185,11 @@ def test_a_target_that_does_not_answer_or_answers_with_noise_is_flagged(suite: P
     models = {repr(t): {"stochastic": t.stochastic} for t in plan.targets}
     table = pair_table(rows, manifest(plan, rows, models=models)).table
     flags = table.set_index(["attack_label", "target"])["flags"]
-    constant = rows[(rows["target"] == "toy_constant") & (rows["attack_label"] == "square(queries=500)")]
+    constant = rows[(rows["target"] == "toy_constant") & (rows["attack_label"] == "square(queries=250)")]
     assert constant["queries"].max() < 210, "ends quickly"
-    assert flags["square(queries=500)", "toy_constant"] == "did_not_run;unchanged;no_response"
-    assert "noisy_target" in flags["square(queries=500)", "toy_noisy"]
-    assert flags["square(queries=500)", "toy_shut"] == ""
+    assert flags["square(queries=250)", "toy_constant"] == "did_not_run;unchanged;no_response"
+    assert "noisy_target" in flags["square(queries=250)", "toy_noisy"]
+    assert flags["square(queries=250)", "toy_shut"] == ""
 
 
 def test_query_attacks_stand_on_a_board_of_their_own(queried: Plan, rows: pd.DataFrame) -> None:

@@ -27,9 +27,10 @@ pytestmark = [
     pytest.mark.skipif(find_spec("pyiqa") is None, reason="pyiqa is not installed (pip install iqarena[pyiqa])"),
     pytest.mark.filterwarnings("ignore"),  # of the packages that pyiqa imports
 ]
-FAST = ["cnniqa", "dbcnn", "liqe"]  # HyperIQA is built and scored below
+FAST = ["cnniqa", "liqe"]
+LARGE = ["dbcnn", "hyperiqa(crops=1)"]  # built and scored every time, with all checks among the slow tests
 SLOW = [
-    "arniqa", "clipiqa", "clipiqa+", "clipiqa+_rn50_512", "clipiqa+_vitL14_512", "hyperiqa(crops=1)",
+    "arniqa", "clipiqa", "clipiqa+", "clipiqa+_rn50_512", "clipiqa+_vitL14_512",
     "liqe_mix(crops=2)", "maniqa(crops=1)",
     "metaiqa", "musiq", "musiq-ava", "nima-vgg16-ava", "paq2piq", "qualiclip", "qualiclip+", "topiq_nr",
     "topiq_iaa_res50", "tres(crops=1)", "unique", "uranker", "wadiqam_nr",
@@ -44,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("spec", [*FAST, *(pytest.param(spec, marks=pytest.mark.slow) for spec in SLOW)])
+@pytest.mark.parametrize("spec", [*FAST, *(pytest.param(spec, marks=pytest.mark.slow) for spec in LARGE + SLOW)])
 def test_random_weights_conform(spec: str, folder: Path) -> None:
     write_files(spec.partition("(")[0], folder)
     for name, check in check_model(build_model(spec)):
@@ -54,6 +55,20 @@ def test_random_weights_conform(spec: str, folder: Path) -> None:
             check()
         except AssertionError as error:
             raise AssertionError(f"{name}: {error}") from None
+
+
+@pytest.mark.parametrize("spec", LARGE)
+def test_random_weights_are_built_and_scored(spec: str, folder: Path) -> None:
+    write_files(spec.partition("(")[0], folder)
+    model = build_model(spec)
+    side = max(model.min_size, 32)
+    x = images([0, 1], (side, side + 9)).float() / 255
+    scorer = Scorer(model)
+    value, gradient = scorer.value_and_gradient(x)
+    assert value.isfinite().all()
+    torch.testing.assert_close(scorer.score(x), value)
+    assert gradient.shape == x.shape
+    assert gradient.isfinite().all()
 
 
 def test_liqe_reads_no_sentences_that_other_parameters_have_written(folder: Path) -> None:
