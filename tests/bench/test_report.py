@@ -147,6 +147,14 @@ def test_relatives_are_not_held_out_and_stand_in_a_table_of_their_own(rows: pd.D
     assert table.summary == {"Attacked by relatives alone, and so on no held-out board": "vit"}
     (line,) = (row for row in table.rows if row[0] == "fgsm")
     assert line[-2:] == ["3", "3"], "single sources: two on vit and one on cnn; strangers: the other three"
+    rows.loc[kin, "relation"] = "same_scorer"
+    trained_on = relatives_table(pair_table(rows, manifest))
+    assert trained_on is not None
+    assert trained_on.rows == table.rows, "a hardened sibling is a relative as well"
+    rows.loc[rows["target"] == "vit", "target"] = "jpeg|vit"
+    defended = relatives_table(pair_table(rows, manifest))
+    assert defended is not None
+    assert {row[-2] for row in defended.rows if row[0] == "fgsm"} == {"1"}, "of undefended targets"
 
 
 def test_flags(rows: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ Relation = Literal[
     "whitebox", "same_scorer", "same_backbone", "transfer", "ensemble_holdout", "ensemble_member", "query"
 ]
 HELD_OUT = ("transfer", "ensemble_holdout")  # the attack never saw the target, nor a network that it contains
+RELATED = ("same_scorer", "same_backbone")
 
 
 def only_relatives(relations: Collection[str]) -> bool:

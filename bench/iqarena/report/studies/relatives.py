@@ -1,7 +1,7 @@
-"""How much of a transfer is kinship: the same attacks between scorers that share a pretrained network, and others.
+"""How much of a transfer is kinship: the same attacks between scorers that share a network, and others.
 
-Published scorers often share one, and the outsider that an attacker meets does not; so pairs of relatives are never
-held out, and stand here.
+Published scorers often share a pretrained one, and the outsider that an attacker meets does not; so pairs of relatives
+are never held out, and stand here. A scorer that was trained on with a defense is the nearest relative of what it was.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from iqarena.report.specs import source_size
 from iqarena.report.sums import mean_of, weighted_sum
 from iqarena.report.text.cells import number, with_interval
 from iqarena.report.text.table import Table
-from iqarena.suite.relations import HELD_OUT, only_relatives
+from iqarena.suite.relations import HELD_OUT, RELATED, only_relatives
 
 _NOTE = f"""Single sources. Mean {RANKED.title.lower()} in deviations of the target, with 95 % intervals, on pairs that
-share a pretrained network (relatives) and on pairs that share none (strangers, the held-out ones); gain in points."""
+share a network, pretrained or their own behind a defense (relatives), and on pairs that share none (strangers, the
+held-out ones), of undefended targets; gain in points."""
 
 
 def relatives_table(pairs: Pairs) -> Table | None:
     """Of a run with relatives, else none; targets that only relatives attack are named."""
     table = pairs.table
-    if not (table["relation"] == "same_backbone").any():
+    single = (table["source"].map(source_size) == 1) & (table["defense"] == "") & table[RANKED.mean].notna()
+    kinds = [single & table["relation"].isin(RELATED), single & table["relation"].isin(HELD_OUT)]
+    if not kinds[0].any():
         return None
-    single = (table["source"].map(source_size) == 1) & table[RANKED.mean].notna()
-    kinds = [single & (table["relation"] == "same_backbone"), single & table["relation"].isin(HELD_OUT)]
     rows = []
     for label in table["attack_label"].unique():
         parts = [kind & (table["attack_label"] == label) for kind in kinds]
