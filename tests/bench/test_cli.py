@@ -186,6 +186,16 @@ def test_speed_has_a_line_for_every_gradient_attack_of_a_suite(iqarena: Cli, sui
     assert "nearest: 'pocket'" in iqarena("speed", "pockt").err
 
 
+def test_a_matrix_crafted_pair_by_pair_takes_a_gradient_for_each_of_them(iqarena: Cli, suite: Path) -> None:
+    answer = iqarena("speed", suite, "--limit", 2, "--matrix")
+    assert answer.code == 0, answer.err
+    header, _, gradients, scores, _ = (line.split() for line in answer.out.splitlines())
+    assert header[:5] == ["2", "images,", str(ROWS), "rows", "each"]
+    # fgsm 1, mi_fgsm 2, sega 2: for three targets of two sources and one of their ensemble; one run shares them all
+    assert [float(number) for number in gradients[1:3]] == [2 * 5 * (3 + 3 + 2), 2 * 5 * 2]
+    assert float(scores[1]) == 2 * 2 * ROWS
+
+
 def test_doctor_names_what_is_wrong_and_goes_on(iqarena: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from iqarena_models.zoo import scorers
 

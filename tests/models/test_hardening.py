@@ -151,7 +151,7 @@ SHIPPED = sorted(path.stem.replace("-", "|", 1) for path in hardened.WEIGHTS.glo
 
 
 def test_the_shipped_weights_are_of_the_whole_zoo_and_small() -> None:
-    assert SHIPPED == [f"{defense}|{name}" for defense in ("adversarial", "gradient_norm") for name in ZOO]
+    assert [f"{defense}|{name}" for defense in ("adversarial", "gradient_norm") for name in ZOO] == SHIPPED
     assert sum(path.stat().st_size for path in hardened.WEIGHTS.glob("*.safetensors")) <= 40e6
 
 

@@ -146,14 +146,16 @@ def compare(run_folder: Path, first: str, second: str | None) -> None:
 @click.command()
 @click.argument("suite", default=DEFAULT)
 @click.option("--limit", type=click.IntRange(1), help="First images only; all of them take about ten minutes.")
-def speed(suite: str, limit: int | None) -> None:
+@click.option("--matrix", is_flag=True, help="The whole SUITE against crafting anew for each source and target.")
+def speed(suite: str, limit: int | None, matrix: bool) -> None:
     """Share of SUITE's wall time that is not model evaluation, and each gradient attack beside its gradients.
 
     SUITE is `pocket` when left out; `torchattacks` has ours beside theirs.
     """
     from iqarena.tools.speed import speed_report
+    from iqarena.tools.speed_matrix import matrix_report
 
-    click.echo(speed_report(client.resolved(suite, limit=limit)))
+    click.echo((matrix_report if matrix else speed_report)(client.resolved(suite, limit=limit)))
 
 
 def _text(done: client.Run, boards: str) -> str:
