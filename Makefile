@@ -54,7 +54,7 @@ speed: setup     ## wall time against bare model evaluations and against torchat
 SHOWN := pocket/plots/attacks.png transfer/plots/attacks.png ablation_filters/plots/main_effects.png query/plots/cost_gain.png
 
 reference: setup ## run the suites with committed evidence afresh into results/reference (those that need no download)
-	for suite in pocket query transfer transfer_ssim $(ABLATIONS) defenses; do \
+	for suite in pocket query relatives transfer transfer_ssim $(ABLATIONS) defenses; do \
 		$(BIN)/iqarena run $$suite --overwrite always --out results/reference/$$suite || exit; done
 	cd results/reference && rm -rf */gallery */index.html && \
 		find . -path '*/plots/*' $(foreach figure,$(SHOWN),! -path './$(figure)') -delete

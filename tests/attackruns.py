@@ -32,7 +32,7 @@ SHORT = {
     "ssa": "ssa(steps=3, samples=3)",
     "torchattacks.SINIFGSM": "torchattacks.SINIFGSM(steps=3)",
     "torchattacks.TIFGSM": "torchattacks.TIFGSM(steps=4, len_kernel=3)",
-    "uap": "uap(steps=4)",
+    "uap": "uap(steps=8)",
     "vmi_fgsm": "vmi_fgsm(steps=3, samples=3)",
     "vni_fgsm": "vni_fgsm(steps=3, samples=3)",
 }

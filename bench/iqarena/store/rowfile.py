@@ -51,15 +51,13 @@ def read(path: Path, columns: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
 
 def _typed(table: pa.Table) -> pa.Table:
     """The columns of a row that ``table`` has, in their types; raises :class:`ValueError` for what no run writes."""
-    columns = {}
+    found, columns = dict(zip(table.column_names, table.columns, strict=True)), {}
     for field in SCHEMA:
-        if field.name in table.column_names:
+        if (column := found.get(field.name)) is not None:
             try:
-                columns[field.name] = table[field.name].cast(field.type)
+                columns[field.name] = column if column.type == field.type else column.cast(field.type)
             except (pa.ArrowException, NotImplementedError):
-                raise ValueError(
-                    f"expected {field.type} in column {field.name!r}, found {table.schema.field(field.name).type}"
-                ) from None
+                raise ValueError(f"expected {field.type} in column {field.name!r}, found {column.type}") from None
     for name in (*NAMES, "status"):
         if name not in columns or columns[name].null_count:
             raise ValueError(f"expected a column {name!r} without gaps")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from iqarena.report.contents import Contents
 from iqarena.report.text.tables import LEGEND
@@ -12,7 +13,12 @@ from iqarena.report.text.tables import LEGEND
 
 def page(report: Contents) -> str:
     """HTML text; every string is escaped."""
+    files = [*report.files, "leaderboard.md", *report.texts]
+    return _template().render(report=report, files=files, legend=LEGEND)
+
+
+@cache
+def _template() -> Template:
     folder = FileSystemLoader(Path(__file__).parent)
     jinja = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    files = [*report.files, "leaderboard.md", *report.texts]
-    return jinja.get_template("page.html.j2").render(report=report, files=files, legend=LEGEND)
+    return jinja.get_template("page.html.j2")
