@@ -8,9 +8,8 @@ an ensemble weighs the same, the noise is wider, and there is no Fourier filter.
 are no longer shipped, with three validation images of BIQ2021 at 384×288 and ensembles of four, targets cnn, bilinear
 and vit, by the mean directed effect as a multiple of SEGA's: this 1.24; σ 8/255 1.16, 16/255 1.19; 10 steps of two
 samples 1.15 (σ 8/255); equal weights 1.08 (σ 16/255), and without the mask 1.07. Tried and no better than SEGA: moves
-of 2/255 in ten steps instead of eps/steps 0.89 to 0.97, σ 32/255 0.57, a low-pass filter 0.73; l2 weights in a single
-step 1.00. SEGA itself with σ 16/255 reached 1.09, vmi_fgsm 1.22, di_fgsm (version 1) of 20 steps 1.17 and mi_fgsm 1.11
-(these without a mask).
+of 2/255 in ten steps 0.89 to 0.97, σ 32/255 0.57, a low-pass filter 0.73; l2 weights in one step 1.00. SEGA with σ
+16/255 reached 1.09 and, all without a mask, vmi_fgsm 1.22, di_fgsm (version 1) of 20 steps 1.17 and mi_fgsm 1.11.
 """
 
 from __future__ import annotations

@@ -4,9 +4,8 @@
     m_{t+1} = decay · m_t + (g_t + v_t) / mean|g_t + v_t|,   z_{t+1} = Π( z_t + alpha · sign m_{t+1} )
     v_{t+1} = 1/N Σ_i ∇f(z_t + r_i) − g_t,   r_i ~ U(−beta · eps, beta · eps)
 
-As published: N = 20 ``samples``, beta 1.5, 10 steps of eps/10, decay 1. At eps 8/255 the neighbours' deviation is
-6.9/255; with beta 3.5 it is 16/255. Ours: the loss is the score itself.
-The variance after the last step is not used, and not evaluated. With beta 0 this is MI-FGSM.
+As published: N = 20 ``samples``, beta 1.5, 10 steps of eps/10, decay 1. At eps 8/255 the neighbours deviate by 6.9/255,
+with beta 3.5 by 16/255. Ours: the loss is the score, no variance after the last step. With beta 0 this is MI-FGSM.
 """
 
 from __future__ import annotations

@@ -231,6 +231,7 @@ def test_encryption_is_never_given_up(place: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/w", "w.pth", "", "http:"])
-def test_an_address_that_is_none(url: str, tmp_path: Path) -> None:
+def test_an_address_that_is_none(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0)
     with pytest.raises(WeightsError, match=r"expected an address that begins with https:// or http://|no host given"):
         download(url, tmp_path / "w.pth")

@@ -96,8 +96,11 @@ def test_a_crash_or_a_hang_in_a_process_costs_its_own_rows(suite: Path, results:
 
 @pytest.mark.parametrize(
     ("kind", "how"),
-    [("thread", signal.SIGINT), ("process", signal.SIGTERM), ("process", signal.SIGKILL)],
-    ids=["threads ^C", "processes SIGTERM", "processes kill -9"],
+    [
+        pytest.param("thread", signal.SIGINT, id="threads ^C"),
+        pytest.param("process", signal.SIGTERM, id="processes SIGTERM", marks=pytest.mark.slow),
+        pytest.param("process", signal.SIGKILL, id="processes kill -9"),
+    ],
 )
 def test_a_run_that_hangs_can_be_stopped_and_goes_on_from_its_finished_cells(
     suite: Path,

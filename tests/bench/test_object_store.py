@@ -167,6 +167,7 @@ def test_what_cannot_be_reached_is_one_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     for verb in (("run", suite, "--out"), ("report",)):
         answer = iqarena(*verb, where)
         assert answer.code == 2

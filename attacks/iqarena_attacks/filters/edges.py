@@ -2,8 +2,7 @@
 
     t ⊙ [x at an edge]
 
-One map for the three channels, after arXiv 2401.05217, which takes the edges of the colour image. An image without
-edges is left alone.
+One map for all channels; arXiv 2401.05217 takes the colour image's edges. An image without edges is left alone.
 """
 
 from __future__ import annotations
