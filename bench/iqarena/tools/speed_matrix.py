@@ -34,8 +34,9 @@ def matrix_report(plan: Plan) -> str:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         usage = run_plan(plan, Store(Path(folder)), Options(workers=1))
-        run = {kind: sum(used.evaluated[kind] for used in usage) for kind in ("gradient", "forward")}
-        run["seconds"] = time.perf_counter() - started
+        seconds = time.perf_counter() - started
+    run = {kind: float(sum(used.evaluated[kind] for used in usage)) for kind in ("gradient", "forward")}
+    run["seconds"] = seconds
     with single_threaded(True):
         loop = _pair_by_pair(plan)
     names = {"gradient": "gradients", "forward": "scores", "seconds": "seconds"}
