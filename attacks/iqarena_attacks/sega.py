@@ -13,8 +13,8 @@ The other dials are ours, for ablation. ``sigma=auto`` is √(C/L) of each image
 members' scores, L from the mean gradient at the image and 1/255 further along its sign (two evaluations more, and two
 members at least). It is large, as the bound is loose: 53 to 147/255 on crops of 112² of four embedded images with the
 five embedded scorers. ``weights``: ``l2`` divides a member's averaged gradient by its ℓ2 norm on that image, ``range``
-by the member's highest less its lowest score of the 52 embedded images (not counted). With ``steps`` the gradient is
-taken anew, under fresh noise, at each point of MI-FGSM's loop, ``m ← decay · m + g / mean|g|``, and moved by ``alpha``.
+by the member's highest less its lowest score of the 52 embedded images (not counted). With ``steps`` g is taken anew,
+under fresh noise, at each point of MI-FGSM's loop, ``m ← decay · m + g / mean|g|``, moves of ``alpha`` under the mask.
 """
 
 from __future__ import annotations

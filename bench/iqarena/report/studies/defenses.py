@@ -30,7 +30,7 @@ from iqarena.report.text.defense_table import RELATIONS, defense_table
 from iqarena.store.manifest import Manifest
 
 VALUES = (
-    "gain_cut", "gain", "srocc_kept", "mae", "r", "srocc_to_undefended", "shift", "mos_srocc", "mos_srocc_lost",
+    "gain_cut", "gain", "gain_sd", "srocc_kept", "mae", "r", "srocc_to_undefended", "shift", "mos_srocc", "mos_srocc_lost",
     "slowdown", "certified",
 )  # fmt: skip
 Value = tuple[float, Floats]  # and its bootstrap replicates (B,)
@@ -95,6 +95,7 @@ def _under(pairs: Pairs, pair: pd.Series) -> dict[str, Value]:
     r = np.log10(np.maximum(clean, 100 - clean) / np.maximum(moved, GUARD))
     means = {"gain": rows[GAIN.name].to_numpy(), "mae": moved, "r": r}
     values = {name: (float(each.mean()), weighted_mean(each, counts)) for name, each in means.items()}
+    values["gain_sd"] = tuple(part / rows["deviation"].iloc[0] for part in values["gain"])
     return values | {"srocc_kept": (agreement(clean, attacked)["srocc"], bootstrap_srocc(clean, attacked, counts))}
 
 

@@ -24,7 +24,7 @@ def relatives_table(pairs: Pairs) -> Table | None:
     table = pairs.table
     single = (table["source"].map(source_size) == 1) & (table["defense"] == "") & table[RANKED.mean].notna()
     kinds = [single & table["relation"].isin(RELATED), single & table["relation"].isin(HELD_OUT)]
-    if not kinds[0].any():
+    if not (kinds[0].any() or (table["relation"] == "same_backbone").any()):
         return None
     rows = []
     for label in table["attack_label"].unique():

@@ -15,9 +15,10 @@ RELATIONS = {  # of the attacks whose strongest has a column of its own
     "whitebox": ("whitebox",),
     "query": ("query",),
 }
-NOTE = """Means over the scorers ({scorers}), in points of the 0–100 scale. Strongest gain: of all transfer, white-box
+NOTE = """Means over the scorers that are named, in points of the 0–100 scale. Strongest gain: of all transfer, white-box
 and query attacks of the run, the one that gains most on each target; gain taken: how much less than on the same scorer
-undefended. SROCC kept, MAE and R (of clean and attacked scores; larger R = more robust) are under that attack.
+undefended; own deviations: the strongest gain over the standard deviation of the target's own clean scores, as a
+defense that narrows the scale takes points without making a scorer harder to move. SROCC kept, MAE and R (of clean and attacked scores; larger R = more robust) are under that attack.
 From undefended: crafted on the same scorer without the defense. Quality lost on clean images: {quality}.
 Time: of a score, relative to the undefended scorer. Certified: how far the score is proven to move at most, on average,
 on all images within the radius that the defense declares (of a certified defense alone)."""
@@ -37,8 +38,10 @@ def defense_table(board: pd.DataFrame) -> Table:
             "Rank": rank_text(r),
             "Tie": tie_text(r["tie_group"]),
             "Defense": r["label"],
+            "Scorers": r["scorers"],
             "Gain taken": with_interval(r, "gain_cut", signed=True),
             "Strongest gain": with_interval(r, "gain"),
+            "Own deviations": with_interval(r, "gain_sd"),
             "Transfer": number(r["gain_transfer"], 1),
             "From undefended": number(r["gain_same_scorer"], 1),
             "White-box": number(r["gain_whitebox"], 1),
@@ -55,6 +58,6 @@ def defense_table(board: pd.DataFrame) -> Table:
             "Masking?": ", ".join(r["masking"].split(";")),
         }
         rows.append(cells)
-    note = NOTE.format(scorers=board["scorers"].iloc[0], quality=RATED if rated else UNRATED)
+    note = NOTE.format(quality=RATED if rated else UNRATED)
     header = list(rows[0])
-    return Table("Defenses", header, [list(row.values()) for row in rows], names=3, note=note, last_is_name=True)
+    return Table("Defenses", header, [list(row.values()) for row in rows], names=4, note=note, last_is_name=True)
