@@ -88,6 +88,8 @@ def test_the_board_is_what_the_rows_say() -> None:
     moved, undefended = (r["score_adv"] - r["score_clean"] for r in (own, plain))
     jpeg: Any = board.loc["jpeg"]
     assert jpeg["gain"] == pytest.approx(moved.mean())
+    clean = rows[rows["target"] == f"{JPEG}|cnn"].drop_duplicates("image")["score_clean"]
+    assert jpeg["gain_sd"] == pytest.approx(moved.mean() / clean.std())
     assert jpeg["gain_cut"] == pytest.approx(undefended.mean() - moved.mean())
     assert jpeg["mae"] == pytest.approx(moved.abs().mean())
     headroom = np.maximum(own["score_clean"], 100 - own["score_clean"])
