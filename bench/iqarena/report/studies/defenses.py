@@ -30,8 +30,8 @@ from iqarena.report.text.defense_table import RELATIONS, defense_table
 from iqarena.store.manifest import Manifest
 
 VALUES = (
-    "gain_cut", "gain", "gain_sd", "srocc_kept", "mae", "r", "srocc_to_undefended", "shift", "mos_srocc", "mos_srocc_lost",
-    "slowdown", "certified",
+    "gain_cut", "gain", "gain_sd", "srocc_kept", "mae", "r", "srocc_to_undefended", "shift", "mos_srocc",
+    "mos_srocc_lost", "slowdown", "certified",
 )  # fmt: skip
 Value = tuple[float, Floats]  # and its bootstrap replicates (B,)
 

@@ -15,13 +15,14 @@ RELATIONS = {  # of the attacks whose strongest has a column of its own
     "whitebox": ("whitebox",),
     "query": ("query",),
 }
-NOTE = """Means over the scorers that are named, in points of the 0–100 scale. Strongest gain: of all transfer, white-box
-and query attacks of the run, the one that gains most on each target; gain taken: how much less than on the same scorer
-undefended; own deviations: the strongest gain over the standard deviation of the target's own clean scores, as a
-defense that narrows the scale takes points without making a scorer harder to move. SROCC kept, MAE and R (of clean and attacked scores; larger R = more robust) are under that attack.
-From undefended: crafted on the same scorer without the defense. Quality lost on clean images: {quality}.
-Time: of a score, relative to the undefended scorer. Certified: how far the score is proven to move at most, on average,
-on all images within the radius that the defense declares (of a certified defense alone)."""
+NOTE = """Means over the scorers that are named, in points of the 0–100 scale. Strongest gain: of all transfer,
+white-box and query attacks of the run, the one that gains most on each target; gain taken: how much less than on the
+same scorer undefended; own deviations: the strongest gain over the standard deviation of the target's own clean
+scores, as a defense that narrows the scale takes points without making a scorer harder to move. SROCC kept, MAE and R
+(of clean and attacked scores; larger R = more robust) are under that attack. From undefended: crafted on the same
+scorer without the defense. Quality lost on clean images: {quality}. Time: of a score, relative to the undefended
+scorer. Certified: how far the score is proven to move at most, on average, on all images within the radius that the
+defense declares (of a certified defense alone)."""
 RATED = "rank correlation with opinion scores lost, and mean distance to the undefended score (shift)"
 UNRATED = """these have no opinion scores, so rank correlation of defended and undefended scores, and their mean
 distance (shift)"""
