@@ -80,8 +80,11 @@ def run(
         checked_device(device), precision, batch_size, shard, workers, executor, workers_kind, ray_address, cell_timeout
     )
     show = partial(_bar, plan.suite.name) if progress else lambda cells: nullcontext(lambda n: None)
-    execute(plan, store, options, overwrite=overwrite, command=command or f"iqarena.run({suite!r})", progress=show)
-    return Run(store.folder)
+    command = command or f"iqarena.run({suite!r})"
+    _, rows = execute(plan, store, options, overwrite=overwrite, command=command, progress=show)
+    done = Run(store.folder)
+    vars(done)["rows"] = rows  # which need not be read once more
+    return done
 
 
 def load(folder: str | PathLike[str]) -> Run:
@@ -160,7 +163,8 @@ class Run:
         from iqarena.report import derive
         from iqarena.store.schema import COLUMNS, HASHES
 
-        rows = self._store.rows([name for name in COLUMNS if name not in HASHES])
+        seen = "rows" in vars(self)
+        rows = self.rows if seen else self._store.rows([name for name in COLUMNS if name not in HASHES])
         return derive(rows, self.manifest, place(out or self.folder), self.folder / "gallery")
 
     def compare(self, first: str, second: str | None = None) -> str:

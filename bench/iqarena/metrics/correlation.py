@@ -34,14 +34,15 @@ class BootstrapSrocc:
     """
 
     def __init__(self, x: Floats, weights: Counts) -> None:
-        self._weights, self._drawn = weights, weights.T.astype(np.float64)
-        self._x = _centred_ranks(x, weights)
-        self._of_x = self._x * self._drawn
-        self._variance = np.einsum("nb,nb->b", self._of_x, self._x)
+        self._ranks = _CentredRanks(weights)
+        self._drawn = weights.T.astype(np.float64)
+        ranks = self._ranks(x)
+        self._of_x = ranks * self._drawn
+        self._variance = np.einsum("nb,nb->b", self._of_x, ranks)
 
     def __call__(self, y: Floats) -> Floats:
         """Of ``y`` ``(N,)`` with ``x``, ``(B,)``; NaN where the drawn elements are constant."""
-        ranks = _centred_ranks(y, self._weights)
+        ranks = self._ranks(y)
         variance = self._variance * np.einsum("nb,nb,nb->b", self._drawn, ranks, ranks)
         return divide(np.einsum("nb,nb->b", self._of_x, ranks), np.sqrt(variance))
 
@@ -51,14 +52,26 @@ def bootstrap_srocc(x: Floats, y: Floats, weights: Counts) -> Floats:
     return BootstrapSrocc(x, weights)(y)
 
 
-def _centred_ranks(values: Floats, weights: Counts) -> Floats:
-    """Twice the mid-ranks ``(N, B)`` that the elements have in the expanded replicates, less their mean: whole numbers,
-    whose sums of products are exact."""
-    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    up_to = np.zeros((len(values) + 1, len(weights)), weights.dtype)
-    np.take(weights.T, np.argsort(index, kind="stable"), axis=0, out=up_to[1:])
-    ends = running_sum(up_to)[np.concatenate([[0], np.cumsum(counts)])]  # drawn up to each distinct value
-    return ((ends[:-1] + ends[1:])[index] - ends[-1]).astype(np.float64)
+class _CentredRanks:
+    """Twice the mid-ranks ``(N, B)`` that elements have in the expanded replicates of ``weights`` ``(B, N)``, less
+    their mean: whole numbers, whose sums of products are exact. Good until the next call: the arrays are used again,
+    as fresh memory takes longer than the sums."""
+
+    def __init__(self, weights: Counts) -> None:
+        self._weights = weights.T
+        n, replicates = self._weights.shape
+        self._up_to = np.zeros((n + 1, replicates), weights.dtype)
+        self._both, self._ranks = np.empty_like(self._up_to[1:]), np.empty_like(self._up_to[1:])
+
+    def __call__(self, values: Floats) -> Counts:
+        _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+        np.take(self._weights, np.argsort(index, kind="stable"), axis=0, out=self._up_to[1:], mode="clip")
+        ends = running_sum(self._up_to)  # drawn up to each distinct value
+        if len(counts) < len(values):
+            ends = ends[np.concatenate([[0], np.cumsum(counts)])]
+        both = np.add(ends[:-1], ends[1:], out=self._both[: len(counts)])
+        both -= ends[-1]
+        return np.take(both, index, axis=0, out=self._ranks, mode="clip")
 
 
 def _constant(x: Floats) -> bool:

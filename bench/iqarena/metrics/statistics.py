@@ -75,11 +75,20 @@ def weighted_median(values: Floats, weights: Counts) -> Floats:
     ordered, up_to = values[order], running_sum(weights.T[order])
     total = up_to[-1]
     # the expanded sample has `total` elements; its k-th (from 0) is the first with more than k drawn up to it
-    lower = (up_to <= (total - 1) // 2).sum(axis=0)
-    upper = (up_to <= total // 2).sum(axis=0)
-    last = len(values) - 1
-    median = (ordered[np.minimum(lower, last)] + ordered[np.minimum(upper, last)]) / 2
-    return np.where(total > 0, median, np.nan)
+    middle = [ordered[_first_above(up_to, np.maximum(total - less, 0) // 2)] for less in (1, 0)]
+    return np.where(total > 0, (middle[0] + middle[1]) / 2, np.nan)
+
+
+def _first_above(rising: Counts, limits: Counts) -> NDArray[np.intp]:
+    """In each column of ``rising`` ``(N, B)`` the place of the first entry above its limit, the last if none is; by
+    halving: a look at every entry would take longer than all else."""
+    columns = np.arange(len(limits))
+    low, high = np.zeros(len(limits), np.intp), np.full(len(limits), len(rising) - 1)
+    while (low < high).any():
+        half = (low + high) // 2
+        above = rising[half, columns] > limits
+        low, high = np.where(above, low, half + 1), np.where(above, half, high)
+    return low
 
 
 def mean_of_present(values: Floats, axis: int) -> Floats:

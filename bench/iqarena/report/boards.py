@@ -47,7 +47,8 @@ def _board(pairs: Pairs, name: str, relations: Sequence[str], labels: Sequence[s
     """Attacks ranked by their mean effect over pairs of these relations, each compared with ``reference``."""
     table = pairs.table
     counted = table["relation"].isin(relations)
-    rows = pairs.rows[pairs.rows["relation"].isin(relations)]
+    columns = ["source", "target", "image", "repeat", "attack_label", RANKED.name]
+    rows = pairs.rows.loc[pairs.rows["relation"].isin(relations), columns]
     if name == "query":
         rows = rows.assign(source="")  # a duel is about the target, whatever the attacks started from
     shared = len(rows.drop_duplicates(["source", "target", "image", "repeat"]))

@@ -39,9 +39,9 @@ def execute(
     store.create()
     with RunLock(store.folder, json_digest([setting(own), _work(own)]), options.shard) as lock:
         with lock.gate():
-            if lock.enter(alone=overwrite == "always"):
+            if alone := lock.enter(alone=overwrite == "always"):
                 store.remove_leftovers()
-            earlier, before = _opened(plan, store, own, overwrite)
+            earlier, before = _opened(plan, store, own, overwrite, alone=alone)
         shard = {item.id for item in shard_items(plan, options.shard)}
         cells = len(shard) * len(plan.cells) * plan.suite.repeats
         evaluated, budgets = 0, plan
@@ -50,6 +50,8 @@ def execute(
                 usage = run_plan(budgets, store, options, tick, keys)
             evaluated += sum(used.evaluated["gradient"] for used in usage)
         with lock.gate():
+            if lock.is_alone():
+                store.pack()
             rows = store.rows()
             manifest = grown(earlier, with_budgets(own, plan, budgets), rows, budgets)
             if earlier and earlier.finished and not store.written and _work(earlier) == _work(manifest):
@@ -66,12 +68,16 @@ def execute(
             return manifest, rows
 
 
-def _opened(plan: Plan, store: Store, own: Manifest, overwrite: str) -> tuple[Manifest | None, pd.DataFrame]:
+def _opened(
+    plan: Plan, store: Store, own: Manifest, overwrite: str, *, alone: bool
+) -> tuple[Manifest | None, pd.DataFrame]:
     """The manifest and the rows that the folder holds already; its new manifest is written."""
     if overwrite == "never" and store.has_manifest():
         raise IqarenaError(f"{store.folder} already holds a run; choose another --out, or --overwrite missing to go on")
     if overwrite == "always":
         store.clear()
+    if alone:
+        store.pack()
     earlier = earlier_manifest(store, own)
     if earlier:
         bring_up_to_date(store, earlier, own, plan)

@@ -55,6 +55,7 @@ def merge(folders: Sequence[Path], out: Path) -> Manifest:
         for store in stores:
             _copy(store.folder / "adversarials", out / "adversarials")
         result.write_manifest(both)
+        result.pack()
     return both
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -49,8 +50,11 @@ def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a list"}
 
 
+_hints = cache(get_type_hints)  # which evaluates every annotation anew
+
+
 def _fields(cls: Any, value: Mapping[str, Any], key: str) -> Any:
-    hints, fields = get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
+    hints, fields = _hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     inside = f"{key}." if key else ""
     for name in value:
         if name not in fields:

@@ -1,4 +1,4 @@
-"""A run on disk: a manifest, and one row file per image that is either whole or not there.
+"""A run on disk: a manifest, and one row file per image that is either whole or not there; many are packed into one.
 
 A row has names (image, repeat, attack, source, target) and a ``key``, the hash of all that decides its numbers. A row
 replaces the one of the same names or the same key, and rows of an image whose pixels have changed take all its older
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,15 @@ from iqarena.errors import StoreError
 from iqarena.files.atomic import make_folder, plain_errors, slug, write_atomically
 from iqarena.files.hashing import json_digest
 from iqarena.store.manifest import Manifest
+from iqarena.store.pack import FILE as PACK
+from iqarena.store.pack import MANY, as_rows, by_image, joined, read_pack, write_pack
 from iqarena.store.rowfile import packed, read
 from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA
 
 _FOLDERS = ("rows", "gallery", "adversarials", "adversarials/*")
 _ROWS = r"[A-Za-z0-9-]*-[0-9a-f]{8}\.parquet"
 _WRITTEN = (  # by a run; what a report writes the next report writes again
-    rf"manifest\.json|rows/{_ROWS}|adversarials/[0-9a-f]{{2}}/[0-9a-f]{{32}}\.zip"
+    rf"manifest\.json|rows\.parquet|rows/{_ROWS}|adversarials/[0-9a-f]{{2}}/[0-9a-f]{{32}}\.zip"
     r"|gallery/gallery\.json|gallery/[A-Za-z0-9-]*-[0-9a-f]{6}__(clean|[A-Za-z0-9-]*-[0-9a-f]{6})\.png"
 )
 
@@ -72,41 +76,59 @@ class Store:
 
         Raises :class:`StoreError` when there is a manifest that does not name the image of one of them.
         """
-        tables = self._tables(columns)
+        own = self._own(columns)
+        tables = read_pack(self.folder, columns) | own
         if self.has_manifest():
             named = {image.id for image in self.manifest().images}
             for image in (hidden := sorted(tables.keys() - named))[:1]:
                 more = f", and so for {len(hidden) - 1} more" if len(hidden) > 1 else ""
+                file = f"rows/{self._path(image).name}" if image in own else PACK
                 raise StoreError(
-                    f"{self.folder / 'manifest.json'} names no image {image!r}, but rows/{self._path(image).name} holds"
+                    f"{self.folder / 'manifest.json'} names no image {image!r}, but {file} holds"
                     f" {len(tables[image])} rows of it{more}; put back what it named, or remove such files"
                 )
-        empty = SCHEMA.empty_table().select([name for name in COLUMNS if name in {*NAMES, *columns}])
-        table = pa.concat_tables([empty, *(tables[image] for image in sorted(tables))], promote_options="default")
-        for k, field in enumerate(table.schema):
-            if field.type == pa.string():
-                table = table.set_column(k, field.name, table[field.name].fill_null(""))
+        table = joined(tables, columns)
+        del own, tables  # the frame takes their memory over, column by column
         return table.select(list(columns)).to_pandas(split_blocks=True, self_destruct=True)
 
-    def _tables(self, columns: Sequence[str]) -> dict[str, pa.Table]:
-        """The rows of each image, in the order of their names."""
+    def _own(self, columns: Sequence[str] = tuple(COLUMNS)) -> dict[str, pa.Table]:
+        """The rows of each image that has a row file."""
         tables: dict[str, pa.Table] = {}
-        for path in sorted(self.rows_folder.glob("*.parquet")):
-            if re.fullmatch(_ROWS, path.name):
-                table = read(path, columns)
-                for image in table["image"].unique().to_pylist():
+        for path in self._row_files():
+            with suppress(FileNotFoundError):  # it has been packed since
+                for image, table in by_image(read(path, columns)).items():
                     if self._path(image) != path:
                         raise StoreError(
                             f"{path}: expected the rows of one image, that of this name, found {image!r};"
                             " remove it and run again"
                         )
-                    tables[image] = table.sort_by([(name, "ascending") for name in NAMES])
+                    tables[image] = table
         return tables
+
+    def _row_files(self) -> list[Path]:
+        return [path for path in sorted(self.rows_folder.glob("*.parquet")) if re.fullmatch(_ROWS, path.name)]
 
     def stored(self, image: str) -> list[dict[str, Any]]:
         """The rows of one image, those that failed too."""
         path = self._path(image)
-        return [{**BLANK, **row} for row in read(path).to_pylist()] if path.exists() else []
+        if path.exists():
+            return as_rows(read(path))
+        return as_rows(self._packed[image]) if image in self._packed else []
+
+    @cached_property
+    def _packed(self) -> dict[str, pa.Table]:
+        """As it is when it is asked for first: a runner has its place by then, and only one who is alone packs."""
+        return read_pack(self.folder)
+
+    def pack(self) -> None:
+        """Put the row files into one, if there are many. Only a runner that is alone may."""
+        if len(paths := self._row_files()) < MANY:
+            return
+        write_pack(self.folder, read_pack(self.folder) | self._own())
+        self.__dict__.pop("_packed", None)
+        with plain_errors(f"cannot clean {self.folder}"):
+            for path in paths:
+                path.unlink()
 
     def has_manifest(self) -> bool:
         return (self.folder / "manifest.json").is_file()

@@ -90,6 +90,10 @@ class RunLock:
             self._created(self._place)
         return not others
 
+    def is_alone(self) -> bool:
+        """Whether nobody else has a place, or has left one; behind the gate nobody takes one."""
+        return all(path == self._place for path in self._folder.glob("shard-*.lock"))
+
     def _is_beside(self, owner: Owner | str) -> bool:
         me = self._me
         return isinstance(owner, Owner) and (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Bench:
         self.device = next(iter(scorers.values())).device
         self._reported = {repr(model): dict.fromkeys(scorer.evaluated, 0) for model, scorer in scorers.items()}
         self._lock = threading.Lock()
+        self.names = cache(_names)  # of a row, whatever its image
 
     def newly_evaluated(self) -> dict[str, dict[str, int]]:
         """What every scorer has evaluated since this was called last, by spec."""
@@ -96,19 +98,26 @@ def head(
     bench: Bench, attack: Attack, source: SourceSpec, target: Model, item: ImageItem, sha256: str, repeat: int
 ) -> Row:
     """The columns that name a row, and its keys."""
+    names = bench.names(attack, source, target)
     queried = target if attack.queries else None
     craft_key = bench.keys.craft(attack, source.models, queried, item.id, sha256, repeat)
     return {
         "key": bench.keys.row(craft_key, target),
         "craft_key": craft_key,
-        "attack": repr(attack),
-        "attack_label": attack.label,
-        "source": source.spec,
-        "target": repr(target),
-        "relation": "query" if attack.queries else source.relation(target),
+        **names,
         "image": item.id,
         "cluster": item.cluster,
         "image_sha256": sha256,
         "repeat": repeat,
         "mos": float("nan") if item.mos is None else item.mos,
+    }
+
+
+def _names(attack: Attack, source: SourceSpec, target: Model) -> Row:
+    return {
+        "attack": repr(attack),
+        "attack_label": attack.label,
+        "source": source.spec,
+        "target": repr(target),
+        "relation": "query" if attack.queries else source.relation(target),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,22 +153,30 @@ def _ranks(board: pd.DataFrame, name: str, series: Mapping[str, str], text: str)
 
 
 def save(drawing: Drawing, folder: Path) -> None:
-    """Draw, and write ``.png`` and ``.svg``, or ``.jpg`` alone, without time stamps."""
+    """Draw, and write ``.png`` and ``.svg``, or ``.jpg`` alone, without time stamps.
+
+    The canvases are asked directly, of a figure that is laid out once: ``savefig`` draws everything twice each time.
+    """
     import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     figure = drawing.draw()
+    figure.set_dpi(130)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    agg = FigureCanvasAgg(figure)
 
-    def write(kind: str, **how: Any) -> None:
-        figure.savefig(data := io.BytesIO(), format=kind, **how)
+    def write(kind: str, render: Callable[..., None], **how: Any) -> None:
+        render(data := io.BytesIO(), **how)
         write_atomically(folder / f"{drawing.name}.{kind}", data.getvalue(), sync=False)
 
     if not drawing.vector:
-        write("jpg", dpi=130, pil_kwargs={"quality": 80})
+        write("jpg", agg.print_jpg, pil_kwargs={"quality": 80})
         return
-    write("png", dpi=130, metadata={"Software": None})
-    figure.set_layout_engine("none")  # it is laid out; a second pass would cost as much as the first
+    write("png", agg.print_png, metadata={"Software": None})
     with mpl.rc_context({"svg.hashsalt": "iqarena"}):
-        write("svg", metadata={"Date": None, "Creator": None})
+        write("svg", FigureCanvasSVG(figure).print_svg, metadata={"Date": None, "Creator": None})
 
 
 def slug(label: str) -> str:

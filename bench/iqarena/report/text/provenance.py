@@ -11,7 +11,7 @@ from iqarena.suite.relations import HELD_OUT
 
 def provenance(manifest: Manifest, rows: pd.DataFrame, cover: Coverage) -> dict[str, str]:
     """Where the numbers come from, as name → text."""
-    held_out = rows[rows["relation"].isin(HELD_OUT)]
+    held_out = rows.loc[rows["relation"].isin(HELD_OUT), ["source", "target"]].drop_duplicates()
     packages = [f"{name} {version}" for name, version in sorted(manifest.packages.items())]
     facts = {
         "Suite": manifest.suite,
@@ -22,7 +22,7 @@ def provenance(manifest: Manifest, rows: pd.DataFrame, cover: Coverage) -> dict[
         "Gradients": _gradients(rows, manifest.gradients),
         "Size": f"{rows['image'].nunique()} images of {rows['cluster'].nunique()} reference images, "
         f"{rows['attack_label'].nunique()} attacks, "
-        f"{held_out[['source', 'target']].drop_duplicates().shape[0]} held-out pairs of source and target",
+        f"{len(held_out)} held-out pairs of source and target",
         "Sources": ", ".join(manifest.sources),
         "Targets": ", ".join(manifest.targets),
         "Device": f"{manifest.device}, {manifest.precision}",
@@ -36,7 +36,8 @@ def _gradients(rows: pd.DataFrame, counts: GradientCounts | None) -> str:
     """How many gradients the attacks requested by the rows, and how many the run says it evaluated for them."""
     if not counts:
         return ""
-    crafted = rows.drop_duplicates(["attack", "source", "image", "repeat"])
+    image = ["attack", "source", "image", "repeat"]
+    crafted = rows[[*image, "backwards"]].drop_duplicates(image)
     requested = f"{crafted['backwards'].sum():,.0f} gradients of an image requested by the attacks"
     if counts.resumed:
         return f"{requested}; the last invocation, which went on from earlier rows, evaluated {counts.evaluated:,}"
