@@ -87,9 +87,12 @@ class Store:
                     f"{self.folder / 'manifest.json'} names no image {image!r}, but {file} holds"
                     f" {len(tables[image])} rows of it{more}; put back what it named, or remove such files"
                 )
-        table = joined(tables, columns)
+        table = joined(tables, columns).select(list(columns))
         del own, tables  # the frame takes their memory over, column by column
-        return table.select(list(columns)).to_pandas(split_blocks=True, self_destruct=True)
+        frame = table.to_pandas(split_blocks=True, self_destruct=True)
+        del table
+        pa.default_memory_pool().release_unused()
+        return frame
 
     def _own(self, columns: Sequence[str] = tuple(COLUMNS)) -> dict[str, pa.Table]:
         """The rows of each image that has a row file."""
