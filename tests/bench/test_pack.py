@@ -159,7 +159,8 @@ def test_a_run_is_packed_at_its_end_goes_on_from_there_and_does_nothing_twice(
     suite: Path, photos: Path, plan: Plan, undisturbed: pd.DataFrame, tmp_path: Path, iqarena: Cli
 ) -> None:
     store = Store(tmp_path / "run")
-    assert iqarena("run", suite, "--out", store.folder).code == 0
+    first = iqarena("run", suite, "--out", store.folder)
+    assert (first.code, first.out.rstrip()[-24:]) == (0, ", gallery/, rows.parquet")
     assert list(files(store.folder, "rows*/**/*")) == []
     assert (store.folder / "rows.parquet").is_file()
     assert_frame_equal(numbers(store), undisturbed, check_exact=True)

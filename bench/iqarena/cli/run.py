@@ -180,5 +180,8 @@ def _data(done: client.Run) -> dict[str, Any]:
 
 
 def _places(folder: Path) -> str:
-    folders = (f", {name}/" for name in ("plots", "gallery", "rows") if (folder / name).is_dir())
-    return f"In {folder}: index.html (start here), leaderboard.md, leaderboard_*.csv, pairs.csv" + "".join(folders)
+    from iqarena.store.pack import FILE
+
+    parts = [f"{name}/" for name in ("plots", "gallery", "rows") if any((folder / name).glob("*"))]
+    parts += [FILE] if (folder / FILE).is_file() else []
+    return ", ".join([f"In {folder}: index.html (start here), leaderboard.md, leaderboard_*.csv, pairs.csv", *parts])
