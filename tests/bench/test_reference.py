@@ -19,12 +19,12 @@ from iqarena.suite.plan import resolve
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 KINDS = {".json", ".parquet", ".csv", ".md"}
-SUITES = sorted(path.parent.name for path in REFERENCE.glob("*/rows"))
+SUITES = sorted({path.parent.name for rows in ("rows", "rows.parquet") for path in REFERENCE.glob(f"*/{rows}")})
 
 
 def test_the_suites_with_committed_evidence() -> None:
     ablations = {f"ablation_{factors}" for factors in ("filters", "sigma_samples", "budget_steps", "sources")}
-    transfers = {"pocket", "relatives", "transfer", "transfer_ssim"}
+    transfers = {"pocket", "relatives", "transfer", "transfer_mos", "transfer_ssim"}
     assert set(SUITES) == {"defenses", "query", "query_mos", *transfers, *ablations}
 
 
