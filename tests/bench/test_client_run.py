@@ -127,6 +127,12 @@ def test_a_shard_is_unfinished_and_an_image_that_fails_costs_rows(photos: Path, 
     assert set(run.pairs["n_failed"]) == {1}
 
 
+def test_what_a_shard_returns_has_what_the_others_add_while_nobody_has_looked(photos: Path, tmp_path: Path) -> None:
+    first, second = (iqarena.run(keys(photos), tmp_path / "run", shard=(i, 2), progress=False) for i in (1, 2))
+    assert first.finished
+    assert len(first.rows) == len(second.rows) == first.manifest.planned
+
+
 def changed(**keys_: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda suite: {**suite, **keys_}
 

@@ -81,9 +81,10 @@ def run(
     )
     show = partial(_bar, plan.suite.name) if progress else lambda cells: nullcontext(lambda n: None)
     command = command or f"iqarena.run({suite!r})"
-    _, rows = execute(plan, store, options, overwrite=overwrite, command=command, progress=show)
+    manifest, rows = execute(plan, store, options, overwrite=overwrite, command=command, progress=show)
     done = Run(store.folder)
-    vars(done)["rows"] = rows  # which need not be read once more
+    if manifest.finished:  # else another shard may be adding to them
+        vars(done)["rows"] = rows
     return done
 
 
