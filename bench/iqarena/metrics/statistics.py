@@ -87,7 +87,7 @@ def _first_above(rising: Counts, limits: Counts) -> NDArray[np.intp]:
     while (low < high).any():
         half = (low + high) // 2
         above = rising[half, columns] > limits
-        low, high = np.where(above, low, half + 1), np.where(above, half, high)
+        low, high = np.where(above, low, np.minimum(half + 1, high)), np.where(above, half, high)
     return low
 
 
