@@ -39,7 +39,8 @@ def execute(
     store.create()
     with RunLock(store.folder, json_digest([setting(own), _work(own)]), options.shard) as lock:
         with lock.gate():
-            if alone := lock.enter(alone=overwrite == "always"):
+            lock.enter(alone=overwrite == "always")
+            if alone := lock.is_alone():
                 store.remove_leftovers()
             earlier, before = _opened(plan, store, own, overwrite, alone=alone)
         shard = {item.id for item in shard_items(plan, options.shard)}

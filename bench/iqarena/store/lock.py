@@ -68,31 +68,31 @@ class RunLock:
         finally:
             self._remove_own(self._gate)
 
-    def enter(self, *, alone: bool = False) -> bool:
-        """Take the place, behind the gate; whether nobody else has one.
+    def enter(self, *, alone: bool = False) -> None:
+        """Take the place, behind the gate.
 
         Raises :class:`StoreError`, naming the owner, when somebody is there who is not another shard of this run, or
         anybody if ``alone``.
         """
-        others = 0
         with plain_errors(f"cannot lock {self._folder}"):
-            for path in sorted(self._folder.glob("shard-*.lock")):
-                owner = read(path) if re.fullmatch(r"shard-\d+-of-\d+\.lock", path.name) else None
+            for path in self._places():
+                owner = read(path)
                 if isinstance(owner, Owner) and owner.dead:
                     path.unlink()
                 elif owner is not None and (alone or not self._is_beside(owner)):
                     raise self._refusal(path, owner)
-                else:
-                    others += owner is not None
             for leftover in self._folder.glob("gate-*"):  # of those who died waiting; the living come again
                 if re.fullmatch(r"gate-[0-9a-f]{32}\.(lock|part)", leftover.name):
                     leftover.unlink(missing_ok=True)
             self._created(self._place)
-        return not others
 
     def is_alone(self) -> bool:
         """Whether nobody else has a place, or has left one; behind the gate nobody takes one."""
-        return all(path == self._place for path in self._folder.glob("shard-*.lock"))
+        return all(path == self._place for path in self._places())
+
+    def _places(self) -> list[Path]:
+        paths = sorted(self._folder.glob("shard-*.lock"))
+        return [path for path in paths if re.fullmatch(r"shard-\d+-of-\d+\.lock", path.name)]
 
     def _is_beside(self, owner: Owner | str) -> bool:
         me = self._me
