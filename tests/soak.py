@@ -1,7 +1,7 @@
 """One run killed again and again, with a store that fails and dawdles, against the same run left alone: ``make soak``.
 
-A parent that has imported everything forks a runner; after a random moment it gets SIGKILL, SIGTERM or SIGINT, and the
-next one goes on in the same folder. Meanwhile one write in ``FAULTY`` ends in a full disk or an input/output error, and
+A parent that has imported everything but torch forks a runner; after a random moment it gets SIGKILL, SIGTERM or
+SIGINT, and the next one goes on in the same folder. Meanwhile one write in ``FAULTY`` ends in a full disk or an input/output error, and
 renames take a while. A runner must end by its signal, or say in one line what stopped it; at the end every row must be
 there, with the numbers of the undisturbed run. Every seed is another sequence.
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -279,3 +281,20 @@ def test_the_suite_may_be_moved_and_what_it_no_longer_has_stays(suite: Path, tmp
     assert iqarena("run", moved, "--out", out).code == 0
     assert files(out) == before, "all of it is there"
     assert resolve(load_suite(str(moved))).attacks[0].name == "noise"
+
+
+def test_an_interrupt_waits_for_the_import_of_torch(tmp_path: Path) -> None:
+    """Raised in the C++ of it, it aborts the process (found by the soak, in a few of a thousand interrupts)."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfrom torch import late\nprint('imported')\n"
+    )
+    (tmp_path / "torch" / "late.py").write_text("import time\ntime.sleep(0.2)\n")
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text("import time, torch\ntime.sleep(60)\n")
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"sys.path.insert(0, {str(tmp_path)!r}); from iqarena.cli import entry; entry()"
+    command = [sys.executable, "-c", code, "--plugin", str(plugin), "list", "attacks"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout) == (3, "imported\n")
+    assert done.stderr.strip().endswith("iqarena: stopped; what is stored stays, the same command goes on from there")

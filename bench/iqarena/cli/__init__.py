@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 
 import click
 
@@ -70,7 +71,7 @@ def entry(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that is not UTF-8 is shown, not an error
     try:
-        with _terminated_like_interrupted():
+        with _stopped_by_signals():
             sys.exit(main(args=arguments, prog_name="iqarena", standalone_mode=False, obj=told) or DONE)
     except IqarenaError as error:
         _fail(str(error), told)
@@ -94,17 +95,31 @@ def entry(arguments: Sequence[str] | None = None) -> None:
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM, which batch systems send, is ^C meanwhile."""
-    before = signal.getsignal(signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread() or before != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _stopped_by_signals() -> Iterator[None]:
+    """^C and SIGTERM, which batch systems send, are ``KeyboardInterrupt`` meanwhile, where nobody else hears them."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    ours = [one for one, heard in before.items() if heard in (signal.SIG_DFL, signal.default_int_handler)]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []
+    for one in ours:
+        signal.signal(one, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one in ours:
+            signal.signal(one, before[one])
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise ``KeyboardInterrupt``, but not while torch is being imported: in its C++ it would abort the process."""
+    while frame:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
+            again = threading.Timer(0.05, signal.pthread_kill, [threading.get_ident(), number])
+            again.daemon = True
+            again.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _usage(error: click.UsageError) -> str:
