@@ -56,7 +56,7 @@ SHOWN := pocket/plots/attacks.png transfer/plots/attacks.png ablation_filters/pl
 reference: setup ## run the suites with committed evidence afresh into results/reference (those that need no download)
 	for suite in pocket query relatives transfer transfer_ssim $(ABLATIONS) defenses; do \
 		$(BIN)/iqarena run $$suite --overwrite always --out results/reference/$$suite || exit; done
-	cd results/reference && rm -rf */gallery */index.html && \
+	cd results/reference && rm -rf */gallery */index.html */report.json */settled.json && \
 		find . -path '*/plots/*' $(foreach figure,$(SHOWN),! -path './$(figure)') -delete
 
 clean:           ## remove what make and runs have made

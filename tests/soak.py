@@ -1,9 +1,9 @@
 """One run killed again and again, with a store that fails and dawdles, against the same run left alone: ``make soak``.
 
 A parent that has imported everything but torch forks a runner; after a random moment it gets SIGKILL, SIGTERM or
-SIGINT, and the next one goes on in the same folder. Meanwhile one write in ``FAULTY`` ends in a full disk or an input/output error, and
-renames take a while. A runner must end by its signal, or say in one line what stopped it; at the end every row must be
-there, with the numbers of the undisturbed run. Every seed is another sequence.
+SIGINT, and the next one goes on in the same folder. Meanwhile one write in ``FAULTY`` ends in a full disk or an
+input/output error, and renames take a while. A runner must end by its signal, or say in one line what stopped it; at
+the end every row must be there, with the numbers of the undisturbed run. Every seed is another sequence.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -100,6 +101,8 @@ def fork(folder: Path, name: str, luck: float | None) -> int:
         )
     except SystemExit as stopped:
         code = int(stopped.code or 0)
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -68,7 +68,9 @@ def pairs(store: Store) -> str:
 
 
 def files(folder: Path, pattern: str = "**/*") -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.glob(pattern)) if p.is_file()}
+    """Those of a folder by name, but for what a run keeps to know again which images it has seen."""
+    found = [path for path in sorted(folder.glob(pattern)) if path.is_file() and path.name != "settled.json"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 def draw_nothing(setattr: Callable[[object, str, object], None] = setattr) -> set[str]:

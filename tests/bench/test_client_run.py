@@ -42,7 +42,7 @@ def test_frames_are_the_tables_that_the_command_line_writes(iqarena: Cli, suite:
     assert iqarena("run", suite, "--out", tmp_path / "shell", "--limit", 2, "--quiet").code == 0
     run = api.run(suite, tmp_path / "python", limit=2, progress=False)
     assert (run.folder, len(run.rows), len(run.failed), run.finished) == (tmp_path / "python", 2 * ROWS, 0, True)
-    derived = {"index.html", "leaderboard.md", *FRAMES.values()}
+    derived = {"index.html", "leaderboard.md", "report.json", *FRAMES.values()}
     assert set(files(tmp_path / "shell")) - set(files(run.folder)) == derived, "tables are made when they are wanted"
     text = run.report()
     assert "Attacks: " in text

@@ -36,6 +36,11 @@ class ImageSet(Plugin):
     def items(self) -> list[ImageItem]:
         """All images in a fixed order; raises :class:`ImageError` when the set is missing or damaged."""
 
+    def stamp(self, item: ImageItem) -> str:
+        """A text that is another one whenever the file of ``item`` has been touched, found without reading the file;
+        empty where that cannot be told, and the image is then read whenever a run is started again."""
+        return ""
+
     @abstractmethod
     def read(self, item: ImageItem) -> np.ndarray:
         """Decode one image to uint8 RGB ``(H, W, 3)``; raises :class:`ImageError` for a broken one."""

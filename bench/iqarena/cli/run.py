@@ -99,7 +99,7 @@ def run(
         cell_timeout=cell_timeout, shard=shard, overwrite=overwrite,
         command=shlex.join(["iqarena", *sys.argv[1:]]),
     )  # fmt: skip
-    boards = done.report() if done.finished else ""
+    boards = done.boards() if done.finished else ""
     answer(lambda: _text(done, boards), lambda: _data(done))
     return 0 if done.complete else 3
 
@@ -147,15 +147,19 @@ def compare(run_folder: Path, first: str, second: str | None) -> None:
 @click.argument("suite", default=DEFAULT)
 @click.option("--limit", type=click.IntRange(1), help="First images only; all of them take about ten minutes.")
 @click.option("--matrix", is_flag=True, help="The whole SUITE against crafting anew for each source and target.")
-def speed(suite: str, limit: int | None, matrix: bool) -> None:
+@click.option("--growth", type=Place(), metavar="FOLDER",
+              help="Seconds and memory against what there is more of: growth.csv and growth.png.")  # fmt: skip
+def speed(suite: str, limit: int | None, matrix: bool, growth: Path | None) -> None:
     """Share of SUITE's wall time that is not model evaluation, and each gradient attack beside its gradients.
 
     SUITE is `pocket` when left out; `torchattacks` has ours beside theirs.
     """
     from iqarena.tools.speed import speed_report
+    from iqarena.tools.speed_growth import growth_report
     from iqarena.tools.speed_matrix import matrix_report
 
-    click.echo((matrix_report if matrix else speed_report)(client.resolved(suite, limit=limit)))
+    plan = client.resolved(suite, limit=limit)
+    click.echo(growth_report(plan, growth) if growth else (matrix_report if matrix else speed_report)(plan))
 
 
 def _text(done: client.Run, boards: str) -> str:

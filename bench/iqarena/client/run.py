@@ -84,7 +84,7 @@ def run(
     manifest, rows = execute(plan, store, options, overwrite=overwrite, command=command, progress=show)
     done = Run(store.folder)
     if manifest.finished:  # else another shard may be adding to them
-        vars(done)["rows"] = rows
+        vars(done).update(manifest=manifest, rows=rows)
     return done
 
 
@@ -167,6 +167,14 @@ class Run:
         seen = "rows" in vars(self)
         rows = self.rows if seen else self._store.rows([name for name in COLUMNS if name not in HASHES])
         return derive(rows, self.manifest, place(out or self.folder), self.folder / "gallery")
+
+    def boards(self) -> str:
+        """The boards of a finished run as text; :meth:`report` makes them, unless the run's folder holds its own."""
+        from iqarena.report.kept import keep, kept
+
+        if (text := kept(self.manifest, self.folder)) is None:
+            keep(text := self.report(), self.manifest, self.folder)
+        return text
 
     def compare(self, first: str, second: str | None = None) -> str:
         """Does attack ``first`` beat ``second`` (labels or specs)? On all targets and on each: paired, interval and p.

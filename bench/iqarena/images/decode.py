@@ -11,6 +11,7 @@ The header is read first. Large images are decoded one at a time, at 7 bytes a p
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,24 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 MAX_BYTES = 8 * MAX_PIXELS  # of a file: twice an uncompressed image with alpha
 
+SETTLING = 2_000_000_000  # ns, the coarsest clock of a file system
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _PNG_DEPTH = 24  # offset of the bit depth in the header, which always comes first
 _EXPECTED = "expected an 8-bit grey or RGB image (PNG, JPEG, BMP, WebP, TIFF)"
 _BAND = 256  # rows that are copied at a time
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+
+
+def stamp(path: Path) -> str:
+    """Place on the disk, size and times of change of a file: another text once it has been touched, whatever its times
+    are set to. Empty for a file that is not there, or was touched just now and so could be again without a trace."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return ""
+    if time.time_ns() - stat.st_ctime_ns < SETTLING:
+        return ""
+    return f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def decode_file(path: Path) -> np.ndarray:

@@ -8,7 +8,7 @@ images side by side and each evaluates models with one thread; numbers therefore
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -76,20 +76,27 @@ def run_plan(
     options: Options,
     tick: Callable[[int], object] = lambda cells: None,
     keys: Keys | None = None,
+    settled: Collection[str] = (),
 ) -> list[Usage]:
     """Fill ``store`` with every missing row; ``tick`` hears of finished cells, one per image, source and repeat.
+    Images that are ``settled`` are passed over: nothing of them is missing.
 
     Returns what was evaluated. Raises :class:`StoreError` when rows cannot be written, after the workers have stopped;
     :class:`WeightsError`, with no row written, when weights are not those of ``keys``. ``KeyboardInterrupt`` comes
     through with every finished cell written, :class:`Stopped` where something runs on that does not end by itself.
     """
     store.create()
-    items = shard_items(plan, options.shard)
+    every = shard_items(plan, options.shard)
+    items = [item for item in every if item.id not in settled]
     size = options.batch_size or (1 if options.on_cpu else CUDA_BATCH)
     batches = [items[i : i + size] for i in range(0, len(items), size)]
     tasks = (Task(batch, {item.id: store.stored(item.id) for item in batch}) for batch in batches)
     usage = [Usage(model, {"forward": 0, "gradient": 0}) for model in plan.models]
     of_model = {repr(one.model): one.evaluated for one in usage}
+    if len(items) < len(every):
+        tick((len(every) - len(items)) * len(plan.cells) * plan.suite.repeats)
+    if not items:
+        return usage
 
     def keep(result: Result) -> None:
         _write(store, result)

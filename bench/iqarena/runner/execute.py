@@ -14,6 +14,7 @@ from iqarena.runner.budget_search import rounds
 from iqarena.runner.driver import Options, run_plan, shard_items
 from iqarena.runner.growth import bring_up_to_date, grown, outside
 from iqarena.runner.manifest import build_manifest, earlier_manifest, finish, with_budgets
+from iqarena.runner.settled import Settled
 from iqarena.store.folder import Store
 from iqarena.store.lock import RunLock
 from iqarena.store.manifest import GradientCounts, Manifest
@@ -37,29 +38,33 @@ def execute(
     keys = options.keys(plan)
     own = build_manifest(plan, options, command, keys)
     store.create()
+    items = shard_items(plan, options.shard)
     with RunLock(store.folder, json_digest([setting(own), _work(own)]), options.shard) as lock:
         with lock.gate():
             lock.enter(alone=overwrite == "always")
             if alone := lock.is_alone():
                 store.remove_leftovers()
             earlier, before = _opened(plan, store, own, overwrite, alone=alone)
-        shard = {item.id for item in shard_items(plan, options.shard)}
-        cells = len(shard) * len(plan.cells) * plan.suite.repeats
+        settled = Settled(store.folder, plan, own, items)
+        known, cells = settled.images(before), len(items) * len(plan.cells) * plan.suite.repeats
         evaluated, budgets = 0, plan
         for budgets in rounds(plan, store):
             with progress(cells) as tick:
-                usage = run_plan(budgets, store, options, tick, keys)
+                usage = run_plan(budgets, store, options, tick, keys, known)
             evaluated += sum(used.evaluated["gradient"] for used in usage)
         with lock.gate():
-            if lock.is_alone():
+            if alone := lock.is_alone():
                 store.pack()
-            rows = store.rows()
+            rows = store.rows() if store.written or not alone else before
             manifest = grown(earlier, with_budgets(own, plan, budgets), rows, budgets)
+            if len(rows) == manifest.planned:
+                settled.note(rows)
             if earlier and earlier.finished and not store.written and _work(earlier) == _work(manifest):
                 return earlier, rows
             counts = GradientCounts(evaluated, resumed=earlier is not None)
             if options.shard != (1, 1):
-                counts = _with_other_shards(store, evaluated, resumed=bool(before["image"].isin(shard).any()))
+                own_images = {item.id for item in items}
+                counts = _with_other_shards(store, evaluated, resumed=bool(before["image"].isin(own_images).any()))
             manifest = dataclasses.replace(manifest, gradients=counts)
             store.write_manifest(manifest)
             if len(rows) == manifest.planned:

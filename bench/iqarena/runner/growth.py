@@ -20,12 +20,10 @@ _METADATA = ["attack", "source", "target", "cluster", "mos", "status", "message"
 
 def outside(rows: pd.DataFrame, plan: Plan) -> pd.Series:
     """Which rows ``plan`` does not have."""
-    planned = {(repr(attack), source.spec, repr(target)) for attack, source, target in plan.results()}
-    images = {item.id for item in shard_items(plan)}
-    names = zip(rows["image"], rows["repeat"], rows["attack"], rows["source"], rows["target"], strict=True)
-    repeats = plan.suite.repeats
-    known = [i in images and r < repeats and (a, s, t) in planned for i, r, a, s, t in names]
-    return ~pd.Series(known, rows.index, bool)
+    planned = [(repr(attack), source.spec, repr(target)) for attack, source, target in plan.results()]
+    known = pd.MultiIndex.from_frame(rows[["attack", "source", "target"]].astype(str)).isin(planned)
+    images = rows["image"].isin([item.id for item in shard_items(plan)])
+    return ~(images & (rows["repeat"] < plan.suite.repeats) & known)
 
 
 def grown(earlier: Manifest | None, now: Manifest, rows: pd.DataFrame, plan: Plan) -> Manifest:

@@ -31,7 +31,7 @@ from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA
 _FOLDERS = ("rows", "gallery", "adversarials", "adversarials/*")
 _ROWS = r"[A-Za-z0-9-]*-[0-9a-f]{8}\.parquet"
 _WRITTEN = (  # by a run; what a report writes the next report writes again
-    rf"manifest\.json|rows\.parquet|rows/{_ROWS}|adversarials/[0-9a-f]{{2}}/[0-9a-f]{{32}}\.zip"
+    rf"(manifest|settled)\.json|rows\.parquet|rows/{_ROWS}|adversarials/[0-9a-f]{{2}}/[0-9a-f]{{32}}\.zip"
     r"|gallery/gallery\.json|gallery/[A-Za-z0-9-]*-[0-9a-f]{6}__(clean|[A-Za-z0-9-]*-[0-9a-f]{6})\.png"
 )
 

@@ -21,7 +21,7 @@ import numpy as np
 from iqarena.api import ImageError, ImageItem, ImageSet, SpecError
 from iqarena.errors import nearest
 from iqarena.files.cache import cache_folder
-from iqarena.images.decode import centre, decode_file
+from iqarena.images.decode import centre, decode_file, stamp
 
 
 def data_folder() -> Path:
@@ -96,6 +96,9 @@ class Database(ImageSet):
 
     def items(self) -> list[ImageItem]:
         return list(self._items)
+
+    def stamp(self, item: ImageItem) -> str:
+        return stamp(self.root / self.file(item.id))
 
     def read(self, item: ImageItem) -> np.ndarray:
         path = self.root / self.file(item.id)

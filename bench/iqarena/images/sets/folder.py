@@ -16,7 +16,7 @@ import numpy as np
 
 from iqarena.api import ImageError, ImageItem, ImageSet, SpecError
 from iqarena.errors import nearest
-from iqarena.images.decode import SUFFIXES, centre, decode_file
+from iqarena.images.decode import SUFFIXES, centre, decode_file, stamp
 from iqarena.images.sets.table import close, finite, read_csv
 
 
@@ -41,9 +41,15 @@ class FolderImages(ImageSet):
             return [ImageItem(id=name, cluster=name) for name in names]
         return _table(Path(os.path.expanduser(self.csv)), names, self.split)
 
+    def stamp(self, item: ImageItem) -> str:
+        return stamp(self._file(item))
+
     def read(self, item: ImageItem) -> np.ndarray:
-        path = Path(os.path.expanduser(self.path)) / item.id
+        path = self._file(item)
         return centre(decode_file(path), self.crop, str(path))
+
+    def _file(self, item: ImageItem) -> Path:
+        return Path(os.path.expanduser(self.path)) / item.id
 
 
 def _images(folder: Path) -> list[str]:
@@ -58,10 +64,11 @@ def _images(folder: Path) -> list[str]:
             "set path to an existing folder"
         )
     try:
-        files = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
+        with os.scandir(folder) as entries:
+            files = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
     except OSError as error:
         raise ImageError(f"{folder}: expected a folder of images, cannot be listed: {error.strerror}") from None
-    names = sorted(p.name for p in files if p.suffix.lower() in SUFFIXES)
+    names = sorted(name for name in files if Path(name).suffix.lower() in SUFFIXES)
     if not names:
         raise ImageError(
             f"{folder}: expected images ({', '.join(SUFFIXES)}), found none among {len(files)} files; "
