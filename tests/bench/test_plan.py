@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +119,14 @@ def test_gradients_are_foretold_exactly_when_none_is_taken_at_the_clean_image_in
 
 def test_what_a_run_costs_is_never_more_than_was_foretold(plan: Plan, tmp_path: Path) -> None:
     scorers = run_plan(plan, Store(tmp_path / "run"), Options())
-    n = len(plan.images.items())
-    for scorer in scorers:
-        assert scorer.evaluated["gradient"] <= n * plan.gradients().get(repr(scorer.model), 0)
-    text = describe_plan(plan)
+    n, text = len(plan.images.items()), describe_plan(plan)
     assert f"{n} images × {ATTACKS} attacks × {PAIRS} pairs × 1 repeats = {n * ROWS} rows" in text
-    assert "toy_step" in text
+    for scorer in scorers:
+        line = next(line for line in text.splitlines() if line.startswith(repr(scorer.model)))
+        scores, gradients = (int(word) for word in line.removeprefix(repr(scorer.model)).split()[:2])
+        assert gradients == n * plan.gradients().get(repr(scorer.model), 0) >= scorer.evaluated["gradient"]
+        assert 0.7 * scores <= scorer.evaluated["forward"] <= scores
+    assert re.search(r"^about [\d.]+ minutes on \d+ cores of this machine, and about [\d.]+ GB of memory$", text, re.M)
 
 
 def test_limit_and_shards_share_out_every_image_once(suite: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from operator import mul
 
 import torch
@@ -13,38 +15,45 @@ from torch import Tensor
 from iqarena.api import CHECKPOINTS, ImageError, IqarenaError, Model
 from iqarena.engine.scorer import CUDA_BATCH, Scorer
 from iqarena.files.weights import no_downloads
+from iqarena.images.memory import one_at_a_time
 from iqarena.images.sets.database import Database
 from iqarena.runner.driver import shard_items
 from iqarena.suite.plan import Plan
+from iqarena.tools.memory import peak_memory
+from iqarena.worker.batch import ASKED_AGAIN
 from iqarena.worker.threads import cores, single_threaded
 
 USUAL = (500, 500)  # pixels, for timing a database whose images differ in size and are not here
 
 
 def describe_plan(plan: Plan, device: str = "cpu") -> str:
-    """Pairs, model evaluations and the time they take on ``device``, from a few timed ones per model.
+    """Pairs, model evaluations and the time they take on ``device``, from a few timed ones per model, and the memory.
 
-    What is missing (a database, weights) is named; the images are then counted as published.
+    On the CPU every core evaluates at once, with all models loaded, as they do in a run: the process then takes about
+    the memory that a run of images like the first one takes. What is missing (a database, weights) is named; the images
+    are then counted as published.
     """
     missing: list[str] = []
     count, x = _images(plan, missing)
     times = count * plan.suite.repeats
-    gradients, table = plan.gradients(), []
+    gradients, table, loaded = plan.gradients(), [], []
     with single_threaded(device == "cpu"), no_downloads():
         for model in plan.models:
             counts = [_scores(plan, model) * times, gradients.get(repr(model), 0) * times]
             try:
-                each = _timed(model, x, device)
+                loaded.append(Scorer(model, device))
+                each = _timed(loaded[-1], x)
                 table.append((repr(model), *counts, *(1000 * s for s in each), sum(map(mul, counts, each))))
             except (IqarenaError, ImportError) as error:
                 missing.append(f"{model!r}: {error}")
                 table.append((repr(model), *counts, None, None, None))
     pairs = len({(source, target) for _, source, target in plan.results()})
-    headers = ["model", "scores ≤", "gradients ≤", "ms a score", "ms a gradient", "seconds ≤"]
+    headers = ["model", "scores ≤", "gradients ≤", "ms a score", "ms a gradient", "seconds"]
     seconds, at_once = [row[-1] for row in table if row[-1] is not None], cores() if device == "cpu" else 1
     where = f"{at_once} cores of this machine" if device == "cpu" else torch.cuda.get_device_name(device)
     timed = f" for {len(seconds)} of {len(table)} models" if len(seconds) < len(table) else ""
-    total = f"at most {_duration(sum(seconds) / at_once)}{timed} on {where}"
+    total = f"about {_duration(sum(seconds) / at_once)}{timed} on {where}"
+    total += f", and about {peak_memory() / 1e9:.1f} GB of memory" if device == "cpu" else ""
     lines = [
         f"suite {plan.suite.name}: {count} images × {len(plan.attacks)} attacks × {pairs} pairs"
         f" × {plan.suite.repeats} repeats = {times * len(plan.results())} rows",
@@ -61,9 +70,12 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
 
 
 def _scores(plan: Plan, model: Model) -> int:
-    """Scores that ``model`` as a target gives per image: of what is stored, and of what query attacks ask."""
-    met = [attack for attack, _, target in plan.results() if target == model]
-    return sum(4 + attack.queries + 2 * sum(at <= attack.queries for at in CHECKPOINTS) for attack in met)
+    """Scores that ``model`` as a target gives per image: the clean one and its repetitions, up to four for each
+    adversarial image (a floor's is the same from every source), and what query attacks ask and leave behind."""
+    met = [(attack, source) for attack, source, target in plan.results() if target == model]
+    crafted = {(attack, None if attack.floor else source) for attack, source in met if attack.eps > 0}
+    asked = sum(attack.queries + 2 * sum(at <= attack.queries for at in CHECKPOINTS) for attack, _ in crafted)
+    return 1 + sum(at <= len(met) for at in ASKED_AGAIN) + 4 * len(crafted) + asked
 
 
 def _images(plan: Plan, missing: list[str]) -> tuple[int, Tensor]:
@@ -79,14 +91,28 @@ def _images(plan: Plan, missing: list[str]) -> tuple[int, Tensor]:
     return count, torch.full((1, 3, height, width), 0.5)
 
 
-def _timed(model: Model, x: Tensor, device: str) -> tuple[float, float]:
-    """Seconds that a score and a gradient take per image; 0 for a gradient that there is not."""
-    scorer = Scorer(model, device)
-    batch = x if device == "cpu" else x.expand(CUDA_BATCH, -1, -1, -1)
-    score, gradient = (
-        timed_seconds(evaluation(scorer, batch, gradient=kind), 3) for kind in (False, model.differentiable)
-    )
+def _timed(scorer: Scorer, x: Tensor) -> tuple[float, float]:
+    """Seconds that a score and a gradient take per image, of which each core works on one; 0 for a gradient that there
+    is not."""
+    on_cpu = scorer.device.type == "cpu"
+    batch = x if on_cpu else x.expand(CUDA_BATCH, -1, -1, -1)
+    at_once = cores() if on_cpu else 1
+    with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+
+        def together(job: Callable[[], object]) -> None:
+            for done in [pool.submit(_in_turn, job, batch) for _ in range(at_once)]:
+                done.result()
+
+        score, gradient = (
+            timed_seconds(partial(together, evaluation(scorer, batch, gradient=kind)), 3)
+            for kind in (False, scorer.model.differentiable)
+        )
     return score / len(batch), gradient / len(batch)
+
+
+def _in_turn(job: Callable[[], object], x: Tensor) -> None:
+    with one_at_a_time(x[:, 0].numel()):
+        job()
 
 
 def _duration(seconds: float) -> str:

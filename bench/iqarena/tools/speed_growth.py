@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,6 +24,7 @@ from iqarena.report.section import Drawing
 from iqarena.runner.driver import Options, run_plan, shard_items
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
+from iqarena.tools.memory import peak_memory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,8 +80,7 @@ def measured(packed: bytes) -> dict[str, float]:
         seconds = time.perf_counter() - started
         rows = len(store.rows())
     counts = {kind: sum(used.evaluated[kind] for used in usage) for kind in ("gradient", "forward")}
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"rows": rows, **counts, "seconds": seconds, "memory_mb": memory / 1e6}
+    return {"rows": rows, **counts, "seconds": seconds, "memory_mb": peak_memory() / 1e6}
 
 
 def line(points: pd.DataFrame) -> tuple[float, float]:
