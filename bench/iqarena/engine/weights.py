@@ -7,6 +7,7 @@ counter of writes would be cheaper still, but ``tensor.data`` and ``tensor.numpy
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import is_not
 from typing import Any
 
 import torch
@@ -25,8 +26,10 @@ class Weights:
 
     def intact(self, module: nn.Module) -> bool:
         """Whether those of ``module`` are the same still, on whatever device."""
-        if module is not self._module or any(
-            owner.get(name) is not tensor or tensor.data_ptr() != place for owner, name, tensor, place in self._tensors
+        if (
+            module is not self._module
+            or any(map(is_not, map(dict.get, self._owners, self._keys), self._tensors))
+            or list(map(Tensor.data_ptr, self._tensors)) != self._places
         ):
             self._look_at(module)
         now = self._now()
@@ -38,12 +41,12 @@ class Weights:
 
     def _look_at(self, module: nn.Module) -> None:
         self._module = module
-        self._tensors = [
-            (owner, name, tensor, tensor.data_ptr())
-            for path, owner, name, tensor in _stored(module)
-            if path in self._names
-        ]
-        self._views = [_sample(tensor) for _, _, tensor, _ in self._tensors]
+        found = [(owner, key, tensor) for path, owner, key, tensor in _stored(module) if path in self._names]
+        self._owners = [owner for owner, _, _ in found]
+        self._keys = [key for _, key, _ in found]
+        self._tensors = [tensor for _, _, tensor in found]
+        self._places = list(map(Tensor.data_ptr, self._tensors))
+        self._views = list(map(_sample, self._tensors))
 
     def _now(self) -> Tensor:
         return torch.cat(self._views) if self._views else torch.empty(0)
