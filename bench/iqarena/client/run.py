@@ -165,7 +165,7 @@ class Run:
         from iqarena.store.schema import COLUMNS, HASHES
 
         seen = "rows" in vars(self)
-        rows = self.rows if seen else self._store.rows([name for name in COLUMNS if name not in HASHES])
+        rows = self.rows if seen else self._store.rows([name for name in COLUMNS if name not in HASHES], lean=True)
         return derive(rows, self.manifest, place(out or self.folder), self.folder / "gallery")
 
     def boards(self) -> str:

@@ -35,6 +35,7 @@ from iqarena.report.text.tables import (
     reconstruction_table,
 )  # fmt: skip
 from iqarena.store.manifest import Manifest
+from iqarena.store.schema import lean
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def contents(rows: pd.DataFrame, manifest: Manifest, gallery: Path | None = None
     alone."""
     if not len(rows):
         raise StoreError("expected rows to report on, found none; finish the run first")
+    rows = lean(rows)
     searched, declared = {a.spec for a in manifest.attacks if a.searched}, manifest.declared
     shown = rows[~rows["attack"].isin(searched)] if searched else rows
     pairs = pair_table(shown, declared)

@@ -77,7 +77,7 @@ def pair_table(rows: pd.DataFrame, manifest: Manifest) -> Pairs:
     budgets = {attack.label: attack.eps for attack in manifest.attacks}
     noisy = {spec for spec, model in manifest.models.items() if model.stochastic}
     columns = {str(name): numbers.to_numpy() for name, numbers in rows.select_dtypes(["number", "bool"]).items()}
-    pair = np.asarray(rows.groupby(KEY).ngroup(), np.intp)  # ascending, as the rows are sorted
+    pair = np.asarray(rows.groupby(KEY, observed=True).ngroup(), np.intp)  # ascending, as the rows are sorted
     starts = np.flatnonzero(np.diff(pair, prepend=-1))
     places = [slice(start, end) for start, end in pairwise([*starts, len(rows)])]
     firsts = rows[[*KEY, "attack_label", "relation"]].iloc[starts].to_dict("records")
@@ -122,7 +122,7 @@ def _with_effects(rows: pd.DataFrame) -> pd.DataFrame:
     numeric += [*MEANS, *COSTS] + [name for name in WHY if name in rows]
     rows[numeric] = rows[numeric].astype(float).where(rows["ok"], axis=0)
     scored = rows[rows["ok"]].drop_duplicates(["target", "image"])
-    deviation = scored.groupby("target")["score_clean"].std()  # pandas: ddof = 1
+    deviation = scored.groupby("target", observed=True)["score_clean"].std()  # pandas: ddof = 1
     deviation = deviation.where(deviation > 1e-9)
     rows["deviation"] = rows["target"].map(deviation).astype(float)
     rows[CONTROL_GAIN] = gain(*(rows[name].to_numpy() for name in ("score_clean", "score_displaced", "direction")))

@@ -51,7 +51,7 @@ def joined(tables: Mapping[str, pa.Table], columns: Iterable[str] = tuple(COLUMN
     empty = SCHEMA.empty_table().select([name for name in COLUMNS if name in wanted])
     table = pa.concat_tables([empty, *(tables[image] for image in sorted(tables))], promote_options="default")
     for k, field in enumerate(table.schema):
-        if field.type == pa.string():
+        if field.type == pa.string() and table[field.name].null_count:
             table = table.set_column(k, field.name, table[field.name].fill_null(""))
     return table
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from iqarena.api import CHECKPOINTS
 
@@ -28,3 +30,21 @@ TIMES = ["seconds", "score_seconds"]  # the only columns that differ between equ
 BLANK = {name: "" if kind is str else float("nan") for name, kind in COLUMNS.items()}  # of what a row knows nothing
 _ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind in COLUMNS.items()])
+
+
+def lean(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same rows with categories in place of text, whose order is that of the text."""
+    text = [name for name, kind in COLUMNS.items() if kind is str and name in rows]
+    return in_order(rows.astype(dict.fromkeys(text, "category")))
+
+
+def in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """With every categorical column's categories in the order of the text."""
+    for name, column in rows.select_dtypes("category").items():
+        rows[name] = column.cat.reorder_categories(sorted(column.cat.categories))
+    return rows
+
+
+def is_empty(column: pa.ChunkedArray) -> bool:
+    """Whether all numbers of a column are missing."""
+    return bool(pc.all(pc.is_null(column, nan_is_null=True)).as_py())

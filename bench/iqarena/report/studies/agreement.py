@@ -56,7 +56,7 @@ def _rank_correlation(pairs: Pairs, real: pd.DataFrame) -> tuple[float, Floats]:
     """Spearman's correlation over the pairs, and its interval from the bootstrap over reference images."""
     if len(real) < 3:
         return float("nan"), np.full(2, np.nan)
-    groups = pairs.rows.groupby(KEY, sort=True)
+    groups = pairs.rows.groupby(KEY, sort=True, observed=True)
     cosines = [
         pairs.replicates(groups.get_group(key), "cosine") for key in real[KEY].itertuples(index=False, name=None)
     ]

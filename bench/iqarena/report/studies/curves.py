@@ -35,7 +35,7 @@ def curve_table(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:
     budgets = {attack.label: attack.queries for attack in manifest.attacks}
     rows = pairs.rows[pairs.rows["ok"] & pairs.rows["relation"].isin((*HELD_OUT, "query"))]
     points: dict[tuple[Any, ...], list[tuple[Floats, Floats]]] = {}
-    for (_, _, target), group in rows.groupby(KEY, sort=True):
+    for (_, _, target), group in rows.groupby(KEY, sort=True, observed=True):
         first, counts = group.iloc[0], drawn(pairs.weights, group["unit"].to_numpy())
         label, queried = str(first["attack_label"]), first["relation"] == "query"
         passes = group["forwards"].mean() + group["backwards"].mean()

@@ -102,7 +102,7 @@ def _under(pairs: Pairs, pair: pd.Series) -> dict[str, Value]:
 def _clean(pairs: Pairs, target: str, scorer: str) -> dict[str, Value]:
     """What the defense does to clean images, and to the time of a score."""
     rows = pairs.rows[pairs.rows["ok"] & pairs.rows["target"].isin([target, scorer])]
-    means = rows.groupby(["unit", "target"])[["score_clean", "score_seconds", "mos"]].mean()
+    means = rows.groupby(["unit", "target"], observed=True)[["score_clean", "score_seconds", "mos"]].mean()
     by_image = pd.DataFrame(means.unstack()).dropna(axis="columns", how="all").dropna()
     if by_image.empty or not {("score_clean", target), ("score_clean", scorer)} <= set(by_image):
         return {}

@@ -165,7 +165,7 @@ def failure_table(rows: pd.DataFrame) -> Table | None:
     failed = rows[rows["status"] != "ok"]
     if failed.empty:
         return None
-    groups = failed.groupby(["attack_label", "source", "message"], sort=True).size()
+    groups = failed.groupby(["attack_label", "source", "message"], sort=True, observed=True).size()
     lines = [[*map(str, key), str(n)] for key, n in groups.items()]  # pyright: ignore[reportGeneralTypeIssues, reportArgumentType]
     return Table("Failed results", ["Attack", "Source", "Message", "Rows"], lines, names=3)
 
