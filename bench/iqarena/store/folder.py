@@ -74,8 +74,9 @@ class Store:
     def rows(self, columns: Sequence[str] = tuple(COLUMNS), *, lean: bool = False) -> pd.DataFrame:
         """All rows, with these columns; what a row of an earlier version lacks is empty.
 
-        A ``lean`` frame takes a third of the memory: its text is categorical (see :func:`~iqarena.store.schema.lean`),
-        and it has no column of numbers that all rows lack. Raises :class:`StoreError` when there is a manifest that does not name the image of one of them.
+        A ``lean`` frame takes a third of the memory: its text is categorical (see
+        :func:`~iqarena.store.schema.lean`), and it has no column of numbers that all rows lack. Raises
+        :class:`StoreError` when there is a manifest that does not name the image of one of them.
         """
         own = self._own(columns)
         tables = read_pack(self.folder, columns) | own

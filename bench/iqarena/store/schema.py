@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from iqarena.api import CHECKPOINTS
 
@@ -47,4 +46,4 @@ def in_order(rows: pd.DataFrame) -> pd.DataFrame:
 
 def is_empty(column: pa.ChunkedArray) -> bool:
     """Whether all numbers of a column are missing."""
-    return bool(pc.all(pc.is_null(column, nan_is_null=True)).as_py())
+    return bool(column.is_null(nan_is_null=True).to_numpy().all())

@@ -93,6 +93,12 @@ def _card(facts: dict[str, Any]) -> str:
     }
     if apart := facts.get("excluded"):
         rows[f"kept apart, {apart['images']} images"] = f"{_values(apart['full'])}; crops: {_values(apart['crops'])}"
+    if anew := facts.get("trained_without"):
+        rows[f"trained anew without {anew['part']}, on {anew['training_images']:,} images"] = (
+            f"on the {anew['images']:,} images left out: {_values(anew['full'])}; crops: {_values(anew['crops'])};"
+            f" on {anew['validation_size']} validation images of the others: SROCC {anew['validation_srocc']:.4f};"
+            f" `{anew['command']}`, {anew['training_seconds'] / 60:.1f} minutes"
+        )
     if before := facts.get("before"):
         rows |= {f"{name}, before and after": f"{before[name]:.4g} → {facts['after'][name]:.4g}" for name in before}
     packages = ", ".join(f"{name} {number}" for name, number in facts["packages"].items())
