@@ -26,7 +26,7 @@ from iqarena.store.manifest import Manifest
 from iqarena.store.pack import FILE as PACK
 from iqarena.store.pack import MANY, as_rows, by_image, joined, read_pack, write_pack
 from iqarena.store.rowfile import packed, read
-from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA, in_order, is_empty
+from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA, in_order, rare_and_empty
 
 _FOLDERS = ("rows", "gallery", "adversarials", "adversarials/*")
 _ROWS = r"[A-Za-z0-9-]*-[0-9a-f]{8}\.parquet"
@@ -75,7 +75,7 @@ class Store:
         """All rows, with these columns; what a row of an earlier version lacks is empty.
 
         A ``lean`` frame takes a third of the memory: its text is categorical (see
-        :func:`~iqarena.store.schema.lean`), and it has no column of numbers that all rows lack. Raises
+        :func:`~iqarena.store.schema.lean`), and it lacks columns of other suites. Raises
         :class:`StoreError` when there is a manifest that does not name the image of one of them.
         """
         own = self._own(columns)
@@ -92,7 +92,7 @@ class Store:
         table = joined(tables, columns).select(list(columns))
         del own, tables  # the frame takes their memory over, column by column
         if lean:
-            table = table.drop_columns([name for name in columns if COLUMNS[name] is float and is_empty(table[name])])
+            table = table.drop_columns(rare_and_empty(table))
         text = [name for name in table.column_names if COLUMNS[name] is str] if lean else None
         frame = table.to_pandas(split_blocks=True, self_destruct=True, categories=text)
         del table

@@ -21,6 +21,7 @@ SCORED = [  # and what is each target's own
     "cosine", "sign_agreement", "certified_low", "certified_high",
     *(f"score_at_{at}" for at in CHECKPOINTS), *(f"displaced_at_{at}" for at in CHECKPOINTS),
 ]  # fmt: skip
+RARE = [*CRAFTED[CRAFTED.index("energy_low") :], *SCORED[SCORED.index("cosine") :]]  # of some suites alone
 COLUMNS: dict[str, type] = {
     **dict.fromkeys(_TEXT, str), "repeat": int, **dict.fromkeys(["mos", *CRAFTED, *SCORED], float)
 }  # fmt: skip
@@ -44,6 +45,11 @@ def in_order(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def is_empty(column: pa.ChunkedArray) -> bool:
+def rare_and_empty(table: pa.Table) -> list[str]:
+    """Columns of some suites alone that no row of this one fills."""
+    return [name for name in RARE if name in table.column_names and _is_empty(table[name])]
+
+
+def _is_empty(column: pa.ChunkedArray) -> bool:
     """Whether all numbers of a column are missing."""
     return bool(column.is_null(nan_is_null=True).to_numpy().all())
