@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from contextlib import suppress
 from pathlib import Path
 
 from iqarena.files.atomic import write_atomically
-from iqarena.files.hashing import json_digest, package_sha256
+from iqarena.files.hashing import package_sha256
 from iqarena.store.manifest import Manifest
 
 FILE = "report.json"
@@ -32,4 +31,4 @@ def kept(manifest: Manifest, folder: Path) -> str | None:
 
 
 def _of(manifest: Manifest) -> list[str]:
-    return [json_digest(dataclasses.asdict(manifest)), package_sha256()]
+    return [manifest.suite, manifest.started, str(manifest.finished), manifest.command, package_sha256()]

@@ -44,7 +44,7 @@ def execute(
             lock.enter(alone=overwrite == "always")
             if alone := lock.is_alone():
                 store.remove_leftovers()
-            earlier, before = _opened(plan, store, own, overwrite, alone=alone)
+            earlier, before, manifest = _opened(plan, store, own, overwrite, alone=alone)
         settled = Settled(store.folder, plan, own, items)
         known, cells = settled.images(before), len(items) * len(plan.cells) * plan.suite.repeats
         evaluated, budgets = 0, plan
@@ -53,10 +53,12 @@ def execute(
                 usage = run_plan(budgets, store, options, tick, keys, known)
             evaluated += sum(used.evaluated["gradient"] for used in usage)
         with lock.gate():
-            if alone := lock.is_alone():
+            if lock.is_alone():
                 store.pack()
-            rows = store.rows() if store.written or not alone else before
-            manifest = grown(earlier, with_budgets(own, plan, budgets), rows, budgets)
+            rows = before
+            if store.written or options.shard != (1, 1) or budgets is not plan:  # another shard may have written
+                rows = store.rows()
+                manifest = grown(earlier, with_budgets(own, plan, budgets), rows, budgets)
             if len(rows) == manifest.planned:
                 settled.note(rows)
             if earlier and earlier.finished and not store.written and _work(earlier) == _work(manifest):
@@ -76,8 +78,8 @@ def execute(
 
 def _opened(
     plan: Plan, store: Store, own: Manifest, overwrite: str, *, alone: bool
-) -> tuple[Manifest | None, pd.DataFrame]:
-    """The manifest and the rows that the folder holds already; its new manifest is written."""
+) -> tuple[Manifest | None, pd.DataFrame, Manifest]:
+    """The manifest and the rows that the folder holds already, and its new manifest, which is written."""
     if overwrite == "never" and store.has_manifest():
         raise IqarenaError(f"{store.folder} already holds a run; choose another --out, or --overwrite missing to go on")
     if overwrite == "always":
@@ -98,7 +100,7 @@ def _opened(
         manifest = dataclasses.replace(manifest, gradients=earlier.gradients)
     if not (earlier and earlier.finished and _work(earlier) == _work(manifest)):
         store.write_manifest(manifest)
-    return earlier, before
+    return earlier, before, manifest
 
 
 def _with_other_shards(store: Store, evaluated: int, resumed: bool) -> GradientCounts:
