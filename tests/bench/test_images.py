@@ -276,6 +276,16 @@ def test_folder_csv_that_cannot_be_read(photos: Path) -> None:
     assert "save it as UTF-8" in refusal(images.items)
 
 
+def test_a_folder_keeps_the_order_of_its_table_where_asked(photos: Path) -> None:
+    (photos / "mos.csv").write_text("image,mos\nb.png,1\na.PNG,2\n")
+    table: dict[str, Any] = {"path": str(photos), "csv": str(photos / "mos.csv")}
+    assert [item.id for item in FolderImages(**table).items()] == ["a.PNG", "b.png"]
+    assert [item.id for item in FolderImages(**table, order="table").items()] == ["b.png", "a.PNG"]
+    for wrong in ({"order": "mos"}, {"order": "table", "csv": None}):
+        with pytest.raises(SpecError, match="expected order 'name', or 'table' with a csv"):
+            FolderImages(**(table | wrong))
+
+
 def test_folder_csv_with_a_short_row_beside_split(photos: Path) -> None:
     (photos / "mos.csv").write_text("image,mos,split\na.PNG\nb.png,1,val\n")
     images = FolderImages(path=str(photos), csv=str(photos / "mos.csv"), split="train")

@@ -3,7 +3,8 @@
 Images are the files directly in ``path`` with an image's suffix, sorted by name; their id is the file name.
 With ``csv`` (columns ``image, mos`` and, where images share a reference image, ``cluster``) the set is exactly
 the images that the table names; without a cluster each image is its own. ``split`` keeps only the rows whose
-column of that name says so; ``crop`` takes the middle of every image, ``crop`` pixels a side.
+column of that name says so, ``order = "table"`` leaves them in its order, of which a suite's ``limit`` takes the first;
+``crop`` takes the middle of every image, ``crop`` pixels a side.
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ class FolderImages(ImageSet):
     csv: str | None = None
     split: str | None = None
     crop: int | None = None
+    order: str = "name"
 
     def __post_init__(self) -> None:
         if self.split is not None and self.csv is None:
             raise SpecError(f"folder: expected a csv with a column split beside split={self.split!r}, found none")
+        if self.order not in ("name", "table") or (self.order == "table" and self.csv is None):
+            raise SpecError(f"folder: expected order 'name', or 'table' with a csv, found {self.order!r}")
         if self.crop is not None and self.crop < 1:
             raise SpecError(f"folder: expected crop ≥ 1 pixel or none, found {self.crop}; write crop=224")
 
@@ -39,7 +43,8 @@ class FolderImages(ImageSet):
         names = _images(Path(os.path.expanduser(self.path)))
         if self.csv is None:
             return [ImageItem(id=name, cluster=name) for name in names]
-        return _table(Path(os.path.expanduser(self.csv)), names, self.split)
+        items = _table(Path(os.path.expanduser(self.csv)), names, self.split)
+        return items if self.order == "table" else sorted(items, key=lambda item: item.id)
 
     def stamp(self, item: ImageItem) -> str:
         return stamp(self._file(item))
@@ -96,4 +101,4 @@ def _table(path: Path, present: list[str], split: str | None) -> list[ImageItem]
     if not items:
         named = sorted({row["split"] or "" for row in rows})  # a short row has none
         raise ImageError(f"{path}: expected rows with split {split!r}, found none{nearest(str(split), named)}")
-    return [items[name] for name in sorted(items)]
+    return list(items.values())
