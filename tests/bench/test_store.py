@@ -20,7 +20,7 @@ from toyruns import files
 from iqarena.client.run import load
 from iqarena.errors import StoreError
 from iqarena.store.folder import Store
-from iqarena.store.schema import COLUMNS, NAMES
+from iqarena.store.schema import COLUMNS, NAMES, RARE
 
 HERE = Path(__file__).parents[2]
 
@@ -325,3 +325,16 @@ def test_the_readme_explains_every_column() -> None:
     text = (HERE / "results" / "README.md").read_text(encoding="utf-8")
     section = text[text.index("## Rows") : text.index("## `pairs.csv`")]
     assert [name for name in COLUMNS if f"`{name}`" not in section] == []
+
+
+def test_a_lean_frame_has_the_same_rows_in_the_same_order(store: Store) -> None:
+    for image in ("ö", "z", "a"):
+        for attack in ("pgd", "Fgsm"):
+            cosine = {"cosine": 0.5} if image == "z" else {}
+            store.write(image, [row(image=image, attack=attack, key=image + attack, image_sha256="0", **cosine)])
+    rows, lean = store.rows(), store.rows(lean=True)
+    assert sorted({*rows} - {*lean}) == sorted(set(RARE) - {"cosine"})
+    assert_frame_equal(lean.astype(rows[[*lean]].dtypes), rows[[*lean]])
+    for by in (["attack", "image"], ["image", "attack"]):
+        assert list(lean.sort_values(by)["key"]) == list(rows.sort_values(by)["key"])
+    assert list(lean["image"].cat.categories) == ["a", "z", "ö"]
