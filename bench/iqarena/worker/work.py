@@ -31,6 +31,7 @@ class Bench:
         self._reported = {repr(model): dict.fromkeys(scorer.evaluated, 0) for model, scorer in scorers.items()}
         self._lock = threading.Lock()
         self.names = cache(_names)  # of a row, whatever its image
+        self.craftings = tuple(_craftings(plan))  # of any image
 
     def newly_evaluated(self) -> dict[str, dict[str, int]]:
         """What every scorer has evaluated since this was called last, by spec."""
@@ -67,7 +68,7 @@ def todo(bench: Bench, item: ImageItem, sha256: str, stored: Sequence[Row]) -> T
     rows = [row for row in stored if row["status"] == "ok"]
     by_key, by_craft = ({row[name]: row for row in rows} for name in ("key", "craft_key"))
     result = Todo()
-    for attack, source, targets, repeat in _craftings(bench.plan):
+    for attack, source, targets, repeat in bench.craftings:
         row_ids = [head(bench, attack, source, target, item, sha256, repeat) for target in targets]
         known = by_craft.get(row_ids[0]["craft_key"])
         missing = [k for k, one in enumerate(row_ids) if one["key"] not in by_key]
