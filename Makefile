@@ -48,10 +48,11 @@ docs: setup      ## the generated tables in the READMEs
 	$(BIN)/python -m iqarena.tools.docs attacks/README.md bench/README.md models/README.md
 
 speed: setup     ## wall time against bare model evaluations and against torchattacks
-	$(BIN)/iqarena speed && $(BIN)/iqarena speed torchattacks
+	$(BIN)/iqarena speed && $(BIN)/iqarena speed torchattacks && \
+		$(BIN)/iqarena speed --limit 8 --growth results/runs/growth
 
 # The figures that a README shows; all others come from the rows, by iqarena report FOLDER --out OTHER
-SHOWN := pocket/plots/attacks.png transfer/plots/attacks.png ablation_filters/plots/main_effects.png query/plots/cost_gain.png
+SHOWN := growth/plots/growth.png pocket/plots/attacks.png transfer/plots/attacks.png ablation_filters/plots/main_effects.png query/plots/cost_gain.png
 
 reference: setup ## run the suites with committed evidence afresh into results/reference (those that need no download)
 	for suite in pocket query relatives transfer transfer_ssim $(ABLATIONS) defenses; do \

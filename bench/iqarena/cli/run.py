@@ -148,7 +148,7 @@ def compare(run_folder: Path, first: str, second: str | None) -> None:
 @click.option("--limit", type=click.IntRange(1), help="First images only; all of them take about ten minutes.")
 @click.option("--matrix", is_flag=True, help="The whole SUITE against crafting anew for each source and target.")
 @click.option("--growth", type=Place(), metavar="FOLDER",
-              help="Seconds and memory against what there is more of: growth.csv and growth.png.")  # fmt: skip
+              help="Seconds and memory against what there is more of: table and figure.")  # fmt: skip
 def speed(suite: str, limit: int | None, matrix: bool, growth: Path | None) -> None:
     """Share of SUITE's wall time that is not model evaluation, and each gradient attack beside its gradients.
 

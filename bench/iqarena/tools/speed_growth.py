@@ -22,9 +22,11 @@ from iqarena.report.figures.plots import save
 from iqarena.report.figures.style import MARKERS, PALETTE, new_figure, tidy_axes, title
 from iqarena.report.section import Drawing
 from iqarena.runner.driver import Options, run_plan, shard_items
+from iqarena.runner.manifest import provenance
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
 from iqarena.tools.memory import peak_memory
+from iqarena.worker.threads import cores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +36,7 @@ PIXEL = 1 / 255
 
 
 def growth_report(plan: Plan, out: Path) -> str:
-    """Measure and write ``growth.csv`` and ``growth.png`` into ``out``; returns the lines through the points as text.
+    """Measure, and write ``growth.csv``, ``growth.md`` and a figure into ``out``; returns the text.
 
     Every point is a run in a process of its own, from loading the models to the last row. Sources are the suite's
     single scorers, and attacks its costliest one, at so many budgets.
@@ -47,10 +49,16 @@ def growth_report(plan: Plan, out: Path) -> str:
     points = pd.DataFrame(records)
     out.mkdir(parents=True, exist_ok=True)
     points.to_csv(out / "growth.csv", index=False, float_format="%.4g")
-    save(Drawing("growth", "Seconds and memory against what grows", partial(_figure, points)), out)
+    save(Drawing("growth", "Seconds and memory against what grows", partial(_figure, points)), out / "plots")
     table = [(axis, *line(group), group["memory_mb"].min(), group["memory_mb"].max()) for axis, group in _axes(points)]
     headers = ["growing", "seconds for one more", "largest distance from the line", "MB at least", "MB at most"]
-    return tabulate(table, headers=headers, floatfmt=("", ".2f", ".1%", ".0f", ".0f"))
+    lines = tabulate(table, headers=headers, tablefmt="github", floatfmt=("", ".2f", ".1%", ".0f", ".0f"))
+    machine = provenance()
+    where = ", ".join(f"{name} {machine[name]}" for name in ("processor", "platform", "python", "git_commit"))
+    what = f"{plan.suite.name}, {len(shard_items(plan))} images at most; {cores()} cores, {where}"
+    text = f"# Growth\n\n{lines}\n\n{what}, torch {machine['packages']['torch']}\n"
+    (out / "growth.md").write_text(text, encoding="utf-8")
+    return text
 
 
 def parts(plan: Plan) -> Iterator[tuple[str, int, Plan]]:
