@@ -25,7 +25,9 @@ from iqarena.store.manifest import AttackFacts, ImageFacts, Manifest, ModelFacts
 from iqarena.store.union import differences
 from iqarena.suite.plan import Plan
 
-_PACKAGES = ("iqarena", "torch", "timm", "numpy", "scipy", "pandas", "pyarrow", "opencv-python-headless", "safetensors")
+_PACKAGES = (
+    "iqarena", "torch", "timm", "numpy", "scipy", "pandas", "pyarrow", "pillow", "opencv-python-headless", "safetensors",
+)  # fmt: skip
 
 
 def build_manifest(plan: Plan, options: Options, command: str, keys: Keys | None = None) -> Manifest:
