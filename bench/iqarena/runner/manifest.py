@@ -26,7 +26,8 @@ from iqarena.store.union import differences
 from iqarena.suite.plan import Plan
 
 _PACKAGES = (
-    "iqarena", "torch", "timm", "numpy", "scipy", "pandas", "pyarrow", "pillow", "opencv-python-headless", "safetensors",
+    "iqarena", "torch", "timm", "numpy", "scipy", "pandas", "pyarrow", "pillow", "opencv-python-headless",
+    "safetensors",
 )  # fmt: skip
 
 
