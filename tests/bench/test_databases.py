@@ -15,6 +15,7 @@ from fakesets import FAKES, refusal
 
 from iqarena.api import ImageItem
 from iqarena.errors import SpecError
+from iqarena.images import decode
 from iqarena.images.decode import centre
 from iqarena.images.sets.database import Database
 from iqarena.images.sets.folder import FolderImages
@@ -68,6 +69,13 @@ def copy(name: str, tmp_path: Path) -> Path:
 def test_every_database_has_a_fake() -> None:
     classes = [plugin_class("imageset", name) for name in names("imageset")]
     assert {cls.name for cls in classes if issubclass(cls, Database)} == set(FAKES) == set(EXPECTED)
+
+
+def test_every_image_is_stamped_by_its_own_file(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "SETTLING", 0)
+    images = built(name, root)
+    stamps = [images.stamp(item) for item in images.items()]
+    assert len({"", *stamps}) == 1 + len(stamps)
 
 
 def test_items_are_those_of_the_table_in_its_order(name: str, root: Path) -> None:
