@@ -242,6 +242,9 @@ def test_rows_without_a_manifest_that_the_suite_does_not_have_are_refused(
         assert files(store.folder) == before
     assert iqarena("run", suite, "--out", store.folder, *small).code == 0, "rows of the suite itself are kept"
     assert files(store.rows_folder) == {name[5:]: data for name, data in before.items() if name.startswith("rows/")}
+    gradients = store.manifest().gradients
+    assert gradients
+    assert gradients.resumed, "not all that the rows ask for was evaluated now"
 
 
 def test_what_an_edited_manifest_no_longer_names_is_shown_and_said(suite: Path, tmp_path: Path, iqarena: Cli) -> None:

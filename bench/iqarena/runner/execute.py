@@ -63,7 +63,7 @@ def execute(
                 settled.note(rows)
             if earlier and earlier.finished and not store.written and _work(earlier) == _work(manifest):
                 return earlier, rows
-            counts = GradientCounts(evaluated, resumed=earlier is not None)
+            counts = GradientCounts(evaluated, resumed=earlier is not None or len(before) > 0)
             if options.shard != (1, 1):
                 own_images = {item.id for item in items}
                 counts = _with_other_shards(store, evaluated, resumed=bool(before["image"].isin(own_images).any()))

@@ -20,7 +20,7 @@ from iqarena.store.rowfile import packed, read
 from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA
 
 FILE = "rows.parquet"
-MANY = 32  # row files; fewer are read in an instant
+MANY = 20  # row files; fewer are read in an instant
 
 
 def read_pack(folder: Path, columns: Sequence[str] = tuple(COLUMNS)) -> dict[str, pa.Table]:

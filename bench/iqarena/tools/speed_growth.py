@@ -118,9 +118,9 @@ def _figure(points: pd.DataFrame) -> Figure:
         for (axis, group), marker, colour in zip(_axes(points), MARKERS, PALETTE):
             n = group["n"].to_numpy(float)
             ax.plot(n / n[-1], group[column], marker=marker, color=colour, label=f"{axis}, up to {n[-1]:.0f}")
-        ax.set_xlabel("share of the most", fontsize=9)
+        ax.set_xlabel("number, as a share of the largest", fontsize=9)
         ax.set_ylabel(text, fontsize=9)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.1 * points[column].max())
         tidy_axes(ax)
     title(figure, "A run's growth with one of its parts, the others as they are")
     handles, labels = figure.axes[0].get_legend_handles_labels()
