@@ -49,7 +49,7 @@ def test_the_zoo_has_five_descriptions(iqarena: Cli) -> None:
     ("name", "words"),
     [
         ("sega", ["attack sega", "sega(eps=8/255, steps=1, ", "reconstructed: ", "2509.18546", "@article{sega"]),
-        ("folder", ["imageset folder", "folder(path=…, csv=none, split=none, crop=none)"]),
+        ("folder", ["imageset folder", "folder(path=…, csv=none, split=none, crop=none, order=name)"]),
         ("jnd", ["filter jnd", "jnd(threshold=6)"]),
         ("none", ["filter none"]),
         ("cnn", ["model cnn", '"sha256": "', '"validation_srocc": ']),
