@@ -16,7 +16,7 @@ setup: .venv/ready  ## virtual environment in .venv with pinned packages; quick 
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps pyiqa openai-clip einops facexlib ftfy regex setuptools wcwidth
 	@touch $@
 
-bench: setup     ## the main job: the pocket suite, three and a half to six minutes on two cores
+bench: setup     ## the main job: the pocket suite, two to six minutes on two cores
 	$(BIN)/iqarena run pocket
 
 RUN ?= results/runs/pocket
