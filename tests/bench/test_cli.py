@@ -217,8 +217,8 @@ def test_what_grows_grows_by_the_same_at_every_step(suite: Path) -> None:
 def test_growth_is_measured_at_every_point(iqarena: Cli, suite: Path, tmp_path: Path) -> None:
     answer = iqarena("speed", suite, "--limit", 2, "--growth", tmp_path)
     assert answer.code == 0, answer.err
-    lines = [line.split()[1] for line in answer.out.splitlines() if line.startswith("|")]
-    assert lines[2:] == ["images", "sources", "targets", "attacks"]
+    lines = [line.split()[1] for line in answer.out.splitlines() if line.startswith("| ")]
+    assert lines == ["growing", "images", "sources", "targets", "attacks"]
     assert (tmp_path / "growth.md").read_text() in answer.out
     points = pd.read_csv(tmp_path / "growth.csv")
     assert list(points.loc[points["axis"] == "images", "rows"]) == [30, 60]
