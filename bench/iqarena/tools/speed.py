@@ -26,25 +26,18 @@ from iqarena.worker.threads import cores, single_threaded
 
 
 def speed_report(plan: Plan) -> str:
-    """Run ``plan`` from nothing and the same number of bare evaluations with the same threads, and compare; then its
+    """Run ``plan`` from nothing, then the same number of bare evaluations with the same threads, and compare; then its
     gradient attacks one by one, each beside its gradients alone, on the first model and image.
-
-    Run and evaluations take turns, a third of the images at a time (when there are enough of them to keep every core
-    busy), so that a machine that slows down slows both.
     """
-    blocks = max(1, min(3, len(shard_items(plan)) // (2 * cores())))
     started = time.perf_counter()
     scorers = {model: Scorer(model) for model in plan.models}
-    loading = time.perf_counter() - started
-    x, run_seconds, bare, counts = first_image(plan), 0.0, 0.0, {"gradient": 0, "forward": 0}
+    loading, x = time.perf_counter() - started, first_image(plan)
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
-        for i in range(1, blocks + 1):
-            started = time.perf_counter()
-            usage = run_plan(plan, store, Options(shard=(i, blocks)))
-            run_seconds += time.perf_counter() - started
-            counts = {kind: n + sum(used.evaluated[kind] for used in usage) for kind, n in counts.items()}
-            bare += _bare_loop(scorers, usage, x)
+        store, started = Store(Path(folder)), time.perf_counter()
+        usage = run_plan(plan, store, Options())
+        run_seconds = time.perf_counter() - started
+        counts = {kind: sum(used.evaluated[kind] for used in usage) for kind in ("gradient", "forward")}
+        bare = _bare_loop(scorers, usage, x)
         rows = store.rows()
         report_seconds = timed_seconds(
             lambda: derive(rows, finish(build_manifest(plan, Options(), "iqarena speed"), rows), store.folder), 1
