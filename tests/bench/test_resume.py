@@ -287,7 +287,7 @@ def test_the_suite_may_be_moved_and_what_it_no_longer_has_stays(suite: Path, tmp
 
 
 def test_an_interrupt_waits_for_the_import_of_torch(tmp_path: Path) -> None:
-    """Raised in the C++ of it, it aborts the process (found by the soak, in a few of a thousand interrupts)."""
+    """Raised in the C++ of it, it aborts the process (found by the soak)."""
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text(
         "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfrom torch import late\nprint('imported')\n"

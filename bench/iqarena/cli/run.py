@@ -147,7 +147,7 @@ def compare(run_folder: Path, first: str, second: str | None) -> None:
 @click.argument("suite", default=DEFAULT)
 @click.option("--limit", type=click.IntRange(1), help="First images only; all of them take about ten minutes.")
 @click.option("--matrix", is_flag=True, help="The whole SUITE against crafting anew for each source and target.")
-@click.option("--growth", type=Place(), metavar="FOLDER",
+@click.option("--growth", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
               help="Seconds and memory against what there is more of: table and figure.")  # fmt: skip
 def speed(suite: str, limit: int | None, matrix: bool, growth: Path | None) -> None:
     """Share of SUITE's wall time that is not model evaluation, and each gradient attack beside its gradients.
@@ -158,6 +158,8 @@ def speed(suite: str, limit: int | None, matrix: bool, growth: Path | None) -> N
     from iqarena.tools.speed_growth import growth_report
     from iqarena.tools.speed_matrix import matrix_report
 
+    if matrix and growth:
+        raise click.UsageError("--matrix and --growth are two measurements; take one of them")
     plan = client.resolved(suite, limit=limit)
     click.echo(growth_report(plan, growth) if growth else (matrix_report if matrix else speed_report)(plan))
 

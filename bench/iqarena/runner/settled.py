@@ -40,22 +40,23 @@ class Settled:
 
     def images(self, rows: pd.DataFrame) -> set[str]:
         """Those of the images whose ``rows`` are all there, by what was noted."""
-        known = self._noted(rows)
+        known = self._noted(_digest(rows))
         return {image for image, stamp in self._stamps.items() if known.get(image) == stamp}
 
     def note(self, rows: pd.DataFrame) -> None:
         """Keep the stamps for the next run; ``rows`` are those of a run of which none is missing."""
         failed = set(rows.loc[rows["status"] != "ok", "image"])
         stamps = {image: stamp for image, stamp in self._stamps.items() if image not in failed}
-        noted = self._noted(rows)
+        digest = _digest(rows)
+        noted = self._noted(digest)
         if any(noted.get(image) != stamp for image, stamp in stamps.items()):
-            kept = {"work": self._work, "rows": _digest(rows), "images": stamps}
+            kept = {"work": self._work, "rows": digest, "images": stamps}
             write_atomically(self._path, json.dumps(kept, indent=1).encode())
 
-    def _noted(self, rows: pd.DataFrame) -> dict[str, Any]:
+    def _noted(self, digest: str) -> dict[str, Any]:
         with suppress(OSError, ValueError, RecursionError, TypeError, KeyError):  # not there, or not ours: no matter
             noted = json.loads(self._path.read_text(encoding="utf-8"))
-            if (noted["work"], noted["rows"]) == (self._work, _digest(rows)):
+            if (noted["work"], noted["rows"]) == (self._work, digest):
                 return dict(noted["images"])
         return {}
 

@@ -53,7 +53,8 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
     where = f"{at_once} cores of this machine" if device == "cpu" else torch.cuda.get_device_name(device)
     timed = f" for {len(seconds)} of {len(table)} models" if len(seconds) < len(table) else ""
     total = f"about {_duration(sum(seconds) / at_once)}{timed} on {where}"
-    total += f", and about {peak_memory() / 1e9:.1f} GB of memory" if device == "cpu" else ""
+    if device == "cpu" and (memory := peak_memory()):
+        total += f", and about {memory / 1e9:.1f} GB of memory"
     lines = [
         f"suite {plan.suite.name}: {count} images × {len(plan.attacks)} attacks × {pairs} pairs"
         f" × {plan.suite.repeats} repeats = {times * len(plan.results())} rows",

@@ -6,10 +6,10 @@ import sys
 from contextlib import suppress
 
 
-def peak_memory() -> float:
-    """Bytes that were resident at once, at most, since the process began; NaN where the system does not tell."""
+def peak_memory() -> int:
+    """Bytes that were resident at once, at most, since the process began; 0 where the system does not tell."""
     with suppress(ImportError):
         import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
-    return float("nan")
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return 0

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 POINTS = 4  # on each line
-PIXEL = 1 / 255
 
 
 def growth_report(plan: Plan, out: Path) -> str:
@@ -75,7 +74,7 @@ def parts(plan: Plan) -> Iterator[tuple[str, int, Plan]]:
     for n in _numbers(len(plan.targets)):
         yield "targets", n, dataclasses.replace(whole, targets=plan.targets[:n])
     for n in range(1, POINTS + 1):
-        budgets = tuple(dataclasses.replace(costly, eps=k * PIXEL) for k in range(1, n + 1))
+        budgets = tuple(dataclasses.replace(costly, eps=k / 255) for k in range(1, n + 1))
         yield "attacks", n, dataclasses.replace(whole, attacks=budgets)
 
 
