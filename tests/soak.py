@@ -4,6 +4,9 @@ A parent that has imported everything but torch forks a runner; after a random m
 SIGINT, and the next one goes on in the same folder. Meanwhile one write in ``FAULTY`` ends in a full disk or an
 input/output error, and renames take a while. A runner must end by its signal, or say in one line what stopped it; at
 the end every row must be there, with the numbers of the undisturbed run. Every seed is another sequence.
+
+With ``--nodes 2`` the workers are actors on so many Ray nodes of this machine, and most kills take a node away, for
+which another one comes.
 """
 
 from __future__ import annotations
@@ -13,11 +16,14 @@ import errno
 import os
 import random
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from toyruns import SUITE, draw_nothing, numbers, paint
@@ -25,7 +31,7 @@ from toyruns import SUITE, draw_nothing, numbers, paint
 from iqarena.cli import entry
 from iqarena.store.folder import Store
 
-LONGEST = 2.0  # seconds that a runner lives
+LONGEST = 2.0  # seconds from one kill to the next; on Ray, where a worker takes longer to come, ten times as many
 FAULTY = 20  # writes from one fault to the next, on average
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PLUGIN = str(Path(__file__).with_name("toys.py"))
@@ -35,10 +41,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--nodes", type=int, default=0)
     options = parser.parse_args()
     luck = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
+    with tempfile.TemporaryDirectory() as text, Nodes(options.nodes) as nodes:
+        folder, longest = Path(text), LONGEST * (10 if options.nodes else 1)
         (folder / "photos").mkdir()
         for i in range(max(8, options.kills)):
             paint(folder / "photos" / f"p{i:04}.png", i)
@@ -47,8 +54,13 @@ def main() -> int:
         started = time.monotonic()
         while kills < options.kills:
             how = luck.choice(SIGNALS)
-            runner = fork(folder, "killed", luck.random())
-            ended = wait(runner, luck.uniform(0, LONGEST))
+            runner = fork(folder, "killed", luck.random(), nodes.options)
+            ended = wait(runner, luck.uniform(0, longest))
+            while ended is None and options.nodes and kills < options.kills and luck.random() < 3 / 4:
+                nodes.replace(luck)
+                ends["node killed"] += 1
+                kills += 1
+                ended = wait(runner, luck.uniform(0, longest))
             if ended is None:
                 os.kill(runner, how)
                 ended = wait(runner, 60)
@@ -57,7 +69,8 @@ def main() -> int:
             if ends["finished"]:
                 break
         for _ in range(1000):  # without signals, until the faults let it pass
-            if check(wait(fork(folder, "killed", luck.random()), 3600), None, folder / "killed.log") == "finished":
+            ended = wait(fork(folder, "killed", luck.random(), nodes.options), 3600)
+            if check(ended, None, folder / "killed.log") == "finished":
                 break
         assert wait(fork(folder, "alone", None), 3600) == 0, (folder / "alone.log").read_text()
         killed, alone = (Store(folder / name) for name in ("killed", "alone"))
@@ -71,7 +84,52 @@ def main() -> int:
     return 0
 
 
-def fork(folder: Path, name: str, luck: float | None) -> int:
+class Nodes:
+    """Ray on this machine: a head that has no CPU to give, and ``number`` nodes with one each; nothing for none."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.options: list[str] = []  # of the command that runs on them
+
+    def __enter__(self) -> Nodes:
+        if self._number:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                address = f"127.0.0.1:{free.getsockname()[1]}"
+            self.options = ["--executor", "ray", "--ray-address", address]
+            self._head = _ray("--head", f"--port={address.split(':')[1]}", "--num-cpus=0", "--include-dashboard=false")
+            time.sleep(10)
+            self._nodes = [self._node() for _ in range(self._number)]
+            time.sleep(10)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in [*self._nodes, self._head] if self._number else []:
+            _end(process)
+
+    def replace(self, luck: random.Random) -> None:
+        """Kill one node and let another come."""
+        k = luck.randrange(self._number)
+        _end(self._nodes[k])
+        self._nodes[k] = self._node()
+
+    def _node(self) -> subprocess.Popen[bytes]:
+        return _ray(f"--address={self.options[-1]}", "--num-cpus=1")
+
+
+def _ray(*options: str) -> subprocess.Popen[bytes]:
+    code = "from ray.scripts.scripts import main; main()"
+    command = [sys.executable, "-c", code, "start", "--block", f"--object-store-memory={2**28}", *options]
+    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a node and its workers, without a word to anybody."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def fork(folder: Path, name: str, luck: float | None, more: Sequence[str] = ()) -> int:
     """A process that runs the suite into ``folder / name``; its store fails by ``luck``, or never without it."""
     sys.stdout.flush()
     if pid := os.fork():
@@ -86,19 +144,8 @@ def fork(folder: Path, name: str, luck: float | None) -> int:
         if luck is not None:
             spoil(random.Random(luck))
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        entry(
-            [
-                "--quiet",
-                "--plugin",
-                PLUGIN,
-                "run",
-                str(folder / "toy.toml"),
-                "--workers",
-                "2",
-                "--out",
-                str(folder / name),
-            ]
-        )
+        run = ["run", str(folder / "toy.toml"), "--workers", "2", "--out", str(folder / name)]
+        entry(["--quiet", "--plugin", PLUGIN, *run, *more])
     except SystemExit as stopped:
         code = int(stopped.code or 0)
     except BaseException:
@@ -152,6 +199,9 @@ def check(ended: int | None, how: signal.Signals | None, log: Path) -> str:
         return f"stopped by {how.name}"
     if ended == 2 and any(os.strerror(number) in last for number in (errno.ENOSPC, errno.EIO)):
         return "stopped by its disk"
+    for words in ("expected a cluster with a CPU", "workers were lost one after the other"):
+        if ended == 2 and words in last:
+            return words
     raise AssertionError(f"ended with {ended} after {how}: {said or 'without a word'}")
 
 

@@ -83,13 +83,15 @@ def draw_nothing(setattr: Callable[[object, str, object], None] = setattr) -> se
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    """The command line in a process of its own, with the toys; plots are not drawn.
+    """The command line in a process of its own, with the toys; plots are not drawn, and every cell is written at once,
+    so that there is something to stop among.
 
     It hears ^C even where the tests do not: background shells and some CI start their jobs with SIGINT ignored.
     """
     tests = Path(__file__).parent
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += f"sys.path.insert(0, {str(tests)!r}); import toyruns; toyruns.draw_nothing()\n"
+    code += "from iqarena.runner import unwritten; unwritten.AT_MOST = 0\n"
     code += "from iqarena.cli import entry; entry()"
     command = [sys.executable, "-c", code, "--plugin", str(tests / "toys.py"), *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

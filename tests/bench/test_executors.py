@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from pandas.testing import assert_frame_equal
 from toyruns import ROWS, Answer, files, numbers, start
 
 from iqarena.errors import IqarenaError, plain
-from iqarena.executors.job import _check
+from iqarena.executors.job import Job, _check
 from iqarena.executors.pool import WorkerLost
 from iqarena.executors.thread import ThreadWorker
 from iqarena.registry import tables as registry
@@ -25,6 +26,7 @@ from iqarena.runner.merge import merge
 from iqarena.store.folder import Store
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import Plan, resolve
+from iqarena.worker.cell import cells
 from iqarena.worker.measure import Result
 from iqarena.worker.task import Step, Task
 
@@ -266,12 +268,31 @@ def on_ray(suite: Path, out: Path, *more: object) -> tuple[int, str]:
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=with_ray), pytest.param(2, marks=with_ray)])
 def test_ray_yields_what_threads_do(suite: Path, tmp_path: Path, iqarena: Callable[..., Answer], workers: int) -> None:
+    """And goes on where rows are missing."""
     stores = [Store(tmp_path / name) for name in ("ray", "threads")]
     code, err = on_ray(suite, stores[0].folder, "--workers", workers)
     assert code == 0, err
     assert iqarena("run", suite, "--out", stores[1].folder).code == 0
     assert_frame_equal(numbers(stores[0]), numbers(stores[1]), check_exact=True)
     assert stores[0].manifest().gradients == stores[1].manifest().gradients
+    sorted(stores[0].rows_folder.glob("*.parquet"))[1].unlink()
+    code, err = on_ray(suite, stores[0].folder, "--workers", workers)
+    assert code == 0, err
+    assert_frame_equal(numbers(stores[0]), numbers(stores[1]), check_exact=True)
+
+
+def test_cells_may_be_sent_into(plan: Plan, tmp_path: Path) -> None:
+    """Ray does, where it iterates a task; of an image that is whole already there is nothing but a count."""
+    store = Store(tmp_path / "run")
+    run_plan(plan, store, Options())
+    item = plan.images.items()[0]
+    bench = Job(plan, store.folder, "cpu", "fp32", Options().keys(plan)).bench()
+    running = cells(bench, Task([item], {item.id: store.stored(item.id)}))
+    events: list[Step | Result] = [next(running)]
+    with suppress(StopIteration):
+        while True:
+            events.append(running.send("anything"))
+    assert [event.cells for event in events if isinstance(event, Result)] == [len(plan.cells)]
 
 
 @pytest.mark.parametrize("attack", [pytest.param(name, marks=with_ray) for name in ("dies", "sleeps")])

@@ -7,7 +7,6 @@ images side by side and each evaluates models with one thread; numbers therefore
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,14 +21,13 @@ from iqarena.executors.job import Job
 from iqarena.executors.pool import Pool, Start
 from iqarena.executors.processes import ProcessWorker
 from iqarena.executors.thread import ThreadWorker
-from iqarena.files.atomic import write_atomically
+from iqarena.runner.unwritten import Unwritten
 from iqarena.store.folder import Store
 from iqarena.store.keys import Keys
 from iqarena.suite.plan import Plan
 from iqarena.worker.measure import Result
 from iqarena.worker.task import Task
 from iqarena.worker.threads import cores, single_threaded
-from iqarena.worker.work import Row
 
 PATIENCE = 1.5  # seconds that a run which was stopped waits for steps to end
 
@@ -98,8 +96,10 @@ def run_plan(
     if not items:
         return usage
 
+    unwritten = Unwritten(store)
+
     def keep(result: Result) -> None:
-        _write(store, result)
+        unwritten.add(result)
         for spec, counts in result.evaluated.items():
             for kind, n in counts.items():
                 of_model[spec][kind] += n
@@ -120,6 +120,8 @@ def run_plan(
         except BaseException:
             pool.stop()
             raise
+        finally:
+            unwritten.write()
     return usage
 
 
@@ -139,14 +141,3 @@ def _workers(job: Job, options: Options) -> Iterator[tuple[Start, int]]:
         threads = 1 if options.on_cpu else torch.get_num_threads()  # OpenMP keeps this number per thread
         bench = job.bench()
         yield lambda stopping: ThreadWorker(bench, threads), workers
-
-
-def _write(store: Store, result: Result) -> None:
-    """Files first: where there is a row there is its image."""
-    for path, data in result.files.items():
-        write_atomically(path, data, sync=False)
-    by_image: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in result.rows:
-        by_image[row["image"]].append(row)
-    for image, rows in by_image.items():
-        store.write(image, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from iqarena.worker.measure import Result, attack_rows, failed, reason
 from iqarena.worker.task import Step, Task
 from iqarena.worker.work import Bench, Crafting, Todo, head, todo
 
+Cells = Generator[Step | Result, object, None]  # a generator all the way down: Ray sends into what it iterates
+
 
 @dataclass
 class Group:
@@ -24,7 +27,7 @@ class Group:
     todos: list[Todo] = field(default_factory=list)
 
 
-def cells(bench: Bench, task: Task) -> Iterator[Step | Result]:
+def cells(bench: Bench, task: Task) -> Cells:
     """The cells of a task: a source (with all attacks, in one repeat) each, rows only where they are missing.
 
     Each step is yielded before it is done: whoever asks for the next one knows what runs meanwhile. An image that
@@ -40,14 +43,14 @@ def cells(bench: Bench, task: Task) -> Iterator[Step | Result]:
             yield from part
 
 
-def _parts(bench: Bench, task: Task) -> Iterator[Step | Iterator[Step | Result]]:
+def _parts(bench: Bench, task: Task) -> Iterator[Step | Cells]:
     """Steps of reading; cells, none of which has begun."""
     for part in _groups(bench, task):
         if isinstance(part, Step):
             yield part
             continue
         if isinstance(part, Result):
-            yield iter([part])
+            yield (one for one in [part])
             continue
         for repeat in range(bench.plan.suite.repeats):
             part.batch.gradients.clear()
@@ -59,8 +62,8 @@ def _parts(bench: Bench, task: Task) -> Iterator[Step | Iterator[Step | Result]]
                 yield _cell(bench, task, part, by_source[source])
 
 
-def _cell(bench: Bench, task: Task, group: Group, craftings: Sequence[Crafting]) -> Iterator[Step | Result]:
-    cell = Result(cells=len(group.todos))
+def _cell(bench: Bench, task: Task, group: Group, craftings: Sequence[Crafting]) -> Cells:
+    cell, started = Result(cells=len(group.todos)), time.perf_counter()
     for crafting in craftings:
         result = yield from _run(bench, task, crafting, group.batch, group.todos)
         if len(group.todos) > 1 and any(row["status"] == "error" for row in result.rows):
@@ -71,13 +74,13 @@ def _cell(bench: Bench, task: Task, group: Group, craftings: Sequence[Crafting])
                 result.files |= alone.files
         cell.rows += result.rows
         cell.files |= result.files
-    cell.evaluated = bench.newly_evaluated()
+    cell.evaluated, cell.seconds = bench.newly_evaluated(), time.perf_counter() - started
     yield cell
 
 
 def _run(
     bench: Bench, task: Task, crafting: Crafting, batch: Batch, todos: Sequence[Todo]
-) -> Generator[Step, None, Result]:
+) -> Generator[Step, object, Result]:
     attack, images = crafting.attack, tuple(item.id for item in batch.items)
     target = repr(crafting.targets[0]) if attack.queries else ""
     step = Step(images, attack.label, crafting.source.spec, target, crafting.repeat)

@@ -25,13 +25,15 @@ from iqarena.worker.work import Bench, Crafting, Row
 class Result:
     """What a cell yields, for the driver to write: rows, and files that belong to them.
 
-    ``cells`` counts images, ``evaluated`` what its worker evaluated since the cell before, by model.
+    ``cells`` counts images, ``evaluated`` what its worker evaluated since the cell before, by model; ``seconds`` is
+    what the cell took.
     """
 
     rows: list[Row] = field(default_factory=list)
     files: dict[Path, bytes] = field(default_factory=dict)
     cells: int = 0
     evaluated: dict[str, dict[str, int]] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def attack_rows(
