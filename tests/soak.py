@@ -47,7 +47,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as text, Nodes(options.nodes) as nodes:
         folder, longest = Path(text), LONGEST * (10 if options.nodes else 1)
         (folder / "photos").mkdir()
-        for i in range(max(8, options.kills)):
+        for i in range(max(8, options.kills * (20 if options.nodes else 1))):
             paint(folder / "photos" / f"p{i:04}.png", i)
         (folder / "toy.toml").write_text(SUITE.format(photos=(folder / "photos").as_posix()))
         ends, kills = Counter[str](), 0

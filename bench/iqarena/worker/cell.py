@@ -50,7 +50,7 @@ def _parts(bench: Bench, task: Task) -> Iterator[Step | Cells]:
             yield part
             continue
         if isinstance(part, Result):
-            yield (one for one in [part])
+            yield _alone(part)
             continue
         for repeat in range(bench.plan.suite.repeats):
             part.batch.gradients.clear()
@@ -60,6 +60,10 @@ def _parts(bench: Bench, task: Task) -> Iterator[Step | Cells]:
                     by_source[crafting.source].append(crafting)
             for source in bench.plan.cells:
                 yield _cell(bench, task, part, by_source[source])
+
+
+def _alone(result: Result) -> Cells:
+    yield result
 
 
 def _cell(bench: Bench, task: Task, group: Group, craftings: Sequence[Crafting]) -> Cells:
