@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import click
@@ -114,7 +115,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """Raise ``KeyboardInterrupt``, but not while torch is being imported: in its C++ it would abort the process."""
     while frame:
         if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
-            again = threading.Timer(0.05, signal.pthread_kill, [threading.get_ident(), number])
+            wake = partial(signal.pthread_kill, threading.get_ident()) if os.name == "posix" else signal.raise_signal
+            again = threading.Timer(0.05, wake, [number])
             again.daemon = True
             again.start()
             return
