@@ -38,6 +38,18 @@ def suite_options(command: F) -> F:
     return command
 
 
+def executor_options(command: F) -> F:
+    """Where cells run."""
+    for option in (
+        click.option("--workers-kind", type=click.Choice(["thread", "process"]), default="thread", show_default=True,
+                     help="Of the local executor; a plugin that crashes a process costs its own rows."),
+        click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+                     help="Where cells run: on this machine, or on a Ray cluster."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 def _settings(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
     """``key=value``: a TOML value, or else a bare string."""
     settings: dict[str, Any] = {}
@@ -67,10 +79,7 @@ def _shard(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), help="Images that travel together; never changes a number.")
 @click.option("--workers", type=click.IntRange(1), help="Cells at a time [one per CPU core, or GPU].")
-@click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True,
-              help="Where cells run: on this machine, or on a Ray cluster.")  # fmt: skip
-@click.option("--workers-kind", type=click.Choice(["thread", "process"]), default="thread", show_default=True,
-              help="Of the local executor; a plugin that crashes a process costs its own rows.")  # fmt: skip
+@executor_options
 @click.option("--ray-address", metavar="ADDRESS", help="Of a running cluster [one is started on this machine].")
 @click.option("--cell-timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               help="Limit for one attack in a cell; needs process or Ray workers.")  # fmt: skip
@@ -149,19 +158,30 @@ def compare(run_folder: Path, first: str, second: str | None) -> None:
 @click.option("--matrix", is_flag=True, help="The whole SUITE against crafting anew for each source and target.")
 @click.option("--growth", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
               help="Seconds and memory against what there is more of: table and figure.")  # fmt: skip
-def speed(suite: str, limit: int | None, matrix: bool, growth: Path | None) -> None:
+@executor_options
+def speed(
+    suite: str, limit: int | None, matrix: bool, growth: Path | None, executor: Literal["local", "ray"],
+    workers_kind: Literal["thread", "process"],
+) -> None:  # fmt: skip
     """Share of SUITE's wall time that is not model evaluation, and each gradient attack beside its gradients.
 
     SUITE is `pocket` when left out; `torchattacks` has ours beside theirs.
     """
+    from iqarena.runner.driver import Options
     from iqarena.tools.speed import speed_report
     from iqarena.tools.speed_growth import growth_report
     from iqarena.tools.speed_matrix import matrix_report
 
     if matrix and growth:
         raise click.UsageError("--matrix and --growth are two measurements; take one of them")
+    options = Options(executor=executor, workers_kind=workers_kind)
+    if (matrix or growth) and options != Options():
+        raise click.UsageError("--executor and --workers-kind are of the run alone; leave out --matrix and --growth")
     plan = client.resolved(suite, limit=limit)
-    click.echo(growth_report(plan, growth) if growth else (matrix_report if matrix else speed_report)(plan))
+    if growth:
+        click.echo(growth_report(plan, growth))
+    else:
+        click.echo(matrix_report(plan) if matrix else speed_report(plan, options))
 
 
 def _text(done: client.Run, boards: str) -> str:

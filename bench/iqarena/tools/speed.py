@@ -25,7 +25,7 @@ from iqarena.tools.forecast import evaluation, first_image, timed_seconds
 from iqarena.worker.threads import cores, single_threaded
 
 
-def speed_report(plan: Plan) -> str:
+def speed_report(plan: Plan, options: Options) -> str:
     """Run ``plan`` from nothing, then the same number of bare evaluations with the same threads, and compare; then its
     gradient attacks one by one, each beside its gradients alone, on the first model and image.
     """
@@ -34,13 +34,13 @@ def speed_report(plan: Plan) -> str:
     loading, x = time.perf_counter() - started, first_image(plan)
     with tempfile.TemporaryDirectory() as folder:
         store, started = Store(Path(folder)), time.perf_counter()
-        usage = run_plan(plan, store, Options())
+        usage = run_plan(plan, store, options)
         run_seconds = time.perf_counter() - started
         counts = {kind: sum(used.evaluated[kind] for used in usage) for kind in ("gradient", "forward")}
         bare = _bare_loop(scorers, usage, x)
         rows = store.rows()
         report_seconds = timed_seconds(
-            lambda: derive(rows, finish(build_manifest(plan, Options(), "iqarena speed"), rows), store.folder), 1
+            lambda: derive(rows, finish(build_manifest(plan, options, "iqarena speed"), rows), store.folder), 1
         )
         beside = _side_by_side(plan, Scorer(plan.models[0]), x)
     table = [
