@@ -21,6 +21,7 @@ from iqarena.engine.scorer import Scorer
 from iqarena.metrics.distortion import Reference, distortion
 from iqarena.store.adversarials import pixels_sha256
 
+ROOM = 2**24  # values of the images that one call scores; of larger images one at a time
 ASKED_AGAIN = frozenset(4**k for k in range(10))  # uses of a clean score after which it is worked out once more
 
 
@@ -79,15 +80,21 @@ class Batch:
 
     def score(self, scorer: Scorer, pixels: Tensor, sha256: Sequence[str]) -> np.ndarray:
         """Scores ``(N,)`` of uint8 images ``(N, 3, H, W)`` with these hashes."""
-        keys = [(scorer.model, i, sha) for i, sha in enumerate(sha256)]
-        missing = [i for i, key in enumerate(keys) if key not in self._scores]
+        return self.scores(scorer, {"": (pixels, sha256)})[""]
+
+    def scores(self, scorer: Scorer, images: Mapping[str, tuple[Tensor, Sequence[str]]]) -> dict[str, np.ndarray]:
+        """The same of several at once, by name; what nobody has scored yet goes to the scorer in one call."""
+        keys = {name: [(scorer.model, i, sha) for i, sha in enumerate(sha256)] for name, (_, sha256) in images.items()}
+        missing: dict[tuple[Model, int, str], Tensor] = {}
+        for name, (pixels, _) in images.items():
+            missing |= {key: image for key, image in zip(keys[name], pixels, strict=True) if key not in self._scores}
         if missing:
-            started = time.perf_counter()
-            unscored = pixels if len(missing) == len(pixels) else pixels[missing]
-            values = scorer.score(unscored.to(self.x).div_(255)).tolist()
+            started, values = time.perf_counter(), []
+            for unscored in torch.stack([*missing.values()]).split(max(1, ROOM // self.pixels[0].numel())):
+                values += scorer.score(unscored.to(self.x).div_(255)).tolist()
             self._seconds[scorer.model].append((time.perf_counter() - started) / len(missing))
-            self._scores.update(zip([keys[i] for i in missing], values, strict=True))
-        return np.array([self._scores[key] for key in keys])
+            self._scores.update(zip(missing, values, strict=True))
+        return {name: np.array([self._scores[key] for key in own]) for name, own in keys.items()}
 
     def clean(self, scorer: Scorer) -> np.ndarray:
         """Scores ``(N,)`` of the clean images, believed when a second evaluation says the same.

@@ -123,19 +123,16 @@ def _controls(batch: Batch, shift: Tensor) -> dict[str, tuple[Tensor, list[str]]
 def _target_scores(
     scorer: Scorer, batch: Batch, attacked: Attacked, controls: dict[str, tuple[Tensor, list[str]]]
 ) -> dict[str, np.ndarray]:
-    scores = {
-        "score_clean": batch.clean(scorer),
-        "score_adv": batch.score(scorer, attacked.adversarial, attacked.sha256),
-        **{name: batch.score(scorer, *control) for name, control in controls.items()},
-    }
+    images = {"score_adv": (attacked.adversarial, attacked.sha256), **controls}
+    for at, answers in attacked.on_the_way.items():
+        control = displaced(batch.pixels, answers.short() - batch.pixels.short(), batch.spare_signs)
+        for name, pixels in ((f"score_at_{at}", answers), (f"displaced_at_{at}", control)):
+            images[name] = (pixels, hashes(to_images(pixels)))
+    scores = {"score_clean": batch.clean(scorer), **batch.scores(scorer, images)}
     if attacked.unrounded is not None and attacked.changed is not None:
         scores["score_float"] = unrounded = scores["score_adv"].copy()
         if len(changed := attacked.changed.nonzero()[:, 0]):
             unrounded[changed.cpu().numpy()] = scorer.score(attacked.unrounded[changed]).cpu().numpy()
-    for at, answers in attacked.on_the_way.items():
-        control = displaced(batch.pixels, answers.short() - batch.pixels.short(), batch.spare_signs)
-        for name, pixels in ((f"score_at_{at}", answers), (f"displaced_at_{at}", control)):
-            scores[name] = batch.score(scorer, pixels, hashes(to_images(pixels)))
     return scores
 
 
