@@ -38,7 +38,8 @@ ZERO = {"forward": 0, "gradient": 0}
 
 def grow(plan: Plan, folder: Path, **options: Any) -> dict[str, dict[str, int]]:
     """Run ``plan`` into ``folder``; evaluations by model."""
-    return {repr(s.model): s.evaluated for s in run_plan(plan, Store(folder), Options(**options))}
+    usage = run_plan(plan, Store(folder), Options(**options))
+    return {repr(used.model): {kind: round(used.evaluated[kind]) for kind in ZERO} for used in usage}
 
 
 @pytest.fixture

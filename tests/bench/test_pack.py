@@ -170,7 +170,7 @@ def test_a_run_is_packed_at_its_end_goes_on_from_there_and_does_nothing_twice(
     assert files(store.folder) == before, "manifest and derived files included"
     again = Store(store.folder)
     usage = run_plan(plan, again, Options())
-    assert (again.written, [u.evaluated for u in usage]) == (0, [{"forward": 0, "gradient": 0}] * 3)
+    assert (again.written, [u.evaluated for u in usage]) == (0, [{"forward": 0, "gradient": 0, "seconds": 0}] * 3)
 
     paint(photos / "p3.png", seed=99)
     paint(photos / "p9.png", seed=9)

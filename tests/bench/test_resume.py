@@ -93,7 +93,7 @@ def test_nothing_is_evaluated_again(plan: Plan, tmp_path: Path) -> None:
     store = Store(store.folder)
     scorers = run_plan(plan, store, Options(batch_size=2))
     assert store.written == 0
-    assert [s.evaluated for s in scorers] == [{"forward": 0, "gradient": 0}] * 3
+    assert [s.evaluated for s in scorers] == [{"forward": 0, "gradient": 0, "seconds": 0}] * 3
 
 
 def test_a_changed_image_is_run_again_alone(suite: Path, photos: Path, tmp_path: Path, iqarena: Cli) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -41,15 +42,15 @@ class WeightsTouched(ScorerError):
 class Scorer:
     """Images ``(N, 3, H, W)`` float32 in [0, 1] → scores ``(N,)`` float64, nominally 0–100, higher = better.
 
-    ``evaluated`` counts the images really scored and differentiated, for the speed report. After every evaluation the
-    weights must be those that were loaded, and the input what was given: :class:`ScorerError` says who changed them,
-    :class:`WeightsTouched` that it was not the scorer. They are then loaded anew.
+    ``evaluated`` counts the images really scored and differentiated, and the seconds that it took. After every
+    evaluation the weights must be those that were loaded, and the input what was given: :class:`ScorerError` says who
+    changed them, :class:`WeightsTouched` that it was not the scorer. They are then loaded anew.
     """
 
     def __init__(self, model: Model, device: str = "cpu", precision: str = "fp32") -> None:
         self.model = model
         self.device = torch.device(device)
-        self.evaluated = {"forward": 0, "gradient": 0}
+        self.evaluated: dict[str, float] = {"forward": 0, "gradient": 0, "seconds": 0.0}
         self._dtype = PRECISIONS[precision]
         self._chunk = 1 if self.device.type == "cpu" else CUDA_BATCH
         self._layout = torch.channels_last if model.channels_last else torch.contiguous_format
@@ -150,8 +151,10 @@ class Scorer:
 
     def _watched(self, evaluate: Callable[[], T]) -> T:
         """What ``evaluate`` gives with weights that are the same before and after it."""
+        started = time.perf_counter()
         result = self._fitting(evaluate)
         if self.intact():
+            self._count("seconds", time.perf_counter() - started)
             return result
         self._fitting(evaluate)
         if not self.intact():
@@ -223,7 +226,7 @@ class Scorer:
             raise AttackError(f"{self.model!r} returned scores of shape {tuple(scores.shape)}, expected ({len(x)},)")
         return scores.float()
 
-    def _count(self, what: str, n: int) -> None:
+    def _count(self, what: str, n: float) -> None:
         with self._lock:
             self.evaluated[what] += n
 

@@ -62,10 +62,11 @@ def shard_items(plan: Plan, shard: tuple[int, int] = (1, 1)) -> list[ImageItem]:
 
 @dataclass(frozen=True)
 class Usage:
-    """How many images (``forward``) a run scored with a model, and with how many it asked for a ``gradient``."""
+    """How many images (``forward``) a run scored with a model, with how many it asked for a ``gradient``, and the
+    ``seconds`` that its workers spent on these."""
 
     model: Model
-    evaluated: dict[str, int]
+    evaluated: dict[str, float]
 
 
 def run_plan(
@@ -89,7 +90,7 @@ def run_plan(
     size = options.batch_size or (1 if options.on_cpu else CUDA_BATCH)
     batches = [items[i : i + size] for i in range(0, len(items), size)]
     tasks = (Task(batch, {item.id: store.stored(item.id) for item in batch}) for batch in batches)
-    usage = [Usage(model, {"forward": 0, "gradient": 0}) for model in plan.models]
+    usage = [Usage(model, {"forward": 0, "gradient": 0, "seconds": 0.0}) for model in plan.models]
     of_model = {repr(one.model): one.evaluated for one in usage}
     if len(items) < len(every):
         tick((len(every) - len(items)) * len(plan.cells) * plan.suite.repeats)

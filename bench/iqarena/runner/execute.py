@@ -51,7 +51,7 @@ def execute(
         for budgets in rounds(plan, store):
             with progress(cells) as tick:
                 usage = run_plan(budgets, store, options, tick, keys, known)
-            evaluated += sum(used.evaluated["gradient"] for used in usage)
+            evaluated += round(sum(used.evaluated["gradient"] for used in usage))
         with lock.gate():
             if lock.is_alone():
                 store.pack()

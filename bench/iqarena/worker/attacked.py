@@ -27,9 +27,10 @@ IRREPRODUCIBLE = "crafted again it is another image"
 
 @dataclass(frozen=True)
 class Attacked:
-    """Adversarial images of one attack from one source, uint8 ``(N, 3, H, W)``, before any target scores them."""
+    """Adversarial images of one attack from one source, before any target scores them."""
 
-    adversarial: Tensor
+    adversarial: Tensor  # uint8 (N, 3, H, W)
+    images: list[np.ndarray]  # the same, uint8 (H, W, 3) each
     shift: Tensor  # int16, whole grey levels before the box cut them: what controls are made from
     sha256: list[str]
     columns: list[Row]  # per image, the columns that are the same for all targets
@@ -48,7 +49,7 @@ def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequen
         image, beyond = (to_pixels(part).to(batch.device) for part in zip(*images, strict=True))
         shift = image.short() - batch.pixels.short()
         shift += torch.where(image == 0, -beyond.short(), beyond.short())
-        return Attacked(image, shift, [row["sha256"] for row in stored], columns, [""] * len(stored))
+        return Attacked(image, to_images(image), shift, [row["sha256"] for row in stored], columns, [""] * len(stored))
     attack, source = crafting.attack, crafting.source
     members = [bench.scorers[model] for model in source.models]
     guides = [bench.scorers[model] for model in crafting.targets] if attack.queries else members
@@ -92,7 +93,15 @@ def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequen
         ]
     on_the_way = dict(oracle.kept(crafted.adversarial)) if oracle else {}
     attacked = Attacked(
-        crafted.adversarial, crafted.shift, shas, columns, failures, crafted.unrounded, crafted.changed, on_the_way
+        crafted.adversarial,
+        images,
+        crafted.shift,
+        shas,
+        columns,
+        failures,
+        crafted.unrounded,
+        crafted.changed,
+        on_the_way,
     )
     if bench.plan.suite.diagnostics and not stored:
         for of_image, diagnostics in zip(columns, own_diagnostics(ascent(batch, attacked), filters), strict=True):

@@ -32,7 +32,7 @@ class Result:
     rows: list[Row] = field(default_factory=list)
     files: dict[Path, bytes] = field(default_factory=dict)
     cells: int = 0
-    evaluated: dict[str, dict[str, int]] = field(default_factory=dict)
+    evaluated: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -98,16 +98,16 @@ def _files(
     bench: Bench, crafting: Crafting, batch: Batch, attacked: Attacked, row_ids: Sequence[Row]
 ) -> dict[Path, bytes]:
     """What of the images is saved: all of them if the suite keeps them, and the gallery's examples."""
-    images, files = to_images(attacked.adversarial), {}
+    files = {}
     if crafting.repeat == 0:
         files |= bench.gallery.files(
-            crafting.attack, crafting.source, crafting.targets, batch.items, batch.images, images
+            crafting.attack, crafting.source, crafting.targets, batch.items, batch.images, attacked.images
         )
     if bench.plan.suite.keep == "adversarials" and attacked.unrounded is not None:
         good = [i for i, failure in enumerate(attacked.failures) if not failure]
         beyond = (batch.pixels.short() + attacked.shift - attacked.adversarial.short()).abs().to(torch.uint8)
         levels = to_images(beyond)
-        files |= {bench.adversarials.path(row_ids[i]["craft_key"]): packed(images[i], levels[i]) for i in good}
+        files |= {bench.adversarials.path(row_ids[i]["craft_key"]): packed(attacked.images[i], levels[i]) for i in good}
     return files
 
 

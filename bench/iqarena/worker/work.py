@@ -28,12 +28,12 @@ class Bench:
         self.adversarials = Adversarials(folder)
         self.gallery = Gallery(folder, plan)
         self.device = next(iter(scorers.values())).device
-        self._reported = {repr(model): dict.fromkeys(scorer.evaluated, 0) for model, scorer in scorers.items()}
+        self._reported = {repr(model): dict.fromkeys(scorer.evaluated, 0.0) for model, scorer in scorers.items()}
         self._lock = threading.Lock()
         self.names = cache(_names)  # of a row, whatever its image
         self.craftings = tuple(_craftings(plan))  # of any image
 
-    def newly_evaluated(self) -> dict[str, dict[str, int]]:
+    def newly_evaluated(self) -> dict[str, dict[str, float]]:
         """What every scorer has evaluated since this was called last, by spec."""
         with self._lock:
             now = {repr(model): dict(scorer.evaluated) for model, scorer in self.scorers.items()}
