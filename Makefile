@@ -47,7 +47,7 @@ check: setup     ## style, types, import directions
 docs: setup      ## the generated tables in the READMEs
 	$(BIN)/python -m iqarena.tools.docs attacks/README.md bench/README.md models/README.md
 
-speed: setup     ## wall time against bare model evaluations and against torchattacks
+speed: setup     ## wall time outside model evaluations, growth, and ours beside torchattacks
 	$(BIN)/iqarena speed && $(BIN)/iqarena speed torchattacks && \
 		$(BIN)/iqarena speed --limit 8 --growth results/runs/growth
 
