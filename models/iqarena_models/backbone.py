@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from iqarena.api import IqarenaError, SpecError, WeightFile, WeightsError, obtain
 from iqarena_models.zoo.backbones import lite
+from iqarena_models.zoo.backbones.package import fill
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -76,8 +77,10 @@ def _fit(given: int, width: int | None) -> nn.Module:
 def _imagenet(name: str) -> dict[str, Tensor]:
     """timm's ImageNet weights of a network; those of EfficientNet-Lite0 come out of a package."""
     if name == "tf_efficientnet_lite0":
+        net = create_model(name, num_classes=1000)
+        fill(net, lite.PACKAGE.tensors())  # its names differ, the order is timm's
         used = create_model(name, features_only=True).state_dict().keys()
-        return {key: value for key, value in lite.imagenet().state_dict().items() if key in used}
+        return {key: value for key, value in net.state_dict().items() if key in used}
     hub = getattr(get_pretrained_cfg(name), "hf_hub_id", None)
     if not hub:
         raise IqarenaError(

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from timm import create_model
 from torch import Tensor
 from torch.nn import functional as F
 
 from iqarena.api import WeightsError, file_sha256
 from iqarena_models.zoo.backbones.dino import GRID, PATCH, Dino, on_averages
 from iqarena_models.zoo.backbones.dino import PACKAGE as DINO
+from iqarena_models.zoo.backbones.lite import Lite
 from iqarena_models.zoo.backbones.package import Package, onnx_tensors
 from iqarena_models.zoo.bilinear import BilinearNet
 from iqarena_models.zoo.cnn import CnnNet, local_contrast
@@ -134,6 +136,23 @@ def test_wide_patches_start_as_narrow_ones_on_averages() -> None:
     x, kernel = images(1, 56, 84).double(), torch.randn(4, 3, 14, 14).double()
     narrow = F.conv2d(F.avg_pool2d(x, 2), kernel, stride=14)
     torch.testing.assert_close(F.conv2d(x, on_averages(kernel), stride=28), narrow)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 79), (97, 130)])
+def test_lite_is_timm_s_network_in_evaluation_mode(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    timm = create_model("tf_efficientnet_lite0", num_classes=10).eval()
+    for module in timm.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)  # pyright: ignore
+            module.running_var.uniform_(0.5, 2)  # pyright: ignore
+    monkeypatch.setattr(Package, "tensors", lambda package: timm.state_dict())
+    lite, x = Lite(pretrained=True), images(2, *size)
+    assert all(parameter.requires_grad for parameter in lite.parameters())
+    with torch.no_grad():
+        expected = timm.forward_intermediates((255 * x - 127) / 128, [3, 4], intermediates_only=True)  # pyright: ignore
+        for ours, theirs in zip(lite(x), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
 
 
 # Packages

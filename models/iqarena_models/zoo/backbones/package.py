@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from iqarena.api import WeightFile, WeightsError, obtain
 
@@ -55,6 +56,20 @@ def fill(module: nn.Module, tensors: dict[str, Tensor]) -> None:
         if ours.shape != theirs.shape:
             raise WeightsError(f"{name}: expected shape {tuple(ours.shape)} for {key}, found {tuple(theirs.shape)}")
     module.load_state_dict(dict(zip(own, tensors.values(), strict=True)))
+
+
+def fill_folding(convs: Sequence[nn.Conv2d], tensors: dict[str, Tensor], *, biased: bool, eps: float = 1e-5) -> None:
+    """Load convolutions from ``tensors``, in which each has a bias if ``biased`` and is followed by its batch
+    normalisation, which is folded into it. Tensors left over at the end are ignored."""
+    norms = [nn.BatchNorm2d(conv.out_channels, eps) for conv in convs]
+    for conv in convs:
+        conv.bias = conv.bias if biased else None
+    both = nn.ModuleList(module for pair in zip(convs, norms, strict=True) for module in pair).eval()
+    fill(both, dict(list(tensors.items())[: len(both.state_dict())]))
+    for conv, norm in zip(convs, norms, strict=True):
+        folded = fuse_conv_bn_eval(conv, norm)
+        conv.weight, conv.bias = folded.weight, folded.bias
+        conv.requires_grad_()  # a bias that it did not have comes without
 
 
 def onnx_tensors(data: bytes) -> dict[str, Tensor]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from iqarena_models.zoo.backbones.package import Package, fill
+from iqarena_models.zoo.backbones.package import Package, fill_folding
 from iqarena_models.zoo.net import code
 
 PACKAGE = Package(
@@ -33,18 +32,13 @@ class Vgg(nn.Module):
     def __init__(self, depth: int, *, pretrained: bool = False) -> None:
         super().__init__()
         convs = [nn.Conv2d(n, m, 3, padding=1) for n, m in zip((3, *WIDTHS), WIDTHS[:depth], strict=False)]
-        self.convs = nn.ModuleList(_pretrained(convs) if pretrained else convs)
+        if pretrained:
+            tensors = {name: value for name, value in PACKAGE.tensors().items() if ".basenet.slice" in name}
+            fill_folding(convs, tensors, biased=True)
+        self.convs = nn.ModuleList(convs)
 
     def forward(self, x: Tensor) -> Tensor:
         z = code(x, MEAN, STD)
         for i, conv in enumerate(self.convs):
             z = conv(F.max_pool2d(z, 2) if i in POOL_AFTER else z).relu()
         return z
-
-
-def _pretrained(convs: list[nn.Conv2d]) -> list[nn.Conv2d]:
-    norms = [nn.BatchNorm2d(conv.out_channels) for conv in convs]
-    both = nn.ModuleList(module for pair in zip(convs, norms, strict=True) for module in pair).eval()
-    tensors = {name: value for name, value in PACKAGE.tensors().items() if ".basenet.slice" in name}
-    fill(both, dict(list(tensors.items())[: len(both.state_dict())]))
-    return [fuse_conv_bn_eval(conv, norm) for conv, norm in zip(convs, norms, strict=True)]
