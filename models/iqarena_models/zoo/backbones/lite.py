@@ -55,7 +55,7 @@ class SameConv(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """An inverted residual: to ``expand`` times as many channels (unless 1), a depthwise convolution, to ``outputs``."""
+    """Inverted residual: to ``expand`` times as many channels (unless 1), a depthwise convolution, to ``outputs``."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
         super().__init__()
