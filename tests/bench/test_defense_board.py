@@ -11,6 +11,7 @@ import pytest
 from toymanifest import toy_manifest
 
 from iqarena.report import derive
+from iqarena.report.contents import contents
 from iqarena.report.figures.defense_plot import front
 from iqarena.report.pairs import pair_table
 from iqarena.report.specs import behind
@@ -72,6 +73,17 @@ def board_of(rows: pd.DataFrame) -> pd.DataFrame:
     study = defense_study(pair_table(rows, manifest), manifest)
     assert study is not None
     return study.files["leaderboard_defenses.csv"].set_index("label")
+
+
+def test_readers_see_labels_and_files_hold_specs() -> None:
+    rows = make_rows(STRENGTH)
+    shown = contents(rows, make_manifest(rows))
+    models = next(section.table for section in shown.sections if section.table.title == "Models")
+    assert {"cnn", "jpeg|cnn"} <= {row[models.header.index("Model")] for row in models.rows}
+    for table in [section.table for section in shown.sections] + shown.remarks:
+        assert JPEG not in str(table.rows)
+    assert JPEG + "|cnn" in set(shown.files["pairs.csv"]["target"])
+    assert JPEG + "|cnn" in set(shown.files["leaderboard_models.csv"]["model"])
 
 
 def test_a_target_is_split_into_defenses_and_scorer() -> None:

@@ -17,6 +17,7 @@ from iqarena.report.figures import curve_plots, plots
 from iqarena.report.figures.gallery import gallery_drawing
 from iqarena.report.pairs import Pairs, pair_table
 from iqarena.report.section import Drawing, Panel, Section
+from iqarena.report.specs import labelled
 from iqarena.report.studies.ablation import ablation_study
 from iqarena.report.studies.agreement import agreement_study
 from iqarena.report.studies.curves import ALL, curve_table
@@ -76,7 +77,7 @@ def contents(rows: pd.DataFrame, manifest: Manifest, gallery: Path | None = None
     held_out, queried = (attacks[attacks["board"] == name] for name in ("held-out", "query"))
     curves = curve_table(pairs, declared) if len(queried) else None
 
-    boards = _held_out_sections(held_out, models) if len(held_out) else []
+    boards = _held_out_sections(held_out, labelled(models, declared)) if len(held_out) else []
     boards += [_query_section(queried, curves, declared)] if curves is not None else []
     studies = [
         same_ssim_study(pair_table(rows, manifest) if searched else pairs, manifest),
@@ -89,8 +90,8 @@ def contents(rows: pd.DataFrame, manifest: Manifest, gallery: Path | None = None
     remarks = [
         relatives,
         masking_table(pairs, declared),
-        flag_table(pairs.table),
-        failure_table(rows),
+        flag_table(labelled(pairs.table, declared)),
+        failure_table(labelled(rows[rows["status"] != "ok"], declared)),
         reconstruction_table(declared),
     ]
     files = {"leaderboard_attacks.csv": attacks, "leaderboard_models.csv": models, "pairs.csv": pairs.table}
@@ -128,11 +129,11 @@ def _panels(pairs: Pairs, manifest: Manifest, curves: pd.DataFrame | None, galle
     """Curves by target, heat maps (none for a grid, whose attacks are too many) and example images."""
     panels = []
     if curves is not None:
-        draw = partial(curve_plots.cost_gain_by_target, curves[curves["target"] != ALL])
+        draw = partial(curve_plots.cost_gain_by_target, labelled(curves[curves["target"] != ALL], manifest))
         note = f"{RANKED.title} against model evaluations, one target a panel; numbers in curves.csv."
         drawing = Drawing("cost_gain_by_target", "Effect against cost, by target", draw)
         panels.append(Panel("curves", "Cost and gain by target", note, [drawing]))
-    if maps := [] if manifest.factors else plots.heat_maps(pairs.table, manifest):
+    if maps := [] if manifest.factors else plots.heat_maps(labelled(pairs.table, manifest), manifest):
         note = f"Mean {RANKED.title.lower()} in standard deviations of the target's clean scores. The colour scale is "
         note += "the same in every map and set by held-out pairs; white-box cells may lie beyond it."
         panels.append(Panel("maps", "Source → target", note, maps))

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from iqarena.report.specs import listed
 from iqarena.store.manifest import Manifest
-
-LISTED = 8  # names in a sentence, at most
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,9 @@ def notice(cover: Coverage) -> str:
     sentences[:1] = [f"{text}, {cover.failed} failed, {max(0, missing)} are missing" for text in sentences[:1]]
     for kind, lacking in (("attacks", cover.attacks), ("targets", cover.targets)):
         names = [f"{name} ({there} of {planned})" for name, (there, planned) in lacking.items()]
-        sentences += [f"Incomplete {kind}: {_listed(names)}"] if names else []
+        sentences += [f"Incomplete {kind}: {listed(names)}"] if names else []
     if cover.unplanned:
-        sentences.append(f"Shown from an earlier plan, not counted above: {_listed(cover.unplanned)}")
+        sentences.append(f"Shown from an earlier plan, not counted above: {listed(cover.unplanned)}")
     return ". ".join(sentences) + "."
 
 
@@ -86,8 +85,3 @@ def _unplanned(rows: pd.DataFrame, manifest: Manifest) -> list[str]:
 
 def _incomplete(counts: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
     return {name: count for name, count in counts.items() if count[0] < count[1]}
-
-
-def _listed(names: list[str] | tuple[str, ...]) -> str:
-    more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,8 @@ in standard deviations of the target's clean scores
 
 def heat_maps(pairs: pd.DataFrame, manifest: Manifest) -> list[Drawing]:
     """One per attack that has results; the colour scale is shared and set by held-out pairs."""
-    models = list(dict.fromkeys([*manifest.targets, *manifest.sources, *sorted(pairs["target"])]))
+    models = [manifest.model(spec).label for spec in (*manifest.targets, *manifest.sources)]
+    models = list(dict.fromkeys([*models, *sorted(pairs["target"])]))
     labels = dict.fromkeys(a.label for a in manifest.attacks) | dict.fromkeys(sorted(pairs["attack_label"]))
     held_out = pairs.loc[pairs["relation"].isin(HELD_OUT), RANKED.mean].abs().dropna()
     limit = max(0.1, held_out.max()) if len(held_out) else 1.0
@@ -81,7 +83,8 @@ def _heat_map(label: str, cells: pd.DataFrame, models: Sequence[str], limit: flo
     axes = figure.subplots()
     sns.heatmap(
         effect, ax=axes, cmap="vlag", vmin=-limit, vmax=limit, annot=texts, fmt="", linewidths=1, linecolor="white",
-        annot_kws={"fontsize": 9}, cbar_kws={"extend": "both", "label": RANKED.axis},
+        annot_kws={"fontsize": 9},
+        cbar_kws={"extend": "both", "label": textwrap.fill(RANKED.axis, int(9 * figure.get_figheight()))},
     )  # fmt: skip
     for text in axes.texts:
         x, y = text.get_position()

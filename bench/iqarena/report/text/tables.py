@@ -9,7 +9,7 @@ import pandas as pd
 
 from iqarena.report.effects import DIRECTED_SD, GAIN, RANKED, WAYS
 from iqarena.report.pairs import BOUNDARIES
-from iqarena.report.specs import short_source
+from iqarena.report.specs import listed, short_source
 from iqarena.report.text.cells import count, number, p_value, rank_text, share, tie_text, with_interval
 from iqarena.report.text.table import Table
 from iqarena.store.manifest import Manifest
@@ -106,7 +106,7 @@ def _undecided(board: pd.DataFrame) -> str:
     if not reference:
         return "No attack of this run is named as the reference, so none is tested against it."
     undecided = board["attack_label"][board["verdict"] == "not decided"].tolist()
-    text = f"Not told apart from {reference}: {', '.join(undecided)}. " if undecided else ""
+    text = f"Not told apart from {reference}: {listed(undecided)}. " if undecided else ""
     return text + ("" if board["tested"].any() else "There are too few reference images to decide single pairs.")
 
 
@@ -160,9 +160,8 @@ def flag_table(pairs: pd.DataFrame) -> Table | None:
     return Table("Flags", ["Attack", "Source", "Flags", "Targets"], rows, names=4, note=note)
 
 
-def failure_table(rows: pd.DataFrame) -> Table | None:
-    """Distinct error messages with how often they came; none when nothing failed."""
-    failed = rows[rows["status"] != "ok"]
+def failure_table(failed: pd.DataFrame) -> Table | None:
+    """Distinct messages of the rows that failed, with how often they came; none when nothing did."""
     if failed.empty:
         return None
     groups = failed.groupby(["attack_label", "source", "message"], sort=True, observed=True).size()
