@@ -64,9 +64,9 @@ RECIPES = {
         zoo(
             "bilinear", BilinearNet,
             design="Two streams, content and distortion, joined by bilinear pooling (DBCNN's idea).",
-            backbone="VGG-16-BN, 7 convolutions", package=vgg.PACKAGE, autocast=True, epochs=6,
+            backbone="VGG-16-BN, 7 convolutions", package=vgg.PACKAGE, backbone_lr=0.03, autocast=True, epochs=12,
             views=Views((160, 192, 224, (320, 320), (512, 512)), degraded=8),
-            frozen=tuple(f"backbone.convs.{i}." for i in range(4)),
+            frozen=tuple(f"backbone.convs.{i}." for i in range(5)),
         ),
         zoo(
             "hyper", HyperNet, design="A hyper-network writes the weights that rate the image (HyperIQA's idea).",
