@@ -38,9 +38,10 @@ in standard deviations of the target's clean scores
 
 
 def heat_maps(pairs: pd.DataFrame, manifest: Manifest) -> list[Drawing]:
-    """One per attack that has results; the colour scale is shared and set by held-out pairs."""
-    models = [manifest.model(spec).label for spec in (*manifest.targets, *manifest.sources)]
-    models = list(dict.fromkeys([*models, *sorted(pairs["target"])]))
+    """One per attack that has results in ``pairs``, which name models by label; the colour scale is shared and set by
+    held-out pairs."""
+    named = (manifest.model(spec).label for spec in (*manifest.targets, *manifest.sources))
+    models = list(dict.fromkeys([*named, *sorted(pairs["target"])]))
     labels = dict.fromkeys(a.label for a in manifest.attacks) | dict.fromkeys(sorted(pairs["attack_label"]))
     held_out = pairs.loc[pairs["relation"].isin(HELD_OUT), RANKED.mean].abs().dropna()
     limit = max(0.1, held_out.max()) if len(held_out) else 1.0
