@@ -64,8 +64,9 @@ RECIPES = {
         zoo(
             "bilinear", BilinearNet,
             design="Two streams, content and distortion, joined by bilinear pooling (DBCNN's idea).",
-            backbone="VGG-16-BN, 6 convolutions", package=vgg.PACKAGE, channels_last=False,
-            frozen=tuple(f"backbone.convs.{i}." for i in range(4)),
+            backbone="VGG-16-BN, 7 convolutions", package=vgg.PACKAGE, backbone_lr=0.03, autocast=True, epochs=12,
+            views=Views((160, 192, 224, (320, 320), (512, 512)), degraded=8),
+            frozen=tuple(f"backbone.convs.{i}." for i in range(5)),
         ),
         zoo(
             "hyper", HyperNet, design="A hyper-network writes the weights that rate the image (HyperIQA's idea).",
@@ -83,6 +84,7 @@ RECIPES = {
             "vit", VitNet,
             design="A vision transformer that scores by similarity to five quality levels (LIQE's idea).",
             backbone="DINOv2 ViT-S/14, 6 blocks", package=dino.PACKAGE, channels_last=False, lr=5e-4, backbone_lr=0.04,
+            views=Views((192, 224, 288, (384, 384), (512, 512)), degraded=8), epochs=8, autocast=True,
             frozen=(
                 *(f"backbone.{part}" for part in ("patches", "token", "position")),
                 *(f"backbone.blocks.{i}." for i in range(3)),

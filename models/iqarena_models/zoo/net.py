@@ -51,6 +51,11 @@ def pad_to_multiple(x: Tensor, side: int) -> Tensor:
     return F.pad(x, (0, -width % side, 0, -height % side), mode="replicate")
 
 
+def at_least_float(z: Tensor) -> Tensor:
+    """What a training in bfloat16 found, as float32; float32 and float64 as they are."""
+    return z.to(torch.promote_types(z.dtype, torch.float32))
+
+
 def mean_std(features: Tensor) -> Tensor:
     """Spatial mean and standard deviation: ``(N, C, H, W)`` → ``(N, 2C)``."""
     mean = features.mean((2, 3))

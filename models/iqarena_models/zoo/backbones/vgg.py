@@ -8,6 +8,8 @@ in the copy of EasyOCR (Apache-2.0), whose published md5 2f8227d2def4037cdb3b343
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,18 +29,21 @@ POOL_AFTER = (2, 4, 7)  # convolutions
 
 
 class Vgg(nn.Module):
-    """Images ``(N, 3, H, W)`` in [0, 1] → rectified features of the last of ``depth`` convolutions."""
+    """Images ``(N, 3, H, W)`` in [0, 1] → rectified features of the convolutions ``taps``, counted from 0."""
 
-    def __init__(self, depth: int, *, pretrained: bool = False) -> None:
+    def __init__(self, taps: Sequence[int], *, pretrained: bool = False) -> None:
         super().__init__()
-        convs = [nn.Conv2d(n, m, 3, padding=1) for n, m in zip((3, *WIDTHS), WIDTHS[:depth], strict=False)]
+        self.taps = taps
+        convs = [nn.Conv2d(n, m, 3, padding=1) for n, m in zip((3, *WIDTHS), WIDTHS[: taps[-1] + 1], strict=False)]
         if pretrained:
             tensors = {name: value for name, value in PACKAGE.tensors().items() if ".basenet.slice" in name}
             fill_folding(convs, tensors, biased=True)
         self.convs = nn.ModuleList(convs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        z = code(x, MEAN, STD)
+    def forward(self, x: Tensor) -> list[Tensor]:
+        z, tapped = code(x, MEAN, STD), []
         for i, conv in enumerate(self.convs):
             z = conv(F.max_pool2d(z, 2) if i in POOL_AFTER else z).relu()
-        return z
+            if i in self.taps:
+                tapped.append(z)
+        return tapped
