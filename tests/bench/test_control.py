@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch.nn.functional import interpolate
 from iqarena.api import Attack, Source
 from iqarena.images.degrade import degrade
 from iqarena.report.pairs import pair_table
+from iqarena.report.verdicts import control_driven, decided
 from iqarena.runner.driver import Options, run_plan
 from iqarena.runner.manifest import build_manifest
 from iqarena.store.folder import Store
@@ -103,3 +105,29 @@ def test_an_attack_on_the_control_is_flagged_and_the_others_are_not(tmp_path: Pa
     )
     assert table["aligned_sd_mean"]["on_control"] > 0
     assert {label for label, flags in table["flags"].items() if "control_driven" in flags} == {"on_control"}
+
+
+@pytest.mark.parametrize(
+    ("l2", "gain", "control", "flagged"),
+    [
+        (6.0, 12.0, 9.0, False),  # as noise of its size
+        (6.0, 12.0, 5.0, True),  # four points behind it, of an effect of seven
+        (2.0, 6.0, 2.0, False),  # a third of the size: noise of that size has three, one more
+        (2.0, 6.0, -2.0, True),
+        (2.0, -3.0, -2.0, False),  # there is no effect that could be the control's
+        (6.0, 58.0, 5.0, False),  # four points of fifty-three
+    ],
+)
+def test_a_control_is_compared_with_noise_of_its_size(l2: float, gain: float, control: float, flagged: bool) -> None:
+    table = pd.DataFrame({
+        "attack": ["noise", "crafted"], "source": "a", "target": "b", "changed": 1.0, "l2": [6.0, l2],
+        "gain_mean": [9.0, gain], "control_gain_mean": [9.0, control],
+    })  # fmt: skip
+    spread = np.random.default_rng(0).normal(0, 0.5, (200, 2))
+    controls, gains = (table[f"{name}_mean"].to_numpy() + spread for name in ("control_gain", "gain"))
+    assert control_driven(table, controls, gains, {"noise"}) == ({1: "control_driven"} if flagged else {})
+
+
+def test_a_difference_is_shown_by_test_and_interval() -> None:
+    for p, low, high, shown in [(0.01, 0.1, 0.2, True), (0.01, -0.1, 0.2, False), (0.06, 0.1, 0.2, False)]:
+        assert decided({"p_holm": p, "gap_low": low, "gap_high": high}, "gap") is shown

@@ -116,6 +116,22 @@ def test_factors_are_read_back_from_specs_and_sources() -> None:
     assert grid["mask"].isna().all(), "nor has one that differs from the reference elsewhere"
 
 
+def test_a_level_beside_the_grid_takes_no_combination_from_the_others() -> None:
+    pairs = pair_table(make_rows({**WITH_NOISE, spec("edges", "1"): 7.0}, noise=0.0), MANIFEST)
+    levels, _ = factor_levels(pairs.table, MANIFEST, REFERENCE)
+    assert levels[["mask", "steps"]][pairs.table["attack"] == spec("edges", "1")].isna().to_numpy().all()
+    pd.testing.assert_frame_equal(pd.DataFrame(main_effects(pairs)), pd.DataFrame(main_effects(full(0.0))))
+
+
+def test_a_factor_counts_where_it_changes_the_images() -> None:
+    """Without a mask the steps change nothing here: half an effect in two combinations of three, not a third in all."""
+    rows = make_rows({**WITH_NOISE, spec("none", "5"): 0.0}, noise=0.0)
+    actual = main_effects(pair_table(rows, MANIFEST))
+    assert actual["steps", "5"]["difference"] == pytest.approx(0.5)
+    assert actual["steps", "5"]["n_pairs"] == actual["steps", "1"]["n_pairs"] == 2 * 9
+    assert actual["mask", "none"]["n_pairs"] == 2 * 9, "the masks do, at either number of steps"
+
+
 def test_main_effects_without_noise_are_the_ones_put_in() -> None:
     actual = main_effects(full(0.0))
     mean_mask, mean_steps, mean_sources = np.mean([*MASKS.values()]), np.mean([*STEPS.values()]), 0.5
@@ -287,6 +303,11 @@ def test_agreement_is_the_rank_correlation_over_pairs_without_floors(tmp_path: P
     summary = study.table.summary["Rank correlation"]
     assert summary.startswith(f"Spearman's ρ = {expected:.2f} [")
     assert f"over {len(real)} points" in summary
+    places = real.groupby(["source", "target"])[["cosine", "aligned_sd_mean"]]
+    ranks = places.rank() - places.rank().groupby([real["source"], real["target"]]).transform("mean")
+    within = ranks["cosine"].corr(ranks["aligned_sd_mean"])
+    assert within < 1
+    assert f"ranked within it: ρ = {within:.2f} [" in summary
     assert [row[0] for row in study.table.rows] == ["three", "two", "one", "noise"]
     derive(rows, manifest, tmp_path)
     assert (tmp_path / "plots" / "agreement.png").exists()

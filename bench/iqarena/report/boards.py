@@ -16,7 +16,7 @@ from iqarena.metrics.statistics import Floats, Ranking, divide, holm, interval, 
 from iqarena.report.effects import EFFECTS, RANKED, WAYS
 from iqarena.report.pairs import BOUNDARIES, COSTS, Pairs, looks_at_a_model
 from iqarena.report.sums import difference
-from iqarena.report.verdicts import SIGNIFICANT, references
+from iqarena.report.verdicts import SIGNIFICANT, decided, references
 from iqarena.store.manifest import Manifest
 from iqarena.suite.relations import HELD_OUT
 
@@ -72,10 +72,10 @@ def _board(pairs: Pairs, name: str, relations: Sequence[str], labels: Sequence[s
         record |= {"win_rate": wins.get(label, float("nan"))}
         gap, _, _ = difference(pairs, of_attack & counted, (table["attack_label"] == reference) & counted)
         record |= {"reference": reference, **gap.columns("gap"), "p": float("nan") if label == reference else gap.p}
-        decided = board["p_holm"] < SIGNIFICANT
+        significant = board["p_holm"] < SIGNIFICANT
         record |= {
-            "better": int((decided & (board["gap"] > 0)).sum()),
-            "worse": int((decided & (board["gap"] < 0)).sum()),
+            "better": int((significant & (board["gap"] > 0)).sum()),
+            "worse": int((significant & (board["gap"] < 0)).sum()),
             "tested": int(board["p_holm"].notna().sum()),
             "ssim": board["ssim"].mean(),
             **{name: board[name].mean() for name in COSTS},
@@ -150,7 +150,7 @@ def _verdict(record: Mapping[Any, Any]) -> str:
         return REFERENCE
     if np.isnan(record["gap"]):
         return ""
-    if not record["p_holm"] < SIGNIFICANT:
+    if not decided(record, "gap"):
         return UNDECIDED
     return STRONGER if record["gap"] > 0 else WEAKER
 

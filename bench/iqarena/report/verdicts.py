@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,10 @@ def control_driven(table: pd.DataFrame, control: Floats, noise: Floats, floors: 
 
     ``control`` and ``noise`` are bootstrap samples ``(B, K)`` of the gain of all pairs' controls and of all pairs
     themselves, ``floors`` the specs of attacks that look at no model. A control should move the score as noise of its
-    size does: as the floor from the same source on the same target whose ℓ2 size is the nearest. It is flagged where it
-    falls behind that, against the wanted direction, by more than chance (95 % interval) and by more than ``SHARE`` of
-    the pair's effect. Without a floor there is nothing to compare with.
+    size does: as the floor from the same source on the same target whose ℓ2 size is the nearest, times the ratio of the
+    sizes, since nothing moves nothing. A pair with an effect is flagged where its control falls behind that, against
+    the wanted direction, by more than chance (95 % interval) and by more than ``SHARE`` of the effect. Without a floor
+    there is nothing to compare with.
     """
     floor = table["attack"].isin(floors)
     effect = table[GAIN.mean] - table[f"{CONTROL_GAIN}_mean"]  # the aligned effect in points
@@ -32,9 +34,10 @@ def control_driven(table: pd.DataFrame, control: Floats, noise: Floats, floors: 
         rivals = [int(k) for k in places if floor.iloc[k] and table["changed"].iloc[k] > 0]
         for k in (int(k) for k in places if rivals and not floor.iloc[k]):
             near = min(rivals, key=lambda rival: abs(table["l2"].iloc[rival] - table["l2"].iloc[k]))
-            behind = table[GAIN.mean].iloc[near] - table[f"{CONTROL_GAIN}_mean"].iloc[k]
-            low = interval((noise[:, near] - control[:, k])[:, None])[0, 0]
-            if low > 0 and behind > SHARE * effect.iloc[k]:
+            ratio = table["l2"].iloc[k] / table["l2"].iloc[near]
+            behind = ratio * table[GAIN.mean].iloc[near] - table[f"{CONTROL_GAIN}_mean"].iloc[k]
+            low = interval((ratio * noise[:, near] - control[:, k])[:, None])[0, 0]
+            if low > 0 and behind > SHARE * effect.iloc[k] > 0:
                 flagged[k] = "control_driven"
     return flagged
 
@@ -48,6 +51,12 @@ def references(table: pd.DataFrame, manifest: Manifest) -> dict[bool, str]:
     named = next((attack.label for attack in manifest.attacks if attack.spec == manifest.reference), "")
     first = next((attack.label for attack in manifest.attacks if attack.label in queried), "")
     return {True: named if named in queried else first, False: "" if named in queried else named}
+
+
+def decided(record: Mapping[Any, Any], difference: str) -> bool:
+    """Whether a table's line shows a ``difference``: by its test, of ranks, and by the interval of its mean."""
+    low, high = (record[f"{difference}_{end}"] for end in ("low", "high"))
+    return record["p_holm"] < SIGNIFICANT and not low <= 0 <= high
 
 
 def decidable(tests: int, references: int) -> bool:

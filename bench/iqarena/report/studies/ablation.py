@@ -2,14 +2,17 @@
 
 The factors are the parameters of the suite's ``[grid]``, read back from the attack's spec in the rows, and ``sources``,
 the number of source models, where that varies. A level's main effect is its mean over all combinations of the other
-factors and the targets, held-out pairs only, as far as all levels have them. It is compared with the reference level
-(of the attack as the grid names it; the largest number of sources), paired over reference images.
+factors and the targets, held-out pairs only, as far as all levels have them and the factor changes the images. It is
+compared with the reference level (of the attack as the grid names it; the largest number of sources), paired over
+reference images.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,20 +22,21 @@ from iqarena.api.spec import parse
 from iqarena.metrics.statistics import Floats, holm
 from iqarena.report.effects import RANKED
 from iqarena.report.figures.study_plots import main_effects
-from iqarena.report.pairs import Pairs
+from iqarena.report.pairs import KEY, Pairs
 from iqarena.report.section import Drawing, Section
 from iqarena.report.specs import source_size
 from iqarena.report.sums import mean_of, weighted_sum
 from iqarena.report.text.cells import number, p_text, p_value, with_interval
 from iqarena.report.text.table import Table
+from iqarena.report.verdicts import decided
 from iqarena.store.manifest import Manifest
 from iqarena.suite.relations import HELD_OUT
 
-SIGNIFICANT = 0.05  # on Holm-corrected p-values
 REFERENCE, UNDECIDED, HELPED, HURT = "reference", "no difference shown", "helped", "hurt"
 _NOTE = """Held-out pairs; every level averaged over the combinations of the other factors and the targets that all
-levels have. The difference to the reference level is paired over reference images: Wilcoxon's signed-rank test, Holm
-over all comparisons, 5 %. What helps may also be easier to see: read it beside the SSIM."""
+levels have and in which the factor changes the images (the number of noisy copies does not where the noise is 0). The
+difference to the reference level is paired over reference images; Wilcoxon's signed-rank test, Holm over all
+comparisons, 5 %, and an interval without 0 decide. What helps may also be easier to see: read it beside the SSIM."""
 
 
 def ablation_study(pairs: Pairs, manifest: Manifest) -> Section | None:
@@ -53,7 +57,10 @@ def ablation_study(pairs: Pairs, manifest: Manifest) -> Section | None:
 
 
 def factor_levels(table: pd.DataFrame, manifest: Manifest, reference_spec: str) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Each pair's level of each factor, NaN where its attack is none of the grid's; and the reference levels."""
+    """Each pair's level of each factor, NaN where its attack is none of the grid's; and the reference levels.
+
+    A level counts where it is crossed with all others of the grid: one that only an attack beside the grid has is not.
+    """
     own = parse(reference_spec).single
     reference = {key: str(value) for key, value in own.kwargs}
     factors = [key for key in reference if key in manifest.factors]
@@ -63,6 +70,13 @@ def factor_levels(table: pd.DataFrame, manifest: Manifest, reference_spec: str) 
         values = {key: str(value) for key, value in call.kwargs}
         if call.name == own.name and all(values[k] == reference[k] for k in reference if k not in factors):
             of_attack[spec] = {factor: values[factor] for factor in factors}
+    crossed = {factor: Counter(levels[factor] for levels in of_attack.values()) for factor in factors}
+    sizes = {factor: len(manifest.settings["grid"][factor]) for factor in factors}
+    of_attack = {
+        spec: levels
+        for spec, levels in of_attack.items()
+        if all(crossed[f][level] * sizes[f] >= prod(sizes.values()) for f, level in levels.items())
+    }
     columns = {}
     for factor in factors:
         order = list(dict.fromkeys(values[factor] for values in of_attack.values()))
@@ -88,6 +102,8 @@ def _main_effects(pairs: Pairs, levels: pd.DataFrame, factor: str, reference: st
         for level, of_level in cells.groupby(factor, observed=True)
     }
     shared = [key for key in next(iter(groups.values()), {}) if all(key in cells for cells in groups.values())]
+    idle = _idle(pairs, cells, factor, reference)
+    shared = [key for key in shared if key not in idle] or shared
     base = _weights(groups.get(reference, {}), shared, len(table))
     records = []
     for level in levels[factor].cat.categories:
@@ -101,6 +117,19 @@ def _main_effects(pairs: Pairs, levels: pd.DataFrame, factor: str, reference: st
             "n_pairs": int((weights > 0).sum()),
         })  # fmt: skip
     return records
+
+
+def _idle(pairs: Pairs, cells: pd.DataFrame, factor: str, reference: str) -> set[Any]:
+    """Combinations and targets with the same score of most images at all levels of the factor: the same images."""
+    others = [name for name in cells if name != factor]
+    places = cells.join(pairs.table[["attack", "source"]])
+    found = places.merge(pairs.rows[[*KEY, "image", "repeat", "score_adv"]], on=KEY)
+    scores = found.pivot_table("score_adv", [*others, "source", "image", "repeat"], factor, "first", observed=True)
+    if reference not in scores:
+        return set()
+    same = scores.drop(columns=reference).eq(scores[reference], axis=0).all(axis=1)
+    share = same.groupby(others, observed=True).mean()
+    return set(share.index[share > 0.5])
 
 
 def _weights(cells: Mapping[Any, pd.Index], shared: Sequence[Any], size: int) -> Floats:
@@ -129,7 +158,7 @@ def _cells(pairs: Pairs, levels: pd.DataFrame) -> pd.DataFrame:
 def _verdict(record: Mapping[Any, Any]) -> str:
     if record["level"] == record["reference"]:
         return REFERENCE
-    if not record["p_holm"] < SIGNIFICANT:
+    if not decided(record, "difference"):
         return UNDECIDED
     return HELPED if record["difference"] > 0 else HURT
 

@@ -1,16 +1,18 @@
 """Why attacks transfer: how far a perturbation agrees with the gradient of the target it has never seen.
 
-Means over held-out pairs of the diagnostic columns, and the rank correlation, over pairs and attacks, of the mean
-cosine with the effect. Attacks that look at no model take no part in the correlation: they lie at the origin,
-and would raise it by being there.
+Means over held-out pairs of the diagnostic columns, and the rank correlation of the mean cosine with the effect: over
+pairs and attacks, which is mostly which pair it is, and among the attacks of one pair. Attacks that look at no model
+take no part: they lie at the origin, and would raise it by being there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from iqarena.metrics.statistics import Floats, interval
 from iqarena.report.effects import RANKED
@@ -36,14 +38,14 @@ def agreement_study(pairs: Pairs) -> Section | None:
     points = held_out.dropna(subset=["cosine", RANKED.mean])
     points = points.assign(floor=~looks_at_a_model(points))
     real = points[~points["floor"]]
-    value, (low, high) = _rank_correlation(pairs, real)
-    title = f"Spearman's ρ = {number(value)}" if len(real) > 2 else "Too few pairs for a correlation"
-    if not np.isnan(low):
-        title += f" [{number(low)}, {number(high)}]"
+    over_all, within = _rank_correlations(pairs, real)
+    title = f"Spearman's ρ = {over_all}" if over_all else "Too few pairs for a correlation"
     over = (
         f"{title} of mean cosine and {RANKED.title.lower()}, over {len(real)} points: held-out pairs × attacks with a"
         " source."
     )
+    if within:
+        over += f" Among the attacks of one pair, ranked within it: ρ = {within}."
     columns = [name for name in WHY if name in table]
     means = held_out.groupby("attack_label")[[*columns, RANKED.mean]].mean().dropna(subset=["energy_low"])
     means = means.sort_values(RANKED.mean, ascending=False).reset_index()
@@ -52,25 +54,36 @@ def agreement_study(pairs: Pairs) -> Section | None:
     return Section(table, Drawing("agreement", table.title, draw))
 
 
-def _rank_correlation(pairs: Pairs, real: pd.DataFrame) -> tuple[float, Floats]:
-    """Spearman's correlation over the pairs, and its interval from the bootstrap over reference images."""
+def _rank_correlations(pairs: Pairs, real: pd.DataFrame) -> list[str]:
+    """Spearman's correlation over all points, and with ranks within each source and target, with their intervals from
+    the bootstrap over reference images; nothing where there are too few."""
     if len(real) < 3:
-        return float("nan"), np.full(2, np.nan)
-    groups = pairs.rows.groupby(KEY, sort=True, observed=True)
-    cosines = [
-        pairs.replicates(groups.get_group(key), "cosine") for key in real[KEY].itertuples(index=False, name=None)
-    ]
-    drawn = _spearman(np.stack(cosines, axis=1), pairs.samples[:, real.index])
-    value = _spearman(real["cosine"].to_numpy()[None], real[RANKED.mean].to_numpy()[None])
-    return float(value[0]), interval(drawn[:, None])[:, 0]
+        return ["", ""]
+    places = real.groupby(["source", "target"]).indices.values()
+    within = [np.asarray(points, np.intp) for points in places if len(points) > 2]
+    rows = pairs.rows.groupby(KEY, sort=True, observed=True)
+    cosines = [pairs.replicates(rows.get_group(key), "cosine") for key in real[KEY].itertuples(index=False, name=None)]
+    value = real["cosine"].to_numpy()[None], real[RANKED.mean].to_numpy()[None]
+    drawn = np.stack(cosines, axis=1), pairs.samples[:, real.index]
+    return [_with_interval(value, drawn, groups) for groups in ([np.arange(len(real))], within)]
 
 
-def _spearman(x: Floats, y: Floats) -> Floats:
-    """Line by line, ``(B, K)`` twice → ``(B,)``; NaN for lines with a NaN."""
+_Pair = tuple[Floats, Floats]  # cosines and effects, each (B, K)
+
+
+def _with_interval(value: _Pair, drawn: _Pair, groups: Sequence[NDArray[np.intp]]) -> str:
+    if not groups:
+        return ""
+    low, high = interval(_spearman(*drawn, groups)[:, None])[:, 0]
+    return number(_spearman(*value, groups)[0]) + (f" [{number(low)}, {number(high)}]" if not np.isnan(low) else "")
+
+
+def _spearman(x: Floats, y: Floats, groups: Sequence[NDArray[np.intp]]) -> Floats:
+    """Line by line, ``(B, K)`` twice → ``(B,)``, with ranks within each group of columns; NaN for lines with a NaN."""
     from scipy.stats import rankdata
 
-    ranks = [rankdata(values, axis=1, nan_policy="propagate") for values in (x, y)]
-    a, b = (r - r.mean(axis=1, keepdims=True) for r in ranks)
+    ranks = [[rankdata(values[:, g], axis=1, nan_policy="propagate") for g in groups] for values in (x, y)]
+    a, b = (np.concatenate([r - r.mean(axis=1, keepdims=True) for r in of], axis=1) for of in ranks)
     return (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
 
 

@@ -28,7 +28,8 @@ LEGEND = {
     "image first. Never held out, so on a board of its own.",
     "Win rate": "share of duels against every other attack on the same source, target and image, ties half.",
     "To …, p, verdict": "difference to the reference attack over all held-out pairs that both have, and one test per "
-    "attack: Wilcoxon's signed-rank over reference images, Holm-corrected over the attacks of the board, 5 %.",
+    "attack: Wilcoxon's signed-rank over reference images, Holm-corrected over the attacks of the board, 5 %; stronger "
+    "or weaker only where the interval does not hold 0 either.",
     "Pairs": "single pairs stronger / weaker / tested against the reference on the same source and target, "
     "Holm-corrected over all pairs; only where there are images enough for any to be decided.",
     GAIN.title: GAIN.meaning,
@@ -156,7 +157,8 @@ def flag_table(pairs: pd.DataFrame) -> Table | None:
     rows = [[*map(str, key), ", ".join(targets)] for key, targets in groups]  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
     note = "did_not_run: the attack failed to move its own source, so its pairs say nothing about the target. "
     note += "no_response: no query moved the score. noisy_target: the target's scores differ from call to call. "
-    note += "control_driven: a part of the aligned effect is damage that the perturbation does to its own control."
+    note += "control_driven: a part of the aligned effect is damage that the perturbation does to its own control, "
+    note += "which falls behind noise of its size (a floor's, in proportion)."
     return Table("Flags", ["Attack", "Source", "Flags", "Targets"], rows, names=4, note=note)
 
 
