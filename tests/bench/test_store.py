@@ -250,7 +250,8 @@ def test_clearing_touches_runs_only(tmp_path: Path) -> None:
 
 RUN = ["rows/a-png-53b5fe1e.parquet", "adversarials/ab/ab" + 30 * "0" + ".zip", "gallery/gallery.json",
        "gallery/a-png-53b5fe__clean.png", "gallery/a-png-53b5fe__fgsm-53b5fe.png", "manifest.json",
-       "rows.parquet"]  # fmt: skip
+       "rows.parquet", "same_ssim.csv", "leaderboard_attacks.csv", "ablation.md", "index.html", "report.json",
+       "plots/heatmap_fgsm_eps_8_255.png", "plots/cost_gain_by_target.svg"]  # fmt: skip
 STRANGERS = ["plots/thesis.pdf", "plots/mine.png", "gallery/mine.png", "rows/mine.parquet", "rows/notes.txt",
              "adversarials/mine.zip", "adversarials/ab/mine.zip", "thesis.pdf"]  # fmt: skip
 
@@ -278,7 +279,7 @@ def test_a_strangers_manifest_costs_nothing(store: Store, text: str) -> None:
     assert files(store.folder) == before
 
 
-@pytest.mark.parametrize("name", ["rows", "gallery", "adversarials", "adversarials/ab"])
+@pytest.mark.parametrize("name", ["rows", "gallery", "plots", "adversarials", "adversarials/ab"])
 def test_clearing_follows_no_link_out_of_the_folder(store: Store, tmp_path: Path, name: str) -> None:
     lay(store.folder, RUN)
     store.write_manifest(toy_manifest())
