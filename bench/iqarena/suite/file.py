@@ -52,7 +52,9 @@ def load_suite(
     """
     where, keys = ("given as keys", {"name": "run", **suite}) if isinstance(suite, Mapping) else _read(suite)
     keys |= overrides or {}
-    if images:
+    if images == "":
+        raise IqarenaError("images: expected a folder or an image set, found ''; write . for the current folder")
+    if images is not None:
         keys["images"] = instead(keys.get("images"), images)
     valid = Suite.__dataclass_fields__
     for key in keys:
