@@ -227,6 +227,24 @@ def test_a_damaged_manifest_is_named(store: Store, text: str) -> None:
         store.manifest()
 
 
+@pytest.mark.parametrize("file", ["manifest.json", "rows.parquet", "rows/"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    store.write_manifest(toy_manifest())
+    store.write("a.png", [row()])
+    if file == "rows.parquet":
+        next(store.rows_folder.iterdir()).rename(store.folder / file)
+
+    def closed(*args: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_text" if file == "manifest.json" else "read_bytes", closed)
+    with pytest.raises(StoreError, match=f"cannot read .*{file}.*: Permission denied; what is stored stays") as refused:
+        store.rows()
+    assert "remove" not in str(refused.value)
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot create .*file/run/rows: Not a directory"):
