@@ -225,3 +225,12 @@ def test_parameters_are_checked() -> None:
     ):  # fmt: skip
         with pytest.raises(SpecError, match="expected"):
             build_attack(spec)
+
+
+@pytest.mark.parametrize("own", ["", "queries=40, "])
+def test_a_warm_start_says_how_many_queries_it_has_and_then_says_nothing_else(own: str) -> None:
+    then = "random_search(queries=20, alpha=2/255)"
+    meant = r"write warm_start\(queries=20, start=fgsm, then=random_search\(alpha=2/255\)\)$"
+    with pytest.raises(SpecError, match=meant):
+        build_attack(f"warm_start({own}start=fgsm, then={then})")
+    assert build_attack(f"warm_start(queries=20, start=fgsm, then={then})").queries == 20, "the same twice"

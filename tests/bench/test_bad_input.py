@@ -140,6 +140,13 @@ def test_a_suite_file_that_cannot_be_read(iqarena: Cli, tmp_path: Path, text: st
     refused(iqarena("run", path), words)
 
 
+def test_a_suite_file_whose_name_cannot_be_a_runs(iqarena: Cli, suite: Path) -> None:
+    path = suite.rename(suite.with_name("both ü.toml"))
+    words = "folder (left out, it is the file's name: write name = 'word' there) for 'name', found 'both ü'"
+    refused(iqarena("plan", path), words)
+    assert iqarena("plan", path, "--set", "name=both").code == 0
+
+
 @pytest.mark.parametrize("value", ["[" * 5000, "9" * 5000], ids=["deep", "long number"])
 def test_a_setting_that_is_no_toml_is_a_word(iqarena: Cli, suite: Path, value: str) -> None:
     refused(iqarena("run", suite, "--set", f"seed={value}"), "expected a whole number ≥ 0 for 'seed'")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toyruns import ATTACKS, ROWS, Answer, files
+from toyruns import ATTACKS, ROWS, Answer, files, paint
 
 from iqarena.files.weights import FOLDER, OFFLINE
 from iqarena.registry import tables as registry
@@ -202,6 +202,22 @@ def test_score_says_what_the_api_says(iqarena: Cli, photos: Path) -> None:
     lines = iqarena(*command).out.splitlines()
     assert lines[0].split() == ["image", "toy_curved", "jpeg(quality=10)|toy_curved"]
     assert [line.split()[0] for line in lines[2:]] == [str(image) for image in images]
+
+
+def test_score_names_an_image_that_has_no_score_and_scores_the_others(iqarena: Cli, photos: Path) -> None:
+    one = paint(photos / "one.png", 0, (1, 1))
+    models = ["--model", "toy_step", "--model", "toy_curved", "--device", "cpu"]
+    command = ["score", photos / "p0.png", one, photos / "nowhere.png", photos / "p1.png", *models]
+    answer = iqarena(*command, "--json")
+    assert answer.code == 3
+    known = [[score is not None for score in record["scores"].values()] for record in json.loads(answer.out)]
+    assert known == [[True, True], [True, False], [False, False], [True, True]]
+    absent, small = answer.err.splitlines()
+    assert absent.startswith(f"iqarena: {photos / 'nowhere.png'}: expected an 8-bit")
+    assert small.startswith(f"iqarena: {one}: toy_curved(seed=0) needs images of at least 16 pixels")
+    assert iqarena(*command).out.splitlines()[4].split() == [str(photos / "nowhere.png"), "?", "?"]
+    alone = iqarena("score", one, "--model", "toy_curved")
+    assert (alone.code, alone.out, len(alone.err.splitlines())) == (2, "", 1), "nothing is scored"
 
 
 def test_attack_stores_the_image_that_the_api_gives_and_says_what_it_did(

@@ -84,7 +84,7 @@ def test_what_was_given_stays_as_it_was() -> None:
 REFUSED = [
     (TENSOR * 255, "found values from 0 to 255; divide by 255"),
     (TENSOR - 0.5, "found values from -0.5 to 0.5; undo a normalisation, or clamp(0, 1)"),
-    (TENSOR.where(TENSOR > 0.5, torch.nan), "found values from nan to nan"),
+    (TENSOR.where(TENSOR > 0.5, torch.nan), "in [0, 1], found NaN values; mend what made them"),
     ((TENSOR * 255).to(torch.uint8), "found torch.uint8; for levels of 0 to 255 pass x.float() / 255"),
     (TENSOR.permute(1, 2, 0), "found shape (24, 32, 3); x.permute(2, 0, 1)"),
     (TENSOR[:1], "found shape (1, 24, 32); repeat grey in three channels"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 import iqarena
 from iqarena.engine import scorer as engine
-from iqarena.errors import IqarenaError, ScorerError, SpecError
+from iqarena.errors import ImageError, IqarenaError, ScorerError, SpecError
 from iqarena.registry.tables import build_model
 from iqarena.testing.toys import CurvedNet, images
 
@@ -150,3 +151,16 @@ def test_what_is_no_scorer_is_refused_in_one_line(call: Callable[[], Any], kind:
 def test_an_image_that_is_too_small_is_an_error_of_the_image() -> None:
     with pytest.raises(IqarenaError, match="needs images of at least 16 pixels a side, found 8×8"):
         iqarena.scorer("toy_curved", device="cpu")(torch.rand(3, 8, 8))
+
+
+def test_an_error_names_the_path_that_was_given(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "one.png", tmp_path / "b.png"]
+    for path, size in zip(paths, ((40, 32), (1, 1), (40, 32)), strict=True):
+        Image.new("RGB", size, "teal").save(path)
+    too_small = rf"^{paths[1]}: toy_curved\(seed=0\) needs images of at least 16 pixels"
+    for call in (iqarena.scorer("toy_curved", device="cpu"), iqarena.attack("fgsm", "toy_curved", device="cpu")):
+        for given in (paths, str(paths[1]), [X[0], paths[1]]):
+            with pytest.raises(ImageError, match=too_small):
+                call(given)
+    with pytest.raises(ScorerError, match=f"^{paths[0]}: nothing: expected finite scores"):
+        iqarena.scorer(nothing)(paths[:1])

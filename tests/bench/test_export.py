@@ -60,6 +60,10 @@ def test_images_may_be_chosen_and_what_is_not_there_is_named(short: Path, tmp_pa
     table = pd.read_csv(out / "adversarials.csv")
     names = table[["attack_label", "source", "image"]].sort_values("attack_label").to_numpy().tolist()
     assert names == [[label, "toy_curved(seed=0)", "p1.png"] for label in ("fgsm", "noise")]
+    assert iqarena("export", run, "--out", out, "--attack", "noise(eps=8/255)").code == 0
+    more = pd.read_csv(out / "adversarials.csv")
+    assert set(table["file"]) < set(more["file"]) == {path.name for path in out.glob("*.png")}, "a table of both"
+    assert more["file"].is_unique
     for option, value, words in (
         ("--attack", "pgd", "has no adversarial images of attack 'pgd'; "),
         ("--attack", "fgms", "unknown attack 'fgms'; nearest: 'fgsm'"),

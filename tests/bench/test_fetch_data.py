@@ -141,6 +141,36 @@ def test_a_place_is_a_folder_of_images_for_every_other_suite(suite: Path, toys: 
     assert chosen(toys, "/there") == {"set": "folder", "path": "/there"}
 
 
+@pytest.mark.parametrize("csv", ["biq2021_dev/mos.csv", "biq2021_dev/images/mos.csv"])
+def test_a_place_laid_out_as_the_suites_own_folder_stands_in_for_it(suite: Path, tmp_path: Path, csv: str) -> None:
+    own = {"set": "folder", "path": "biq2021_dev/images", "csv": csv, "split": "val", "crop": 24, "order": "table"}
+    place = tmp_path / "elsewhere"
+    inside = place / "images" if csv == "biq2021_dev/mos.csv" else place
+    inside.mkdir(parents=True)
+    (place / "mos.csv").touch()
+    found = load_suite(str(suite), {"images": own}, str(place)).images
+    assert found == {**own, "path": str(inside), "csv": str(place / "mos.csv")}
+
+
+def test_any_other_place_is_a_folder_of_images_alone_cropped_as_the_suites(
+    iqarena: Cli, suite: Path, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = {"images": {"path": "a/images", "csv": "a/mos.csv", "split": "val", "crop": 24}}
+    assert load_suite(str(suite), keys, "/nowhere").images == {"set": "folder", "path": "/nowhere", "crop": 24}
+    assert not caplog.messages, "the line that it is not there is enough"
+    images = '{path = "a/images", csv = "a/mos.csv", split = "val", crop = 24}'
+    assert "5 images" in iqarena("plan", suite, "--images", photos, "--set", f"images={images}").out
+    (line,) = caplog.messages
+    assert f"--images: {photos} is a folder of images alone, without the suite's csv, split; for these name" in line
+    assert line.endswith("a folder that has images and mos.csv in it")
+
+
+def test_no_place_is_a_mistake(iqarena: Cli, toys: Path) -> None:
+    answer = iqarena("plan", toys, "--images", "")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("iqarena: images: expected a folder or an image set, found ''")
+
+
 def test_a_name_is_another_set(toys: Path) -> None:
     assert chosen(toys, "koniq10k(width=1024)") == "koniq10k(width=1024)"
     assert chosen("pocket", "clive") == "clive"

@@ -326,8 +326,54 @@ def test_rows_of_an_edited_plugin_outside_the_plan_are_no_results_of_it(
     assert set(failed["message"]) == {"edited(eps=8/255) has changed since; run it again"}
     assert len(failed) == PAIRS * 3
     assert set(failed["image"]) == {"p2.png", "p3.png", "p4.png"}
+    assert edited("-0.50", "", "--limit", 2).code == 0, "said once; nothing of this plan failed"
+    assert len(store.rows()) == store.manifest().planned == len(rows) - len(failed)
     assert edited("-0.50").code == 0
     assert (store.rows()["status"] == "ok").all()
+
+
+def test_rows_of_an_edited_attack_that_the_plan_lacks_are_no_results_of_it(
+    tmp_path: Path, edited: Callable[..., Answer]
+) -> None:
+    assert edited().code == 0
+    assert edited("0", "", "--set", 'attacks=["identity"]').code == 3
+    rows = Store(tmp_path / "run").rows()
+    assert set(rows[rows["attack_label"] == "edited"]["message"]) == {
+        "edited(eps=8/255) has changed since; run it again"
+    }
+    assert (rows[rows["attack_label"] != "edited"]["status"] == "ok").all()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_failed_and_is_wanted_no_more_is_forgotten(
+    suite: Path, photos: Path, tmp_path: Path, iqarena: Cli, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    monkeypatch.setattr("iqarena.store.folder.MANY", 1 if packed else 100)
+    (photos / "p9.png").write_bytes(b"no picture")
+    store = Store(tmp_path / "run")
+    assert iqarena("run", suite, "--out", store.folder).code == 3
+    assert (store.rows()["status"] == "error").sum() == ROWS
+    (photos / "p9.png").unlink()
+    answer = iqarena("run", suite, "--out", store.folder)
+    assert answer.code == 0, answer.out
+    assert len(store.rows()) == store.manifest().planned == ROWS * IMAGES
+    assert iqarena("run", suite, "--out", store.folder).code == 0
+
+
+def test_another_reference_counts_for_a_run_that_is_done(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+    store = Store(tmp_path / "run")
+    assert iqarena("run", suite, "--out", store.folder).code == 0
+    for attacks in ([], ["--set", 'attacks=["identity"]']):  # named among these, or among those that were run before
+        wanted = "noise" if attacks else "fgsm"
+        assert iqarena("run", suite, "--out", store.folder, *attacks, "--set", f'reference="{wanted}"').code == 0
+        assert store.manifest().reference == repr(build_attack(wanted))
+        assert set(pd.read_csv(store.folder / "leaderboard_attacks.csv")["reference"]) == {wanted}
+
+
+def test_images_that_were_not_kept_are_not_kept_afterwards(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+    assert iqarena("run", suite, "--out", tmp_path / "run").code == 0
+    answer = iqarena("run", suite, "--out", tmp_path / "run", "--keep", "adversarials")
+    assert (answer.code, "has images that were not kept; iqarena export writes them" in answer.err) == (2, True)
 
 
 def test_a_new_parameter_with_a_default_renames_what_is_stored(

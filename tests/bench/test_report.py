@@ -114,7 +114,7 @@ def test_enough_images_decide_attacks_and_pairs_and_too_few_say_so() -> None:
     assert "Not told apart from mi_fgsm: sega(mask=jnd(6)|soft), fgsm, identity, noise." in note
     assert "There are too few reference images to decide single pairs." in note
     unnamed = attack_table(attack_board(pairs, make_manifest(few, reference=None)))
-    assert "No attack of this run is named as the reference" in unnamed.note
+    assert "No attack of this run is the named reference" in unnamed.note
     assert "Verdict" not in unnamed.header
 
 

@@ -227,6 +227,24 @@ def test_a_damaged_manifest_is_named(store: Store, text: str) -> None:
         store.manifest()
 
 
+@pytest.mark.parametrize("file", ["manifest.json", "rows.parquet", "rows/"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    store.write_manifest(toy_manifest())
+    store.write("a.png", [row()])
+    if file == "rows.parquet":
+        next(store.rows_folder.iterdir()).rename(store.folder / file)
+
+    def closed(*args: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_text" if file == "manifest.json" else "read_bytes", closed)
+    with pytest.raises(StoreError, match=f"cannot read .*{file}.*: Permission denied; what is stored stays") as refused:
+        store.rows()
+    assert "remove" not in str(refused.value)
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot create .*file/run/rows: Not a directory"):
@@ -250,7 +268,8 @@ def test_clearing_touches_runs_only(tmp_path: Path) -> None:
 
 RUN = ["rows/a-png-53b5fe1e.parquet", "adversarials/ab/ab" + 30 * "0" + ".zip", "gallery/gallery.json",
        "gallery/a-png-53b5fe__clean.png", "gallery/a-png-53b5fe__fgsm-53b5fe.png", "manifest.json",
-       "rows.parquet"]  # fmt: skip
+       "rows.parquet", "same_ssim.csv", "leaderboard_attacks.csv", "ablation.md", "index.html", "report.json",
+       "plots/heatmap_fgsm_eps_8_255.png", "plots/cost_gain_by_target.svg"]  # fmt: skip
 STRANGERS = ["plots/thesis.pdf", "plots/mine.png", "gallery/mine.png", "rows/mine.parquet", "rows/notes.txt",
              "adversarials/mine.zip", "adversarials/ab/mine.zip", "thesis.pdf"]  # fmt: skip
 
@@ -278,7 +297,7 @@ def test_a_strangers_manifest_costs_nothing(store: Store, text: str) -> None:
     assert files(store.folder) == before
 
 
-@pytest.mark.parametrize("name", ["rows", "gallery", "adversarials", "adversarials/ab"])
+@pytest.mark.parametrize("name", ["rows", "gallery", "plots", "adversarials", "adversarials/ab"])
 def test_clearing_follows_no_link_out_of_the_folder(store: Store, tmp_path: Path, name: str) -> None:
     lay(store.folder, RUN)
     store.write_manifest(toy_manifest())

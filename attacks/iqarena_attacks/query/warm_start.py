@@ -41,6 +41,12 @@ class WarmStart(Attack):
             raise SpecError(f"{self.name}: expected start to take gradients of a source, found {self.start!r}")
         if not isinstance(self.then, Query):
             raise SpecError(f"{self.name}: expected then to be a query attack (square …), found {self.then!r}")
+        default = type(self.then).queries
+        if self.then.queries not in (default, self.queries):
+            then = dataclasses.replace(self.then, queries=default)
+            meant = dataclasses.replace(self, queries=self.then.queries, then=then)
+            raise SpecError(f"{self.name}: expected no queries in then, which is given those of {self.name},"
+                            f" found {self.then.label}; write {meant.label}")  # fmt: skip
 
     @property
     def stochastic(self) -> bool:

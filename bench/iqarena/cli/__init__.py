@@ -50,8 +50,8 @@ def main() -> None:
 
     The options below work before a command and after it.
 
-    Exit codes: 0 all good, 2 a mistake in what was asked (one line says which), 3 an incomplete run: stopped, with
-    failed rows, or with rows that other shards are yet to add.
+    Exit codes: 0 all good, 2 a mistake in what was asked (one line says which), 3 an incomplete run (stopped, with
+    failed rows, or with rows that other shards are yet to add) or an image without a score.
     """
 
 

@@ -27,7 +27,7 @@ def suite_options(command: F) -> F:
         click.option(
             "--images",
             metavar="PLACE|SET",
-            help="Where the suite's database lies, else a folder of images, or another set (clive).",
+            help="Where the suite's own set lies, else a folder of images, or another set (clive).",
         ),
         click.option("--seed", type=click.IntRange(0), help="Seed of all random streams."),
         click.option("--limit", type=click.IntRange(1), help="Only the first N images."),
@@ -122,7 +122,7 @@ def plan(
 ) -> None:
     """Say what SUITE would do: pairs, model evaluations, time on this machine. Runs nothing but a short timing.
 
-    Images or weights that are not there yet are named, and counted as published.
+    Weights or a database that are not there yet are named, the latter counted as published; a folder has to be there.
     """
     from iqarena.engine.device import checked_device
     from iqarena.tools.forecast import describe_plan

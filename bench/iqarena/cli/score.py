@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from iqarena.cli.options import answer, json_option
+from iqarena.errors import IqarenaError, plain
+
+if TYPE_CHECKING:
+    from iqarena.client.scorer import Scorer
 
 _IMAGE = click.Path(path_type=Path)
 _DEVICE = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 …")
@@ -19,17 +23,41 @@ _DEVICE = click.option("--device", default="auto", show_default=True, help="cpu,
 @click.option("--model", "models", multiple=True, required=True, help="A scorer: hyper, 'jpeg(quality=70)|cnn' …")
 @_DEVICE
 @json_option
-def score(images: tuple[Path, ...], models: tuple[str, ...], device: str) -> None:
-    """Score IMAGES with every MODEL, on 0–100, higher = better."""
+def score(images: tuple[Path, ...], models: tuple[str, ...], device: str) -> int:
+    """Score IMAGES with every MODEL, on 0–100, higher = better.
+
+    An image that cannot be scored is named on stderr and costs no other its scores.
+    """
     from iqarena.client.scorer import scorer
 
     scorers = [scorer(model, device=device) for model in models]
-    columns = {one.name: one(list(images)) for one in scorers}
+    columns: dict[str, list[float | None]] = {}
+    errors: list[IqarenaError] = []
+    for one in scorers:
+        found = _scores(one, list(images))
+        columns[one.name] = [None if isinstance(score, IqarenaError) else score for score in found]
+        errors += [score for score in found if isinstance(score, IqarenaError)]
+    if len(errors) == len(images) * len(columns):
+        raise errors[0]
     rows = [dict(zip(columns, scores, strict=True)) for scores in zip(*columns.values(), strict=True)]
     answer(
         lambda: _table([{"image": str(image), **row} for image, row in zip(images, rows, strict=True)]),
         lambda: [{"image": str(image), "scores": row} for image, row in zip(images, rows, strict=True)],
     )
+    for message in dict.fromkeys(str(error) for error in errors):
+        click.echo(f"iqarena: {plain(message)}", err=True)
+    return 3 if errors else 0
+
+
+def _scores(scorer: Scorer, images: list[Path]) -> list[float | IqarenaError]:
+    """The score of each image, or why it has none; when some image fails, each half of them is tried alone."""
+    try:
+        return scorer(images)
+    except IqarenaError as error:
+        if len(images) == 1:
+            return [error]
+    half = len(images) // 2
+    return [*_scores(scorer, images[:half]), *_scores(scorer, images[half:])]
 
 
 @click.command()
@@ -62,4 +90,4 @@ def attack(
 def _table(rows: list[dict[str, Any]]) -> str:
     from tabulate import tabulate
 
-    return tabulate(rows, headers="keys", tablefmt="simple", floatfmt=".2f")
+    return tabulate(rows, headers="keys", tablefmt="simple", floatfmt=".2f", missingval="?")

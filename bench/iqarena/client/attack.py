@@ -108,7 +108,8 @@ class BoundAttack:
         cost = Cost()
         for group in given.by_size(self._guides[0].engine.chunk if self._guides else 1):
             x = torch.stack([given.x[i] for i in group])
-            crafted, spent = self._craft(to_pixels(x), [names[i] for i in group])
+            with given.named(group):
+                crafted, spent = self._craft(to_pixels(x), [names[i] for i in group])
             cost = Cost(*(getattr(cost, name) + getattr(spent, name) for name in Cost.__dataclass_fields__))
             for i, image in zip(group, _within(crafted, x, self.attack.eps), strict=True):
                 pixels[i] = image

@@ -15,7 +15,8 @@ the step that mends it. PIL images and files are decoded by the rules of :mod:`i
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -26,7 +27,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from iqarena.errors import ImageError
+from iqarena.errors import ImageError, IqarenaError
 from iqarena.images.decode import decode_file, from_pil
 
 ImageLike: TypeAlias = "Tensor | np.ndarray | Image.Image | str | PathLike[str]"
@@ -78,6 +79,17 @@ class Images:
             sizes.setdefault(image.shape, []).append(i)
         return [places[k : k + most] for places in sizes.values() for k in range(0, len(places), most)]
 
+    @contextmanager
+    def named(self, group: Sequence[int]) -> Iterator[None]:
+        """An error in here begins with the paths of these positions, as far as paths were given."""
+        try:
+            yield
+        except IqarenaError as error:
+            given = self.given if isinstance(self.given, (list, tuple)) else [self.given] * len(self.x)
+            if paths := [str(given[i]) for i in group if isinstance(given[i], (str, PathLike))]:
+                error.args = (f"{', '.join(paths)}: {error}",)
+            raise
+
 
 def to_pixels(x: Tensor) -> Tensor:
     """uint8 levels nearest to ``x`` in [0, 1]."""
@@ -127,6 +139,8 @@ def _tensor(x: Tensor) -> Tensor:
     x = x.detach().float()
     low, high = (float(end) for end in x.aminmax())
     if not (low >= -_SLACK and high <= 1 + _SLACK):  # NaN is outside too
+        if x.isnan().any():
+            raise ImageError(f"{expected}, found NaN values; mend what made them")
         step = "divide by 255" if 2 < high <= 255 and low >= 0 else "undo a normalisation, or clamp(0, 1)"
         raise ImageError(f"{expected}, found values from {low:.4g} to {high:.4g}; {step}")
     return x.clamp(0, 1)

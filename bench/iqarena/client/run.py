@@ -51,7 +51,7 @@ def run(
     In place of specs targets, sources and attacks may be plugins, and what :func:`iqarena.scorer` and
     :func:`iqarena.attack` made of a registered one (sources, target, direction and seed are then still the suite's).
     ``settings`` overrides keys, ``limit`` (first images only) and ``seed`` are two of them. ``images`` is another image
-    set, a folder of images, or the place of the suite's own database. ``out`` is the run's folder, or a URL
+    set, a folder of images, or the place of the suite's own set. ``out`` is the run's folder, or a URL
     (``s3://bucket/run``); left out it is ``results/runs/NAME``.
 
     ``device`` is ``cpu``, ``cuda``, ``cuda:1`` … or ``auto``; ``batch_size``, ``workers`` and ``shard`` (every N-th

@@ -72,12 +72,13 @@ class Scorer:
 
         A float for one image (tensor ``(3, H, W)``, uint8 array ``(H, W, 3)``, PIL image, path), a list of floats for a
         list, a float32 tensor ``(N,)`` on the same device for a tensor ``(N, 3, H, W)``. Raises ``ImageError`` for what
-        is not an image, ``ScorerError`` for scores that are not finite.
+        is not an image or too small, ``ScorerError`` for scores that are not finite; both name a path that was given.
         """
         given = Images.of(images)
         scores = [0.0] * len(given.x)
-        for group in given.by_size(engine.CUDA_BATCH):
-            values = finite(self.engine, torch.stack([given.x[i] for i in group]))
+        for group in given.by_size(self.engine.chunk):
+            with given.named(group):
+                values = finite(self.engine, torch.stack([given.x[i] for i in group]))
             for i, score in zip(group, values.tolist(), strict=True):
                 scores[i] = score
         return given.scores(scores)

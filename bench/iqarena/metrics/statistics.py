@@ -19,6 +19,7 @@ Counts = NDArray[np.int32]
 
 REPLICATES = 1000
 LEVEL = 0.95
+FEWEST = 5  # clusters with which an interval covers what it says
 _ENUMERATED = 13  # differences whose signs are all gone through
 
 
@@ -27,11 +28,11 @@ def cluster_weights(clusters: Sequence[str], seed: int, replicates: int = REPLIC
     that holds each element's counts in one piece.
 
     Clusters are drawn with replacement, a few less than there are: as many as make the percentile interval of a mean as
-    wide as Student's, which one of as many draws as clusters is not (49 draws from 52 clusters, 10 from 13). With fewer
-    than two clusters there is nothing to resample: the result has no rows, and every interval from it is NaN.
+    wide as Student's, which one of as many draws as clusters is not (49 draws from 52 clusters, 10 from 13). Fewer than
+    :data:`FEWEST` clusters are too few for that: the result has no rows, and every interval from it is NaN.
     """
     names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    if len(names) < 2:
+    if len(names) < FEWEST:
         return np.empty((0, len(index)), np.int32)
     rng, n = np.random.default_rng(seed), len(names)
     size = max(1.0, n / _widening(n) ** 2)

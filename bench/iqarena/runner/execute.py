@@ -12,7 +12,7 @@ from iqarena.errors import IqarenaError
 from iqarena.files.hashing import json_digest
 from iqarena.runner.budget_search import rounds
 from iqarena.runner.driver import Options, run_plan, shard_items
-from iqarena.runner.growth import bring_up_to_date, grown, outside
+from iqarena.runner.growth import bring_up_to_date, forget_failures, grown, outside
 from iqarena.runner.manifest import build_manifest, earlier_manifest, finish, with_budgets
 from iqarena.runner.settled import Settled
 from iqarena.store.folder import Store
@@ -87,7 +87,13 @@ def _opened(
     if alone:
         store.pack()
     earlier = earlier_manifest(store, own)
+    if earlier and plan.suite.keep and not earlier.settings.get("keep"):
+        raise IqarenaError(
+            f"keep: {store.folder} has images that were not kept; iqarena export writes them, or choose another --out"
+        )
     if earlier:
+        if alone and not (earlier.rows and not earlier.rows.error):
+            forget_failures(store, plan)
         bring_up_to_date(store, earlier, own, plan)
     before = store.rows()
     if earlier is None and outside(before, plan).any():
@@ -112,7 +118,8 @@ def _with_other_shards(store: Store, evaluated: int, resumed: bool) -> GradientC
 
 
 def _work(manifest: Manifest) -> list[object]:
-    """What is planned, by which plugins and weights, on which images, as it stands in JSON."""
+    """What is planned, by which plugins and weights, on which images, against which reference, as it stands in JSON."""
     images = [(image.id, image.cluster, image.mos) for image in manifest.images]
     facts = [*map(dataclasses.asdict, manifest.attacks), *map(dataclasses.asdict, manifest.models.values())]
-    return [images, facts, list(manifest.models), manifest.sources, manifest.targets, manifest.planned]
+    models = list(manifest.models)
+    return [images, facts, models, manifest.sources, manifest.targets, manifest.planned, manifest.reference]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from iqarena.worker.threads import single_threaded
 from iqarena.worker.work import Bench, Crafting, Row
 
 _NAMES = ["attack", "attack_label", "source", "queried", "image", "image_sha256", "repeat"]
+_TABLE = "adversarials.csv"
 COLUMNS = [*_NAMES, *CRAFTED, "sha256", "craft_key", "file", "message"]
 
 
@@ -40,13 +42,14 @@ def export(
     images: Sequence[str] = (),
     tick: Callable[[int], object] = lambda images: None,
 ) -> pd.DataFrame:
-    """Write the adversarial images of a run into ``out`` and say what they are in ``out/adversarials.csv``.
+    """Write the adversarial images of a run into ``out`` and say what they are in ``out/adversarials.csv``, which keeps
+    the lines of earlier exports into the same folder.
 
     ``attacks`` (labels or specs), ``sources`` (specs) and ``images`` (ids) choose; none is all. One line an image:
     its names, what holds for it whoever scores it, its hash and ``file``; an image that cannot be had again has a
     ``message`` and no file. Raises :class:`IqarenaError` for a choice that the run does not have.
     """
-    chosen = _chosen(store, attacks, sources, images)
+    chosen, earlier = _chosen(store, attacks, sources, images), _earlier(out)
     kept, lines = Adversarials(store.folder), []
     make_folder(out)
     bench: Bench | None = None
@@ -74,8 +77,18 @@ def export(
             lines.append({**row, "file": "" if message else file, "message": message})
             tick(1)
     table = pd.DataFrame(lines, columns=COLUMNS)
-    write_atomically(out / "adversarials.csv", table.to_csv(index=False, lineterminator="\n").encode())
+    together = pd.concat([earlier[~earlier["craft_key"].isin(table["craft_key"])], table])
+    write_atomically(out / _TABLE, together.to_csv(index=False, lineterminator="\n").encode())
     return table
+
+
+def _earlier(out: Path) -> pd.DataFrame:
+    """The table of an earlier export into the same folder."""
+    if not (out / _TABLE).exists():
+        return pd.DataFrame(columns=COLUMNS)
+    with suppress(ValueError, OSError):  # not a table, or another one
+        return pd.read_csv(out / _TABLE, keep_default_na=False)[COLUMNS]
+    raise StoreError(f"{out / _TABLE}: expected the table of an earlier export; choose another --out")
 
 
 def _chosen(store: Store, attacks: Sequence[str], sources: Sequence[str], images: Sequence[str]) -> pd.DataFrame:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
 import pandas as pd
 
+from iqarena.errors import IqarenaError
+from iqarena.files.hashing import json_digest
+from iqarena.registry.tables import build_attack
 from iqarena.runner.driver import shard_items
 from iqarena.store.folder import Store
+from iqarena.store.keys import identity
 from iqarena.store.manifest import Manifest
 from iqarena.store.union import members_of, renamed, renamed_source, united
 from iqarena.suite.plan import Plan
@@ -43,6 +48,18 @@ def grown(earlier: Manifest | None, now: Manifest, rows: pd.DataFrame, plan: Pla
         models={spec: count(model, of_target.get(spec, 0)) for spec, model in both.models.items()},
         planned=now.planned + len(more),
     )
+
+
+def forget_failures(store: Store, plan: Plan) -> None:
+    """Drop the rows outside ``plan`` that failed: they hold no numbers, and no run of it would try them again. Only a
+    runner that is alone may."""
+    rows = store.rows()
+    gone = (rows["status"] == "error") & outside(rows, plan)
+    left = {str(image): rows[(rows["image"] == image) & ~gone] for image in rows["image"][gone].unique()}
+    store.forget([image for image, others in left.items() if others.empty])
+    for image, others in left.items():
+        if len(others):
+            store.replace(image, others.to_dict("records"))
 
 
 def bring_up_to_date(store: Store, earlier: Manifest, now: Manifest, plan: Plan) -> None:
@@ -78,11 +95,21 @@ def bring_up_to_date(store: Store, earlier: Manifest, now: Manifest, plan: Plan)
 
 
 def _changed(earlier: Manifest, now: Manifest) -> set[str]:
-    """Specs in ``now`` of what has another version, code or weights than in ``earlier``."""
-    old = _identities(earlier)
+    """Specs in ``now`` of what has another version, code or weights than in ``earlier``, and those of attacks outside
+    it that do."""
+    old, new = _identities(earlier), _identities(now)
+    others = (attack for attack in earlier.attacks if attack.label not in new and attack.identity)
     return {
-        spec for label, (spec, identity) in _identities(now).items() if old.get(label, ("", identity))[1] != identity
+        *(spec for label, (spec, own) in new.items() if old.get(label, ("", own))[1] != own),
+        *(attack.spec for attack in others if _identity(attack.spec) not in ("", attack.identity)),
     }
+
+
+def _identity(attack: str) -> str:
+    """That of an attack's plugin now; empty for one that is not there."""
+    with suppress(IqarenaError):
+        return json_digest(identity(build_attack(attack)))
+    return ""
 
 
 def _identities(manifest: Manifest) -> Mapping[str, tuple[str, str]]:

@@ -10,7 +10,7 @@ what is read has the checksum that it was written with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -28,11 +28,14 @@ from iqarena.store.pack import MANY, as_rows, by_image, joined, read_pack, write
 from iqarena.store.rowfile import packed, read
 from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA, in_order, rare_and_empty
 
-_FOLDERS = ("rows", "gallery", "adversarials", "adversarials/*")
+_FOLDERS = ("rows", "gallery", "plots", "adversarials", "adversarials/*")
 _ROWS = r"[A-Za-z0-9-]*-[0-9a-f]{8}\.parquet"
-_WRITTEN = (  # by a run; what a report writes the next report writes again
+_TABLES = "pairs|curves|ablation|main_effects|same_ssim|ssim_levels|defenses_by_scorer|leaderboard_[a-z]+"
+_FIGURES = "attacks|models|gallery|agreement|main_effects|same_ssim|defenses|cost_gain[a-z_]*|heatmap_[A-Za-z0-9.+_-]+"
+_WRITTEN = (  # by a run and its report
     rf"(manifest|settled)\.json|rows\.parquet|rows/{_ROWS}|adversarials/[0-9a-f]{{2}}/[0-9a-f]{{32}}\.zip"
     r"|gallery/gallery\.json|gallery/[A-Za-z0-9-]*-[0-9a-f]{6}__(clean|[A-Za-z0-9-]*-[0-9a-f]{6})\.png"
+    rf"|({_TABLES})\.csv|(leaderboard|ablation)\.md|index\.html|report\.json|plots/({_FIGURES})\.(png|svg)"
 )
 
 
@@ -138,6 +141,15 @@ class Store:
             for path in paths:
                 path.unlink()
 
+    def forget(self, images: Collection[str]) -> None:
+        """Remove all rows of these images. Only a runner that is alone may."""
+        if not self._packed.keys().isdisjoint(images):
+            write_pack(self.folder, {image: table for image, table in self._packed.items() if image not in images})
+            self.__dict__.pop("_packed")
+        with plain_errors(f"cannot clean {self.folder}"):
+            for image in images:
+                self._path(image).unlink(missing_ok=True)
+
     def has_manifest(self) -> bool:
         return (self.folder / "manifest.json").is_file()
 
@@ -152,7 +164,7 @@ class Store:
         return Manifest.read(self.folder / "manifest.json")
 
     def clear(self) -> None:
-        """Forget rows and example images of a run (``--overwrite always``): the files that a run writes, no other.
+        """Forget a run (``--overwrite always``): the files that it and its report write, no other.
 
         Raises :class:`StoreError`, and removes nothing, when ``manifest.json`` is not iqarena's or a folder is a link.
         """

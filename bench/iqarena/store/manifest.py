@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from iqarena.errors import StoreError
-from iqarena.files.atomic import write_atomically
+from iqarena.files.atomic import plain_errors, write_atomically
 from iqarena.store.decode import decode, each_key_once
 
 
@@ -124,10 +124,12 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Raises :class:`StoreError`, one line that names the key, for what is no manifest."""
+        """Raises :class:`StoreError`, one line that names the key, for what is no manifest or cannot be read."""
         try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_key_once))
-        except (OSError, ValueError, RecursionError) as error:
+            with plain_errors(f"cannot read {path}"):
+                text = path.read_text(encoding="utf-8")
+            return cls.from_json(json.loads(text, object_pairs_hook=each_key_once))
+        except (ValueError, RecursionError) as error:
             raise StoreError(
                 f"{path}: damaged or not iqarena's ({error}); choose another folder, or remove it and run again"
             ) from None

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from iqarena.errors import StoreError
+from iqarena.files.atomic import plain_errors
 from iqarena.store.schema import NAMES, SCHEMA
 
 _MARK, _ZEROS = b"iqarena:sha256:", b"0" * 64
@@ -46,6 +47,9 @@ def read(path: Path, columns: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
         return _typed(pq.ParquetFile(io.BytesIO(data)).read([*NAMES, "status", *columns]))
     except FileNotFoundError:
         raise
+    except PermissionError:
+        with plain_errors(f"cannot read {path}"):
+            raise
     except Exception as error:  # whatever a reader says of damaged bytes
         reason = re.sub(r"\s+", " ", str(error)).strip()
         raise StoreError(f"{path}: not a readable row file ({reason}); remove it and run again") from None

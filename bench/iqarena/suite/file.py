@@ -52,7 +52,9 @@ def load_suite(
     """
     where, keys = ("given as keys", {"name": "run", **suite}) if isinstance(suite, Mapping) else _read(suite)
     keys |= overrides or {}
-    if images:
+    if images == "":
+        raise IqarenaError("images: expected a folder or an image set, found ''; write . for the current folder")
+    if images is not None:
         keys["images"] = instead(keys.get("images"), images)
     valid = Suite.__dataclass_fields__
     for key in keys:
@@ -86,7 +88,8 @@ def _checked(suite: Suite, where: str) -> Suite:
         if not valid:
             raise IqarenaError(f"suite {where}: expected {what} for {key!r}, found {getattr(suite, key)!r:.200}")
 
-    expect(re.fullmatch(r"[\w.+-]*\w", str(suite.name)) is not None, "name", "a word that can name a folder")
+    own = " (left out, it is the file's name: write name = 'word' there)" if Path(where).stem == suite.name else ""
+    expect(re.fullmatch(r"[\w.+-]*\w", str(suite.name)) is not None, "name", f"a word that can name a folder{own}")
     expect(isinstance(suite.images, (str, dict)), "images", "a name or a table such as {path = 'photos'}")
     for key in ("attacks", "targets", "sources"):
         value = getattr(suite, key)

@@ -117,10 +117,10 @@ def resolve(suite: Suite) -> Plan:
 
 
 def _reference(suite: Suite, attacks: tuple[Attack, ...]) -> Attack | None:
-    """What the suite names, where it is run; else the first attack that declares itself a reference."""
+    """What the suite names, which an earlier run into the folder may have run; else the first attack that declares
+    itself a reference."""
     if suite.reference:
-        named = build_attack(suite.reference)
-        return named if named in attacks else None
+        return build_attack(suite.reference)
     return next((attack for attack in attacks if attack.reference), None)
 
 

@@ -66,7 +66,7 @@ def _images(folder: Path) -> list[str]:
             siblings = []
         raise ImageError(
             f"{folder}: expected a folder of images, found {present}{close(folder.name, siblings)}; "
-            "set path to an existing folder"
+            "set path, or --images, to an existing folder"
         )
     try:
         with os.scandir(folder) as entries:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from iqarena.metrics.statistics import FEWEST
 from iqarena.report.effects import DIRECTED_SD, GAIN, RANKED, WAYS
 from iqarena.report.pairs import BOUNDARIES
 from iqarena.report.specs import listed, short_source
@@ -102,13 +103,14 @@ def _versus(board: pd.DataFrame, brief: bool = False) -> list[str]:
 
 
 def _undecided(board: pd.DataFrame) -> str:
-    """What the tests could not say, in words."""
+    """What intervals and tests could not say, in words."""
     reference = board["reference"].iloc[0]
+    few = f"No intervals, which take {FEWEST} reference images. " if board["rank_low"].isna().all() else ""
     if not reference:
-        return "No attack of this run is named as the reference, so none is tested against it."
+        return few + "No attack of this run is the named reference, so none is tested against it."
     undecided = board["attack_label"][board["verdict"] == "not decided"].tolist()
     text = f"Not told apart from {reference}: {listed(undecided)}. " if undecided else ""
-    return text + ("" if board["tested"].any() else "There are too few reference images to decide single pairs.")
+    return few + text + ("" if board["tested"].any() else "There are too few reference images to decide single pairs.")
 
 
 def _shared_cells(r: Mapping[Any, Any]) -> dict[str, str]:
