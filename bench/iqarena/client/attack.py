@@ -18,10 +18,12 @@ from iqarena.engine.craft import craft
 from iqarena.engine.direction import Policy, directions
 from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.source import Source
-from iqarena.errors import AttackError, ImageError, SpecError, nearest
+from iqarena.errors import AttackError, ImageError, IqarenaError, SpecError, nearest
 from iqarena.registry.tables import build_attack
+from iqarena.store.keys import foreign
 from iqarena.suite.sources import parse_source
 from iqarena.worker.batch import clean_sha256
+from iqarena.worker.measure import reason
 
 ScorerLike = str | api.Model | Scorer | nn.Module | Callable[[Tensor], Tensor]
 
@@ -139,7 +141,12 @@ class BoundAttack:
         members = [one.engine for one in self.sources]
         source = Source(members, x, streams, sign=sign, access=self.attack.access, target=oracle)
         started = time.perf_counter()
-        crafted = craft(self.attack, pixels, x, source, streams)
+        try:
+            crafted = craft(self.attack, pixels, x, source, streams)
+        except (Exception, SystemExit) as error:  # somebody else's plugin may fail in any way; ours is a bug to be seen
+            if isinstance(error, IqarenaError) or not foreign([self.attack]):
+                raise
+            raise AttackError(f"{self.attack.label}: {reason(error)}") from error
         adversarial = crafted.adversarial.cpu()
         seconds = time.perf_counter() - started
         if not bool(crafted.finite.all()):

@@ -159,7 +159,7 @@ class _Native(nn.Module):
             return self._net(x)
         except torch.cuda.OutOfMemoryError:
             raise  # the engine makes room
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             size = f"{x.shape[-1]}×{x.shape[-2]}"
             raise ScorerError(f"{self.name} failed on an image of {size}: {type(error).__name__}: {error}") from error
         finally:

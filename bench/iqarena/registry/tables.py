@@ -57,7 +57,7 @@ def plugin_class(kind: str, name: str) -> type[Plugin]:
         package = (error.name or "").partition(".")[0]
         step = f"pip install 'iqarena[{package}]'" if package in EXTRAS else f"mend or remove it ({source})"
         raise IqarenaError(f"{kind} {name!r} needs the package {error.name!r}, not installed here; {step}") from None
-    except Exception as error:  # a plugin's module may fail in any way
+    except (Exception, SystemExit) as error:  # a plugin's module may fail in any way
         raise IqarenaError(f"{kind} {name!r} from {source} cannot be imported: {error}") from error
     if not (isinstance(plugin, type) and issubclass(plugin, KINDS[kind]) and plugin.name == name):
         raise IqarenaError(f"{kind} {name!r} from {source}: expected a {KINDS[kind].__name__} with name = {name!r}")
@@ -134,7 +134,7 @@ def add_file(path: Path) -> list[tuple[str, str]]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise IqarenaError(f"--plugin {path}: {type(error).__name__}: {error}") from error
     added: list[tuple[str, str]] = []
@@ -198,8 +198,8 @@ def _construct(kind: str, call: Call) -> Plugin:
     hints = typing.get_type_hints(cls)
     try:
         return cls(**{key: _value(hints[key], value, f"{call.name}({key}=…)") for key, value in given.items()})
-    except TypeError as error:
-        raise SpecError(f"{call.name}: {error}") from None
+    except (TypeError, ValueError, SystemExit) as error:
+        raise SpecError(f"{call.name}: {error if isinstance(error, TypeError) else repr(error)}") from None
 
 
 def _value(hint: Any, value: Number | Chain, where: str) -> Any:
