@@ -40,6 +40,9 @@ class Abstract(Filter):
 """
 
 
+DECORATOR = "@dataclass(frozen=True, kw_only=True, repr=False)"
+
+
 @pytest.fixture(autouse=True)
 def _own_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test registers is gone after it."""
@@ -193,6 +196,29 @@ def test_a_plugin_that_refuses_its_parameters_is_named(tmp_path: Path, failure: 
     registry.add_file(path)
     with pytest.raises(SpecError, match=re.escape(f"mine: {failure}")):
         build_attack("mine")
+
+
+@pytest.mark.parametrize(
+    ("decorator", "default", "expected"),
+    [
+        (
+            DECORATOR,
+            "steps = 2",
+            "steps = 2 would be ignored; annotate it, steps: int = 2, in a class under @dataclass(",
+        ),
+        (DECORATOR, "eps = 4 / 255", "eps = 4/255 would be ignored; annotate it, eps: float = 4/255"),
+        ("", "steps: int = 2", "steps = 2 would be ignored; annotate it, steps: int = 2"),
+    ],
+)
+def test_a_default_that_would_be_ignored_is_refused(
+    tmp_path: Path, decorator: str, default: str, expected: str
+) -> None:
+    head = "from dataclasses import dataclass\nfrom iqarena_attacks.i_fgsm import IFgsm\n"
+    (tmp_path / "short.py").write_text(f'{head}{decorator}\nclass Short(IFgsm):\n    name = "short"\n    {default}\n')
+    with pytest.raises(IqarenaError) as caught:
+        registry.add_file(tmp_path / "short.py")
+    assert f"'short': {expected}" in str(caught.value)
+    assert "short" not in names("attack")
 
 
 def test_a_plugin_file_must_be_there_and_be_python(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from iqarena.api import Model
 from iqarena.client.inputs import Images, ImagesLike
 from iqarena.engine import scorer as engine
 from iqarena.engine.device import checked_device
+from iqarena.engine.scale import off_scale
 from iqarena.errors import ScorerError, SpecError
 from iqarena.registry.tables import build_model
 
@@ -143,11 +144,8 @@ class _Native(nn.Module):
             )
         native = native.float()
         if not self._scale_is_known:
-            if bool(((native >= 0) & (native <= 1)).all()):
-                raise ScorerError(
-                    f"{self.name}: expected scores on 0–100, found {float(native[0]):.4g}, which looks like 0–1;"
-                    " write range=(0, 1), or range=(0, 100) if it is not"
-                )
+            if why := off_scale(native):
+                raise ScorerError(f"{self.name}: {why}; write range=(0, 1), or range=(0, 100) if it is not")
             self._scale_is_known = True  # an attack may well bring later ones there
         return 100 * (native - self.worst) / (self.best - self.worst)
 

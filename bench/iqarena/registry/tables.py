@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from iqarena.api import Attack, Defense, Filter, FilterChain, ImageSet, Model, Plugin
-from iqarena.api.plugin import code_sha256
+from iqarena.api.plugin import check_defaults, code_sha256
 from iqarena.api.spec import Call, Chain, Number, parse
 from iqarena.errors import IqarenaError, SpecError, nearest
 
@@ -145,6 +145,7 @@ def add_file(path: Path) -> list[tuple[str, str]]:
                 known = _table(kind).get(thing.name, entry)
                 if known != entry:
                     raise IqarenaError(f"{kind} {thing.name!r} is defined by both {known[1]} and {path}; rename one")
+                check_defaults(thing)
                 _from_files[kind][thing.name] = entry
                 code_sha256(thing)
                 added.append((kind, thing.name))
