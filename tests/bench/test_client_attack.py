@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,36 @@ def test_with_a_set_s_ids_it_is_the_image_of_a_run(suite: Path, photos: Path, tm
                 adversarial = attack(decode_file(photos / name), ids=[name])
                 sha = hashlib.sha256(adversarial.tobytes()).hexdigest()
                 assert {sha} == set(np.atleast_1d(rows[spec, source, name])), (spec, source, name)
+
+
+class Convolution(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).square().mean((1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "mode", [lambda: torch.autocast("cpu", torch.bfloat16), torch.inference_mode, torch.no_grad],
+    ids=["autocast", "inference", "no_grad"],
+)  # fmt: skip
+def test_what_torch_is_set_to_around_a_call_changes_nothing(
+    photos: Path, tmp_path: Path, mode: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    torch.manual_seed(0)
+    net = Convolution(3, 8, 3)
+
+    def results(folder: Path) -> list[Tensor]:
+        source = iqarena.scorer(net, range=(0, 1))
+        attack = iqarena.attack("sega(samples=2)", sources=[source, iqarena.scorer("toy_curved", device="cpu")])
+        suite = {"images": {"path": str(photos)}, "targets": ["toy_curved", "toy_linear"], "attacks": ["fgsm"]}
+        rows = iqarena.run(suite, folder, limit=1, device="cpu", workers=1, progress=False).rows
+        assert set(rows["status"]) == {"ok"}
+        adversarial = attack(X.clone())
+        return [adversarial, attack.sources[0](adversarial), torch.tensor(rows["score_adv"].tolist())]
+
+    expected = results(tmp_path / "plain")
+    with mode():
+        found = results(tmp_path / "around")
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
 def test_the_cost_is_counted_over_images_and_sources() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from iqarena import api
 from iqarena.api.streams import Streams
 from iqarena.client.inputs import Images, ImagesLike, to_array, to_pixels
+from iqarena.client.modes import plain_torch
 from iqarena.client.scorer import Scorer, finite, scorer
 from iqarena.engine.craft import craft
 from iqarena.engine.direction import Policy, directions
@@ -91,6 +92,7 @@ class BoundAttack:
         self.direction, self.seed = direction, seed
         self.cost = Cost()
 
+    @plain_torch()
     def __call__(self, images: ImagesLike, *, ids: Sequence[str] | None = None) -> Any:
         """Adversarial ``images`` in the form they came in (see :mod:`iqarena.client.inputs`; a path gives a PIL image).
 

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from iqarena.client.modes import plain_torch
 from iqarena.client.specs import as_specs
 from iqarena.errors import SpecError, nearest
 from iqarena.files.place import place
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from iqarena.suite.plan import Plan
 
 
+@plain_torch()
 def run(
     suite: str | PathLike[str] | Mapping[str, Any],
     out: str | PathLike[str] | None = None,

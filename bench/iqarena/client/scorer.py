@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from iqarena.api import Model
 from iqarena.client.inputs import Images, ImagesLike
+from iqarena.client.modes import plain_torch
 from iqarena.engine import scorer as engine
 from iqarena.engine.device import checked_device
 from iqarena.engine.scale import off_scale
@@ -20,6 +21,7 @@ from iqarena.errors import ScorerError, SpecError
 from iqarena.registry.tables import build_model
 
 
+@plain_torch()
 def scorer(
     model: str | Model | nn.Module | Callable[[Tensor], Tensor],
     *,
@@ -62,12 +64,13 @@ def scorer(
 class Scorer:
     """Images → scores on 0–100, higher = better; made by :func:`scorer`.
 
-    A score never depends on what is scored beside it.
+    A score never depends on what is scored beside it, nor on autocast or inference mode around the call.
     """
 
     def __init__(self, scorer: engine.Scorer) -> None:
         self.engine = scorer
 
+    @plain_torch()
     def __call__(self, images: ImagesLike) -> Any:
         """Score ``images``: see :mod:`iqarena.client.inputs` for the forms.
 
