@@ -176,6 +176,9 @@ CALLS: list[tuple[Callable[[], Any], type[IqarenaError], str]] = [
     (lambda: iqarena.attack("fgsm", ["toy_linear"] * 2), SpecError, "sources: toy_linear(seed=0) is listed twice"),
     (lambda: iqarena.attack("fgsm", "toy_linear", direction="up"), SpecError, "direction 'up'; valid: 'lower'"),  # pyright: ignore
     (lambda: iqarena.attack("fgsm", "toy_linear", target="toy_step"), SpecError, "fgsm asks no target; leave it out"),
+    (lambda: iqarena.attack("noise", direction="raise", seed=None), SpecError, "number ≥ 0, found None"),  # pyright: ignore
+    (lambda: iqarena.attack("noise", direction="raise", seed="a"), SpecError, "seed: expected a whole number ≥ 0"),  # pyright: ignore
+    (lambda: iqarena.attack("noise", direction="raise", seed=1.5), SpecError, "number ≥ 0, found 1.5"),  # pyright: ignore
     (lambda: iqarena.attack("nes"), SpecError, "nes: expected a target, whose scores it asks"),
     (lambda: iqarena.attack("nes", "toy_linear", target="toy_step"), SpecError, "asks its target alone"),
     (lambda: iqarena.attack("noise"), SpecError, "noise: direction 'mid' goes by the score of a source"),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from iqarena import api
 from iqarena.api.streams import Streams
+from iqarena.client.checks import check_whole
 from iqarena.client.inputs import Images, ImagesLike, to_array, to_pixels
 from iqarena.client.modes import plain_torch
 from iqarena.client.scorer import Scorer, finite, scorer
@@ -65,6 +66,7 @@ def attack(
     Raises :class:`~iqarena.errors.IqarenaError`, in one line: ``SpecError`` for an unknown name (with the nearest), for
     sources or a target that are missing or that the attack does not ask, and for a source without a gradient.
     """
+    check_whole("seed", seed, 0)
     built = build_attack(spec) if isinstance(spec, str) else spec
     if direction not in get_args(Policy):
         raise SpecError(f"unknown direction {direction!r}{nearest(str(direction), get_args(Policy))}")
