@@ -196,6 +196,53 @@ def test_a_plugin_that_cannot_be_loaded(
     refused(iqarena("--plugin", plugin, "score", photos / "p0.png", "--model", name), words)
 
 
+FAILING = """
+import sys
+from dataclasses import dataclass
+from torch import nn
+from iqarena.api import Attack, Model
+
+class Net(nn.Module):
+    def forward(self, x):
+        {body}
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FailingModel(Model):
+    name = "failing_model_{name}"
+    def load(self):
+        return Net()
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FailingAttack(Attack):
+    name = "failing_attack_{name}"
+    access = "none"
+    def perturb(self, x, source, streams):
+        {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "of_model", "of_attack"),
+    [
+        ("raises", "raise KeyError('red')", "cannot be evaluated: KeyError: 'red'", "KeyError: 'red'"),
+        ("exits", "sys.exit(0)", "cannot be evaluated: SystemExit: 0", "SystemExit: 0"),
+        ("tuple", "return x, x", "expected a tensor of scores (N,), found tuple", "expected images of shape"),
+    ],
+)
+def test_a_plugin_that_fails_is_named(
+    iqarena: Cli, photos: Path, tmp_path: Path, name: str, body: str, of_model: str, of_attack: str
+) -> None:
+    plugin = tmp_path / f"failing_{name}.py"
+    plugin.write_text(FAILING.format(name=name, body=body))
+    model, words = f"failing_model_{name}", f"failing_model_{name}: {of_model}"
+    image, attack = photos / "p0.png", ["attack", photos / "p0.png", "--out", tmp_path / "a.png", "--source"]
+    refused(iqarena("--plugin", plugin, "score", image, "--model", model), words)
+    refused(iqarena("score", image, "--model", f"jpeg|{model}"), words)
+    refused(iqarena(*attack, model, "--attack", "fgsm"), words)
+    refused(iqarena(*attack, "toy_linear", "--attack", f"failing_attack_{name}"), f"failing_attack_{name}: {of_attack}")
+    assert "Traceback" in iqarena("score", image, "--model", model, "--debug").err
+
+
 def test_a_bug_of_ours_is_not_mistaken_for_bad_input(
     iqarena: Cli, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
