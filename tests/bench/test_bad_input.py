@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from toyruns import Answer, files
 
+from iqarena.registry import tables as registry
 from iqarena.store.folder import Store
 from iqarena.suite.file import load_suite
 from iqarena_models.zoo import scorers
@@ -230,8 +231,10 @@ class FailingAttack(Attack):
     ],
 )
 def test_a_plugin_that_fails_is_named(
-    iqarena: Cli, photos: Path, tmp_path: Path, name: str, body: str, of_model: str, of_attack: str
-) -> None:
+    iqarena: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str, of_model: str,
+    of_attack: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(registry, "_from_files", {kind: dict(table) for kind, table in registry._from_files.items()})
     plugin = tmp_path / f"failing_{name}.py"
     plugin.write_text(FAILING.format(name=name, body=body))
     model, words = f"failing_model_{name}", f"failing_model_{name}: {of_model}"
