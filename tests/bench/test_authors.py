@@ -99,6 +99,16 @@ def test_a_plugin_that_breaks_its_word_is_found_out(iqarena: Cli, tmp_path: Path
     assert [one["check"].partition(":")[0] for one in results if not one["ok"]] == ["attack_costs_what_it_declares"]
 
 
+def test_a_plugin_that_exits_fails_its_checks(iqarena: Cli, tmp_path: Path) -> None:
+    (tmp_path / "leaving.py").write_text(
+        LIAR.replace("costly", "leaving").replace("source.gradient(x + 1 / 255)", "raise SystemExit(0)")
+    )
+    answer = iqarena("check", tmp_path / "leaving.py")
+    assert answer.code == 3
+    assert "FAIL  leaving: attack_repeats: SystemExit: 0" in answer.out
+    assert answer.out.rstrip().endswith("checks failed")
+
+
 def test_every_kind_is_checked_by_its_own_checks(iqarena: Cli) -> None:
     assert "filter_" in iqarena("check", "jnd").out
     assert "model_gradient_is_right" in iqarena("check", "toy_curved").out

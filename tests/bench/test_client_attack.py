@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,36 @@ def test_with_a_set_s_ids_it_is_the_image_of_a_run(suite: Path, photos: Path, tm
                 assert {sha} == set(np.atleast_1d(rows[spec, source, name])), (spec, source, name)
 
 
+class Convolution(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).square().mean((1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "mode", [lambda: torch.autocast("cpu", torch.bfloat16), torch.inference_mode, torch.no_grad],
+    ids=["autocast", "inference", "no_grad"],
+)  # fmt: skip
+def test_what_torch_is_set_to_around_a_call_changes_nothing(
+    photos: Path, tmp_path: Path, mode: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    torch.manual_seed(0)
+    net = Convolution(3, 8, 3)
+
+    def results(folder: Path) -> list[Tensor]:
+        source = iqarena.scorer(net, range=(0, 1))
+        attack = iqarena.attack("sega(samples=2)", sources=[source, iqarena.scorer("toy_curved", device="cpu")])
+        suite = {"images": {"path": str(photos)}, "targets": ["toy_curved", "toy_linear"], "attacks": ["fgsm"]}
+        rows = iqarena.run(suite, folder, limit=1, device="cpu", workers=1, progress=False).rows
+        assert set(rows["status"]) == {"ok"}
+        adversarial = attack(X.clone())
+        return [adversarial, attack.sources[0](adversarial), torch.tensor(rows["score_adv"].tolist())]
+
+    expected = results(tmp_path / "plain")
+    with mode():
+        found = results(tmp_path / "around")
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
 def test_the_cost_is_counted_over_images_and_sources() -> None:
     attack = iqarena.attack("mi_fgsm(steps=3)", sources=["toy_curved", "toy_linear"], device="cpu")
     assert attack.cost == Cost()
@@ -145,6 +176,9 @@ CALLS: list[tuple[Callable[[], Any], type[IqarenaError], str]] = [
     (lambda: iqarena.attack("fgsm", ["toy_linear"] * 2), SpecError, "sources: toy_linear(seed=0) is listed twice"),
     (lambda: iqarena.attack("fgsm", "toy_linear", direction="up"), SpecError, "direction 'up'; valid: 'lower'"),  # pyright: ignore
     (lambda: iqarena.attack("fgsm", "toy_linear", target="toy_step"), SpecError, "fgsm asks no target; leave it out"),
+    (lambda: iqarena.attack("noise", direction="raise", seed=None), SpecError, "number ≥ 0, found None"),  # pyright: ignore
+    (lambda: iqarena.attack("noise", direction="raise", seed="a"), SpecError, "seed: expected a whole number ≥ 0"),  # pyright: ignore
+    (lambda: iqarena.attack("noise", direction="raise", seed=1.5), SpecError, "number ≥ 0, found 1.5"),  # pyright: ignore
     (lambda: iqarena.attack("nes"), SpecError, "nes: expected a target, whose scores it asks"),
     (lambda: iqarena.attack("nes", "toy_linear", target="toy_step"), SpecError, "asks its target alone"),
     (lambda: iqarena.attack("noise"), SpecError, "noise: direction 'mid' goes by the score of a source"),

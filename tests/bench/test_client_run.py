@@ -149,6 +149,11 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
     (dict, {"precision": "fp16"}, "unknown precision 'fp16'; nearest: 'bf16', 'fp32'"),
     (dict, {"overwrite": "yes"}, "unknown overwrite 'yes'; valid: 'always', 'missing', 'never'"),
     (dict, {"workers": 0}, "workers: expected a whole number ≥ 1, found 0"),
+    (dict, {"workers": "2"}, "workers: expected a whole number ≥ 1, found '2'"),
+    (dict, {"batch_size": 1.5}, "batch_size: expected a whole number ≥ 1, found 1.5"),
+    (dict, {"settings": "a=1"}, "settings: expected a dictionary of suite keys such as {'seed': 1}, found 'a=1'"),
+    (dict, {"device": 3}, "device: expected auto, cpu, cuda or cuda:N, found 3"),
+    (dict, {"executor": 3}, "unknown executor 3; valid: 'local', 'ray'"),
     (dict, {"executor": "rey"}, "unknown executor 'rey'; nearest: 'ray'"),
     (dict, {"workers_kind": "fork"}, "unknown workers_kind 'fork'; valid: 'process', 'thread'"),
     (dict, {"executor": "ray", "workers_kind": "process"}, "workers_kind: it is for the executor 'local'"),
@@ -158,8 +163,11 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
         {"cell_timeout": 9},
         "cell_timeout: a thread cannot be stopped; use process workers: --workers-kind",
     ),
+    (dict, {"cell_timeout": "9", "executor": "ray"}, "cell_timeout: expected seconds > 0, found '9'"),
     (dict, {"cell_timeout": 0, "executor": "ray"}, "cell_timeout: expected seconds > 0, found 0"),
     (dict, {"shard": (3, 2)}, "shard: expected (I, N) with 1 ≤ I ≤ N, found (3, 2)"),
+    (dict, {"shard": "1/2"}, "shard: expected (I, N) with 1 ≤ I ≤ N, found '1/2'; for example (1, 2)"),
+    (dict, {"shard": 3}, "shard: expected (I, N) with 1 ≤ I ≤ N, found 3"),
     (dict, {"images": "nowhere"}, "nowhere: expected a folder of images, found nothing there"),
 ]
 
@@ -173,6 +181,21 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert words in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_no_device_is_any_device(photos: Path, tmp_path: Path) -> None:
+    assert iqarena.run(keys(photos), tmp_path / "run", limit=1, device=None, progress=False).complete
+
+
+def test_a_run_without_rows_is_one_line_wherever_it_is_asked(photos: Path, tmp_path: Path) -> None:
+    run = iqarena.run(keys(photos), tmp_path / "run", limit=1, progress=False)
+    for path in (run.folder / "rows").iterdir():
+        path.unlink()
+    empty = iqarena.load(run.folder)
+    asked: list[Callable[[], object]] = [lambda name=name: getattr(empty, name) for name in FRAMES]
+    for ask in (*asked, lambda: empty.compare("fgsm", "noise"), empty.report):
+        with pytest.raises(StoreError, match="expected rows to report on, found none; finish the run first"):
+            ask()
 
 
 def test_an_out_without_a_name_is_refused(photos: Path) -> None:

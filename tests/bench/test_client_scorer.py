@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,7 @@ REFUSED: list[tuple[Callable[[], Any], type[IqarenaError], str]] = [
     (lambda: iqarena.scorer(lambda x: x.mean())(X), ScorerError, "<lambda>: expected one score an image, shape (1,)"),
     (lambda: iqarena.scorer(three)(X), ScorerError, "three: expected a tensor of scores (N,), found float"),
     (lambda: iqarena.scorer(nn.Linear(3, 1))(X), ScorerError, "Linear failed on an image of 40×32: RuntimeError: "),
+    (lambda: iqarena.scorer(lambda x: sys.exit(0))(X), ScorerError, "<lambda> failed on an image of 40×32: SystemExit"),
     (lambda: iqarena.scorer(nothing)(X), ScorerError, "expected finite scores, found nan for an image of 40×32"),
 ]  # fmt: skip
 

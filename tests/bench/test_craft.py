@@ -154,6 +154,7 @@ def zeroed(array: Any) -> Any:
         (lambda x: x[..., :8], "found (5, 3, 32, 8)"),
         (lambda x: None, "found NoneType"),
         (lambda x: [x], "found list"),
+        (lambda x: (255 * x).byte(), "expected floating images in [0, 1], found torch.uint8"),
         (lambda x: x.add_(0.01), "changed its input in place"),
         (lambda x: x.clamp_(0.2, 0.8) * 0 + 1, "changed its input in place"),
         (lambda x: x.data.add_(0.01).clone(), "changed its input in place"),

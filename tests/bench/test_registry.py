@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -37,6 +38,9 @@ Alias = Mine
 class Abstract(Filter):
     pass
 """
+
+
+DECORATOR = "@dataclass(frozen=True, kw_only=True, repr=False)"
 
 
 @pytest.fixture(autouse=True)
@@ -168,6 +172,7 @@ def test_two_files_of_one_name_cannot_both_be_plugins(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
         ("def", "SyntaxError"),
         ("import no_such_thing", "No module named 'no_such_thing'"),
         ("x = 1", "expected a class with a name"),
@@ -180,6 +185,40 @@ def test_a_plugin_file_that_is_none_says_why(tmp_path: Path, text: str, expected
         registry.add_file(tmp_path / "broken.py")
     assert expected in str(caught.value)
     assert str(tmp_path / "broken.py") in str(caught.value)
+
+
+@pytest.mark.parametrize("failure", ["ValueError('too light')", "SystemExit(0)"])
+def test_a_plugin_that_refuses_its_parameters_is_named(tmp_path: Path, failure: str) -> None:
+    path = plugin_file(tmp_path)
+    path.write_text(
+        path.read_text().replace("Alias", f"    def __post_init__(self):\n        raise {failure}\n\nAlias")
+    )
+    registry.add_file(path)
+    with pytest.raises(SpecError, match=re.escape(f"mine: {failure}")):
+        build_attack("mine")
+
+
+@pytest.mark.parametrize(
+    ("decorator", "default", "expected"),
+    [
+        (
+            DECORATOR,
+            "steps = 2",
+            "steps = 2 would be ignored; annotate it, steps: int = 2, in a class under @dataclass(",
+        ),
+        (DECORATOR, "eps = 4 / 255", "eps = 4/255 would be ignored; annotate it, eps: float = 4/255"),
+        ("", "steps: int = 2", "steps = 2 would be ignored; annotate it, steps: int = 2"),
+    ],
+)
+def test_a_default_that_would_be_ignored_is_refused(
+    tmp_path: Path, decorator: str, default: str, expected: str
+) -> None:
+    head = "from dataclasses import dataclass\nfrom iqarena_attacks.i_fgsm import IFgsm\n"
+    (tmp_path / "short.py").write_text(f'{head}{decorator}\nclass Short(IFgsm):\n    name = "short"\n    {default}\n')
+    with pytest.raises(IqarenaError) as caught:
+        registry.add_file(tmp_path / "short.py")
+    assert f"'short': {expected}" in str(caught.value)
+    assert "short" not in names("attack")
 
 
 def test_a_plugin_file_must_be_there_and_be_python(tmp_path: Path) -> None:

@@ -237,6 +237,11 @@ class Scaled(CurvedNet):
         return 1000 * super().forward(x)
 
 
+class Unit(CurvedNet):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) / 100
+
+
 class Constant(CurvedNet):
     def forward(self, x: Tensor) -> Tensor:
         return 50 + 0 * super().forward(x)
@@ -288,6 +293,7 @@ def model(net: type[nn.Module], **facts: Any) -> Model:
         (Fine(), set()),
         (model(CurvedNet, differentiable=False), set()),
         (model(Scaled), {"scores"}),  # the slope that single precision cannot resolve is right in double
+        (model(Unit), {"scores"}),
         (model(Constant), {"scores", "gradient_is_right"}),
         (model(Counting), {"repeats", "ignores_neighbours", "gradient_is_right"}),
         (model(BatchNormed), {"ignores_neighbours"}),

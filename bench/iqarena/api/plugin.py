@@ -36,6 +36,7 @@ class Plugin(ABC):  # noqa: B024 (its kinds have abstract methods)
     distribution: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
+        check_defaults(type(self))
         check_bounds(self)
 
     def __repr__(self) -> str:
@@ -70,6 +71,19 @@ def _text(value: object, nested: Callable[[Plugin], str]) -> str:
     if isinstance(value, (int, float)):
         return format_number(value)
     return nested(value) if isinstance(value, Plugin) else str(value)
+
+
+def check_defaults(cls: type[Plugin]) -> None:
+    """Raise :class:`IqarenaError` for a default that ``cls`` writes and its parameters do not have."""
+    for one in dataclasses.fields(cls):
+        written = getattr(cls, one.name, one.default)
+        if written != one.default and not inspect.isdatadescriptor(written):  # as under slots=True
+            value = _text(written, repr)
+            raise IqarenaError(
+                f"{cls.name!r}: {one.name} = {value} would be ignored; annotate it, {one.name}:"
+                f" {type(written).__name__} = {value}, in a class under"
+                " @dataclass(frozen=True, kw_only=True, repr=False)"
+            )
 
 
 @cache

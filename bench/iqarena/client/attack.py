@@ -12,16 +12,20 @@ from torch import Tensor, nn
 
 from iqarena import api
 from iqarena.api.streams import Streams
+from iqarena.client.checks import check_whole
 from iqarena.client.inputs import Images, ImagesLike, to_array, to_pixels
+from iqarena.client.modes import plain_torch
 from iqarena.client.scorer import Scorer, finite, scorer
 from iqarena.engine.craft import craft
 from iqarena.engine.direction import Policy, directions
 from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.source import Source
-from iqarena.errors import AttackError, ImageError, SpecError, nearest
+from iqarena.errors import AttackError, ImageError, IqarenaError, SpecError, nearest
 from iqarena.registry.tables import build_attack
+from iqarena.store.keys import foreign
 from iqarena.suite.sources import parse_source
 from iqarena.worker.batch import clean_sha256
+from iqarena.worker.measure import reason
 
 ScorerLike = str | api.Model | Scorer | nn.Module | Callable[[Tensor], Tensor]
 
@@ -62,6 +66,7 @@ def attack(
     Raises :class:`~iqarena.errors.IqarenaError`, in one line: ``SpecError`` for an unknown name (with the nearest), for
     sources or a target that are missing or that the attack does not ask, and for a source without a gradient.
     """
+    check_whole("seed", seed, 0)
     built = build_attack(spec) if isinstance(spec, str) else spec
     if direction not in get_args(Policy):
         raise SpecError(f"unknown direction {direction!r}{nearest(str(direction), get_args(Policy))}")
@@ -89,6 +94,7 @@ class BoundAttack:
         self.direction, self.seed = direction, seed
         self.cost = Cost()
 
+    @plain_torch()
     def __call__(self, images: ImagesLike, *, ids: Sequence[str] | None = None) -> Any:
         """Adversarial ``images`` in the form they came in (see :mod:`iqarena.client.inputs`; a path gives a PIL image).
 
@@ -140,7 +146,12 @@ class BoundAttack:
         members = [one.engine for one in self.sources]
         source = Source(members, x, streams, sign=sign, access=self.attack.access, target=oracle)
         started = time.perf_counter()
-        crafted = craft(self.attack, pixels, x, source, streams)
+        try:
+            crafted = craft(self.attack, pixels, x, source, streams)
+        except (Exception, SystemExit) as error:  # somebody else's plugin may fail in any way; ours is a bug to be seen
+            if isinstance(error, IqarenaError) or not foreign([self.attack]):
+                raise
+            raise AttackError(f"{self.attack.label}: {reason(error)}") from error
         adversarial = crafted.adversarial.cpu()
         seconds = time.perf_counter() - started
         if not bool(crafted.finite.all()):

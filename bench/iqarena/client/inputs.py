@@ -2,7 +2,7 @@
 
 | form | in | adversarial image | scores |
 |---|---|---|---|
-| tensor | floating, ``(3, H, W)`` or ``(N, 3, H, W)``, in [0, 1] | same shape, type, device | float; tensor ``(N,)`` |
+| tensor | float32 or 64, ``(3, H, W)`` or ``(N, 3, H, W)``, in [0, 1] | same shape, type, device | float; ``(N,)`` |
 | array | uint8 RGB ``(H, W, 3)`` | the same | float |
 | PIL image | 8 bits, grey or colour | RGB | float |
 | path | PNG, JPEG, BMP, WebP, TIFF of 8 bits | PIL image, RGB | float |
@@ -103,7 +103,7 @@ def to_array(pixels: Tensor) -> np.ndarray:
 
 def _like(given: ImageLike, pixels: Tensor) -> Any:
     if isinstance(given, Tensor):
-        return (pixels.to(given.device).to(torch.promote_types(given.dtype, torch.float32)) / 255).to(given.dtype)
+        return pixels.to(given.device, given.dtype) / 255
     return to_array(pixels) if isinstance(given, np.ndarray) else Image.fromarray(to_array(pixels))
 
 
@@ -136,6 +136,8 @@ def _tensor(x: Tensor) -> Tensor:
         raise ImageError(f"{expected}, found shape {shape}; {step}")
     if not x.is_floating_point():
         raise ImageError(f"{expected}, found {x.dtype}; for levels of 0 to 255 pass x.float() / 255")
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ImageError(f"{expected}, found {x.dtype}, too coarse for a budget of grey levels; pass x.float()")
     x = x.detach().float()
     low, high = (float(end) for end in x.aminmax())
     if not (low >= -_SLACK and high <= 1 + _SLACK):  # NaN is outside too

@@ -10,8 +10,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from iqarena.client.checks import check_options, check_settings, check_workers
+from iqarena.client.modes import plain_torch
 from iqarena.client.specs import as_specs
-from iqarena.errors import SpecError, nearest
+from iqarena.errors import SpecError
 from iqarena.files.place import place
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from iqarena.suite.plan import Plan
 
 
+@plain_torch()
 def run(
     suite: str | PathLike[str] | Mapping[str, Any],
     out: str | PathLike[str] | None = None,
@@ -31,7 +34,7 @@ def run(
     limit: int | None = None,
     seed: int | None = None,
     images: str | PathLike[str] | None = None,
-    device: str = "auto",
+    device: str | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
     batch_size: int | None = None,
     workers: int | None = None,
@@ -54,13 +57,13 @@ def run(
     set, a folder of images, or the place of the suite's own set. ``out`` is the run's folder, or a URL
     (``s3://bucket/run``); left out it is ``results/runs/NAME``.
 
-    ``device`` is ``cpu``, ``cuda``, ``cuda:1`` … or ``auto``; ``batch_size``, ``workers`` and ``shard`` (every N-th
-    image from the I-th, ``(I, N)``) never change a number; neither does where cells run: in ``thread`` or ``process``
-    workers here, or with the executor ``ray`` on the cluster at ``ray_address`` (left out, one is started here). A
-    plugin that brings its process down costs the rows it was at, unless it is a thread of this one. ``cell_timeout`` is
-    how many seconds one attack may take in a cell, which is on one source and one batch; threads cannot be stopped and
-    have no such limit. ``overwrite`` adds what is ``missing``, starts ``always``
-    afresh or ``never`` touches a folder that holds a run. ``command`` stands in the manifest as what was called.
+    ``device`` is ``cpu``, ``cuda``, ``cuda:1`` … or, as when left out, ``auto``; ``batch_size``, ``workers`` and
+    ``shard`` (every N-th image from the I-th, ``(I, N)``) never change a number; neither does where cells run: in
+    ``thread`` or ``process`` workers here, or with the executor ``ray`` on the cluster at ``ray_address`` (left out,
+    one is started here). A plugin that brings its process down costs the rows it was at, unless it is a thread of this
+    one. ``cell_timeout`` is how many seconds one attack may take in a cell, which is on one source and one batch;
+    threads cannot be stopped and have no such limit. ``overwrite`` adds what is ``missing``, starts ``always`` afresh
+    or ``never`` touches a folder that holds a run. ``command`` stands in the manifest as what was called.
 
     Raises :class:`~iqarena.errors.IqarenaError`, in one line, for what cannot be understood, loaded or written. An
     image, an attack or a model that fails costs rows (``status`` is then ``error``), not the run.
@@ -72,12 +75,20 @@ def run(
 
     if out is not None and not str(out):
         raise SpecError("out: expected a folder, found ''; write '.' for the current one")
-    _check(precision=precision, overwrite=overwrite, batch_size=batch_size, workers=workers, shard=shard)
-    _check_workers(executor, workers_kind, ray_address, cell_timeout)
+    check_options(precision=precision, overwrite=overwrite, batch_size=batch_size, workers=workers, shard=shard)
+    check_workers(executor, workers_kind, ray_address, cell_timeout)
     plan = resolved(suite, settings, limit=limit, seed=seed, images=images)
     store = Store(place(out) if out is not None else Path("results") / "runs" / plan.suite.name)
     options = Options(
-        checked_device(device), precision, batch_size, shard, workers, executor, workers_kind, ray_address, cell_timeout
+        checked_device(device or "auto"),
+        precision,
+        batch_size,
+        shard,
+        workers,
+        executor,
+        workers_kind,
+        ray_address,
+        cell_timeout,
     )
     show = partial(_bar, plan.suite.name) if progress else lambda cells: nullcontext(lambda n: None)
     command = command or f"iqarena.run({suite!r})"
@@ -203,43 +214,11 @@ def resolved(
     from iqarena.suite.file import load_suite
     from iqarena.suite.plan import resolve
 
+    check_settings(settings)
     flags = {"limit": limit, "seed": seed}
     overrides = dict(settings or {}) | {key: value for key, value in flags.items() if value is not None}
     given = as_specs(suite) if isinstance(suite, Mapping) else str(suite)
     return resolve(load_suite(given, as_specs(overrides), None if images is None else str(images)))
-
-
-def _check(
-    *, precision: str, overwrite: str, batch_size: int | None, workers: int | None, shard: tuple[int, int]
-) -> None:
-    for name, value, known in (
-        ("precision", precision, ("fp32", "bf16")),
-        ("overwrite", overwrite, ("missing", "always", "never")),
-    ):
-        if value not in known:
-            raise SpecError(f"unknown {name} {value!r}{nearest(str(value), known)}")
-    for name, number in (("batch_size", batch_size), ("workers", workers)):
-        if number is not None and number < 1:
-            raise SpecError(f"{name}: expected a whole number ≥ 1, found {number}")
-    if not 1 <= shard[0] <= shard[1]:
-        raise SpecError(f"shard: expected (I, N) with 1 ≤ I ≤ N, found {shard}; for example (1, 2)")
-
-
-def _check_workers(executor: str, workers_kind: str, ray_address: str | None, cell_timeout: float | None) -> None:
-    for name, value, known in (
-        ("executor", executor, ("local", "ray")),
-        ("workers_kind", workers_kind, ("thread", "process")),
-    ):
-        if value not in known:
-            raise SpecError(f"unknown {name} {value!r}{nearest(value, known)}")
-    if executor == "ray" and workers_kind == "process":
-        raise SpecError("workers_kind: it is for the executor 'local'; the workers of Ray are processes anyway")
-    if executor == "local" and ray_address is not None:
-        raise SpecError(f"ray_address: expected none without the executor 'ray', found {ray_address!r}")
-    if cell_timeout is not None and not cell_timeout > 0:
-        raise SpecError(f"cell_timeout: expected seconds > 0, found {cell_timeout}")
-    if cell_timeout is not None and executor == "local" and workers_kind == "thread":
-        raise SpecError("cell_timeout: a thread cannot be stopped; use process workers: --workers-kind process")
 
 
 @contextmanager

@@ -13,12 +13,15 @@ from torch import Tensor, nn
 
 from iqarena.api import Model
 from iqarena.client.inputs import Images, ImagesLike
+from iqarena.client.modes import plain_torch
 from iqarena.engine import scorer as engine
 from iqarena.engine.device import checked_device
+from iqarena.engine.scale import off_scale
 from iqarena.errors import ScorerError, SpecError
 from iqarena.registry.tables import build_model
 
 
+@plain_torch()
 def scorer(
     model: str | Model | nn.Module | Callable[[Tensor], Tensor],
     *,
@@ -61,12 +64,13 @@ def scorer(
 class Scorer:
     """Images → scores on 0–100, higher = better; made by :func:`scorer`.
 
-    A score never depends on what is scored beside it.
+    A score never depends on what is scored beside it, nor on autocast or inference mode around the call.
     """
 
     def __init__(self, scorer: engine.Scorer) -> None:
         self.engine = scorer
 
+    @plain_torch()
     def __call__(self, images: ImagesLike) -> Any:
         """Score ``images``: see :mod:`iqarena.client.inputs` for the forms.
 
@@ -144,11 +148,8 @@ class _Native(nn.Module):
             )
         native = native.float()
         if not self._scale_is_known:
-            if bool(((native >= 0) & (native <= 1)).all()):
-                raise ScorerError(
-                    f"{self.name}: expected scores on 0–100, found {float(native[0]):.4g}, which looks like 0–1;"
-                    " write range=(0, 1), or range=(0, 100) if it is not"
-                )
+            if why := off_scale(native):
+                raise ScorerError(f"{self.name}: {why}; write range=(0, 1), or range=(0, 100) if it is not")
             self._scale_is_known = True  # an attack may well bring later ones there
         return 100 * (native - self.worst) / (self.best - self.worst)
 
@@ -160,7 +161,7 @@ class _Native(nn.Module):
             return self._net(x)
         except torch.cuda.OutOfMemoryError:
             raise  # the engine makes room
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             size = f"{x.shape[-1]}×{x.shape[-2]}"
             raise ScorerError(f"{self.name} failed on an image of {size}: {type(error).__name__}: {error}") from error
         finally:

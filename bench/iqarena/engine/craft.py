@@ -50,6 +50,8 @@ def craft(attack: Attack, images: Tensor, x: Tensor, source: Source, streams: St
     if not isinstance(out, Tensor) or out.shape != x.shape:
         shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise AttackError(f"{attack.name}: expected images of shape {tuple(x.shape)}, found {shape}")
+    if not out.is_floating_point():
+        raise AttackError(f"{attack.name}: expected floating images in [0, 1], found {out.dtype}")
     moved = out.detach().to(x) - x  # from here on in place: each copy is most of a large image's memory
     low, high = moved.flatten(1).aminmax(dim=1)
     finite = low.isfinite() & high.isfinite()

@@ -62,16 +62,24 @@ class Scorer:
         self._fitting(lambda: None)
 
     def _load(self) -> nn.Module:
-        try:
+        with self._blamed("cannot be loaded"):
             module = self.model.load()
             if not isinstance(module, nn.Module):
                 raise TypeError(f"expected a torch module, found {type(module).__name__}")
             module = module.eval().requires_grad_(False)
-        except Exception as error:  # somebody else's plugin may fail in any way; what is ours is a bug to be seen
-            if isinstance(error, IqarenaError) or not self.model.code_sha256:
-                raise
-            raise ScorerError(f"{self.model!r}: cannot be loaded: {type(error).__name__}: {error}") from error
         return module.to(memory_format=self._layout)  # pyright: ignore[reportCallIssue]
+
+    @contextlib.contextmanager
+    def _blamed(self, what: str) -> Iterator[None]:
+        """Somebody else's plugin may fail in any way, and is named; what is ours is a bug to be seen."""
+        try:
+            yield
+        except (IqarenaError, torch.cuda.OutOfMemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            if not any(one.code_sha256 for one in (self.model, self.model.undefended, *self.model.defenses)):
+                raise
+            raise ScorerError(f"{self.model!r}: {what}: {type(error).__name__}: {error}") from error
 
     @property
     def chunk(self) -> int:
@@ -171,7 +179,8 @@ class Scorer:
                             self._others_leave()
                         self.module.to(self.device)
                         _on_device.add(self)
-                    return evaluate()
+                    with self._blamed("cannot be evaluated"):
+                        return evaluate()
                 except torch.cuda.OutOfMemoryError:
                     if self._others_leave():
                         _short.add(self.device)
@@ -222,6 +231,8 @@ class Scorer:
         low = self._dtype != torch.float32
         with torch.autocast(self.device.type, self._dtype) if low else contextlib.nullcontext():
             scores = self.module(x)
+        if not isinstance(scores, Tensor):
+            raise ScorerError(f"{self.model!r}: expected a tensor of scores (N,), found {type(scores).__name__}")
         if scores.shape != (len(x),):
             raise AttackError(f"{self.model!r} returned scores of shape {tuple(scores.shape)}, expected ({len(x)},)")
         return scores.float()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from iqarena.api import Attack, Defense, Filter, FilterChain, ImageSet, Model, Plugin
-from iqarena.api.plugin import code_sha256
+from iqarena.api.plugin import check_defaults, code_sha256
 from iqarena.api.spec import Call, Chain, Number, parse
 from iqarena.errors import IqarenaError, SpecError, nearest
 
@@ -57,7 +57,7 @@ def plugin_class(kind: str, name: str) -> type[Plugin]:
         package = (error.name or "").partition(".")[0]
         step = f"pip install 'iqarena[{package}]'" if package in EXTRAS else f"mend or remove it ({source})"
         raise IqarenaError(f"{kind} {name!r} needs the package {error.name!r}, not installed here; {step}") from None
-    except Exception as error:  # a plugin's module may fail in any way
+    except (Exception, SystemExit) as error:  # a plugin's module may fail in any way
         raise IqarenaError(f"{kind} {name!r} from {source} cannot be imported: {error}") from error
     if not (isinstance(plugin, type) and issubclass(plugin, KINDS[kind]) and plugin.name == name):
         raise IqarenaError(f"{kind} {name!r} from {source}: expected a {KINDS[kind].__name__} with name = {name!r}")
@@ -134,7 +134,7 @@ def add_file(path: Path) -> list[tuple[str, str]]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise IqarenaError(f"--plugin {path}: {type(error).__name__}: {error}") from error
     added: list[tuple[str, str]] = []
@@ -145,6 +145,7 @@ def add_file(path: Path) -> list[tuple[str, str]]:
                 known = _table(kind).get(thing.name, entry)
                 if known != entry:
                     raise IqarenaError(f"{kind} {thing.name!r} is defined by both {known[1]} and {path}; rename one")
+                check_defaults(thing)
                 _from_files[kind][thing.name] = entry
                 code_sha256(thing)
                 added.append((kind, thing.name))
@@ -198,8 +199,8 @@ def _construct(kind: str, call: Call) -> Plugin:
     hints = typing.get_type_hints(cls)
     try:
         return cls(**{key: _value(hints[key], value, f"{call.name}({key}=…)") for key, value in given.items()})
-    except TypeError as error:
-        raise SpecError(f"{call.name}: {error}") from None
+    except (TypeError, ValueError, SystemExit) as error:
+        raise SpecError(f"{call.name}: {error if isinstance(error, TypeError) else repr(error)}") from None
 
 
 def _value(hint: Any, value: Number | Chain, where: str) -> Any:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from iqarena.errors import StoreError
 from iqarena.report.boards import attack_board, model_board
 from iqarena.report.coverage import coverage, notice
 from iqarena.report.effects import RANKED
@@ -67,8 +66,6 @@ class Contents:
 def contents(rows: pd.DataFrame, manifest: Manifest, gallery: Path | None = None) -> Contents:
     """Raises :class:`StoreError` when there are no rows. Attacks that a search over budgets has added are in its study
     alone."""
-    if not len(rows):
-        raise StoreError("expected rows to report on, found none; finish the run first")
     rows = lean(rows)
     searched, declared = {a.spec for a in manifest.attacks if a.searched}, manifest.declared
     shown = rows[~rows["attack"].isin(searched)] if searched else rows

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from iqarena.errors import StoreError
 from iqarena.metrics.correlation import BootstrapSrocc, agreement
 from iqarena.metrics.score_change import boundary_ratio, gain, past_boundary, relative_gain, robustness
 from iqarena.metrics.statistics import (
@@ -66,8 +67,11 @@ def pair_table(rows: pd.DataFrame, manifest: Manifest) -> Pairs:
     """Summarise stored rows; ``pairs.csv`` is the table as it is.
 
     Intervals are 95 % percentile intervals of a bootstrap over clusters of images, the same replicates for all pairs,
-    from the seed of the run. The clean deviation of a target is taken as fixed.
+    from the seed of the run. The clean deviation of a target is taken as fixed. Raises :class:`StoreError` when there
+    are no rows.
     """
+    if not len(rows):
+        raise StoreError("expected rows to report on, found none; finish the run first")
     rows = _with_effects(rows)
     images = rows.drop_duplicates("image").sort_values("image")
     weights = cluster_weights(images["cluster"].tolist(), seed=manifest.seed)

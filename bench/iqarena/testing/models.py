@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from iqarena.api import AttackError, ImageError, Model
+from iqarena.engine.scale import off_scale
 from iqarena.engine.scorer import Scorer
 from iqarena.testing.plugins import Check, assert_frozen, named, plugin_checks, state
 from iqarena.testing.toys import ROWS, images
@@ -66,6 +67,7 @@ def _model_scores(model: Model) -> None:
     scores = _scorer(model).score(x)
     assert scores.shape == (len(x),), f"expected shape ({len(x)},), found {tuple(scores.shape)}"
     assert bool(((scores > -50) & (scores < 150)).all()), f"expected scores on about 0–100, found {scores.tolist()}"
+    assert not (why := off_scale(scores)), why
     assert len(set(scores.tolist())) > 1, f"every image scores {scores[0]}"
     assert torch.equal(x, before), "the images were changed in place"
 

@@ -55,7 +55,7 @@ def examine(kind: str, plugin: Plugin, model: str) -> Iterator[tuple[bool, str]]
     for name, check in checks(kind, plugin, model):
         try:
             check()
-        except Exception as error:  # a plugin may fail in any way
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way
             what = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
             yield False, f"{name}: {' '.join(what.split())}"
         else:
