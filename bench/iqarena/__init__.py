@@ -5,7 +5,7 @@ The Python API, in the order it is usually needed; each says more in its docstri
     scorer = iqarena.scorer("hyper")                    # or a torch module: iqarena.scorer(net, range=(0, 1))
     attack = iqarena.attack("sega(eps=8/255)", sources=["bilinear", "vit"])
     adversarial = attack(image)                         # tensor, uint8 array, PIL image, path, or a list of them
-    run = iqarena.run("pocket", limit=4)                # a suite: run.pairs, run.attacks, run.models are data frames
+    run = iqarena.run("pocket", limit=8)                # a suite: run.pairs, run.attacks, run.models are data frames
     run = iqarena.load("results/runs/pocket")           # a run that is stored
 
 What a user can mend is one line, and an :class:`IqarenaError`. Importing this package imports nothing heavy.
@@ -20,13 +20,14 @@ from iqarena.errors import IqarenaError
 
 if TYPE_CHECKING:
     from iqarena.client.attack import attack
-    from iqarena.client.run import load, run
+    from iqarena.client.run import run
     from iqarena.client.scorer import scorer
+    from iqarena.client.stored import load
 
 __version__ = "0.1.0"
 __all__ = ["IqarenaError", "attack", "load", "run", "scorer"]
 
-_LAZY = {"scorer": "scorer", "attack": "attack", "run": "run", "load": "run"}  # name → module of iqarena.client
+_LAZY = {"scorer": "scorer", "attack": "attack", "run": "run", "load": "stored"}  # name → module of iqarena.client
 
 
 def __getattr__(name: str) -> Any:

@@ -312,7 +312,7 @@ def test_noisy_copies_fill_the_micro_batches_and_change_nothing(monkeypatch: pyt
     sizes: list[int] = []
     real = scorer.value_and_gradient
     monkeypatch.setattr(scorer, "value_and_gradient", lambda z: (sizes.append(len(z)), real(z))[1])
-    monkeypatch.setattr(scorer, "_chunk", 16)  # as on a GPU
+    monkeypatch.setattr(scorer, "chunk", 16)  # as on a GPU
     full = Source([scorer], x, Streams(list("abcd"), "fold")).gradient(x, Smoothing(0.1, 7))
     assert sizes == [16, 12]
     sizes.clear()
@@ -320,7 +320,7 @@ def test_noisy_copies_fill_the_micro_batches_and_change_nothing(monkeypatch: pyt
     apart = [source.gradient(one, Smoothing(0.1, 7)) for one, source in each]
     assert sizes == [7] * 4
     assert torch.equal(torch.cat(apart), full)
-    monkeypatch.setattr(scorer, "_chunk", 1)
+    monkeypatch.setattr(scorer, "chunk", 1)
     assert torch.allclose(
         Source([scorer], x, Streams(list("abcd"), "fold")).gradient(x, Smoothing(0.1, 7)), full, atol=1e-6
     )

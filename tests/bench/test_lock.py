@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from toyruns import Answer, files, numbers
 
-from iqarena.client.run import load
+from iqarena.client.stored import load
 from iqarena.errors import StoreError
 from iqarena.runner.driver import Options
 from iqarena.runner.execute import execute

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import pytest
 from toyruns import ROWS, Answer, files, numbers, pairs, start
 
-from iqarena.client.run import load
+from iqarena.client.stored import load
 from iqarena.errors import StoreError
 from iqarena.files.place import created, place
 from iqarena.store.folder import Store

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from iqarena.api import AttackError, ImageError, Model
-from iqarena.engine import scorer as scorer_module
+from iqarena.engine import resident
 from iqarena.engine.scorer import Scorer
 from iqarena.errors import ScorerError
 from iqarena.registry.tables import build_model
@@ -71,7 +71,7 @@ def test_one_gradient_of_a_batch_is_that_of_each_image() -> None:
 def test_any_micro_batch_is_filled_up_and_cut_back(chunk: int) -> None:
     """On a GPU micro-batches are larger than one; the size of what is asked must still not matter, bit for bit."""
     scorer, reference = Scorer(Curved()), Scorer(Curved())
-    scorer._chunk = chunk
+    scorer.chunk = chunk
     value, gradient = scorer.value_and_gradient(X)
     assert value.shape == (5,)
     assert gradient.shape == X.shape
@@ -83,7 +83,7 @@ def test_any_micro_batch_is_filled_up_and_cut_back(chunk: int) -> None:
 
 def test_evaluations_are_counted_by_image() -> None:
     scorer = Scorer(Curved())
-    scorer._chunk = 4
+    scorer.chunk = 4
     scorer.score(X)
     scorer.value_and_gradient(X[:3])
     assert (scorer.evaluated["forward"], scorer.evaluated["gradient"]) == (5, 3)
@@ -271,10 +271,10 @@ class Large(Model):
 @pytest.fixture
 def hungry(monkeypatch: pytest.MonkeyPatch) -> Scorer:
     monkeypatch.setattr(Hungry, "requested", [])
-    monkeypatch.setattr(scorer_module, "_on_device", WeakSet())  # nobody else's
-    monkeypatch.setattr(scorer_module, "_short", set())
+    monkeypatch.setattr(resident, "_on_device", WeakSet())  # nobody else's
+    monkeypatch.setattr(resident, "_short", set())
     scorer = Scorer(Large())
-    scorer._chunk = 4
+    scorer.chunk = 4
     return scorer
 
 
@@ -282,12 +282,12 @@ def test_less_memory_means_smaller_micro_batches_and_the_same_results(
     hungry: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores, (values, gradients) = hungry.score(X), hungry.value_and_gradient(X)
-    assert hungry._chunk == 4
+    assert hungry.chunk == 4
     monkeypatch.setattr(Hungry, "headroom", 1)
     Hungry.requested.clear()
     assert torch.allclose(hungry.score(X), scores, rtol=1e-6)
     assert Hungry.requested == [4, 2, *[1] * 5]
-    assert hungry._chunk == 1
+    assert hungry.chunk == 1
     again = hungry.value_and_gradient(X)
     assert torch.allclose(again[0], values, rtol=1e-6)
     assert torch.allclose(again[1], gradients, rtol=1e-3, atol=1e-6)
@@ -308,10 +308,10 @@ def test_when_memory_is_short_one_scorer_at_a_time_is_on_the_device(
     """A source and its target take turns, and only the first turn is one that fails."""
     source, forward, failures = Scorer(Linear()), Hungry.forward, []
     expected = source.score(X), hungry.score(X)
-    assert set(scorer_module._on_device) == {source, hungry}, "as long as there is room, both stay"
+    assert set(resident._on_device) == {source, hungry}, "as long as there is room, both stay"
 
     def crowded(module: Hungry, x: Tensor) -> Tensor:
-        if len(scorer_module._on_device) > 1:
+        if len(resident._on_device) > 1:
             failures.append(len(x))
             raise torch.cuda.OutOfMemoryError("out of memory")
         return forward(module, x)
@@ -319,15 +319,15 @@ def test_when_memory_is_short_one_scorer_at_a_time_is_on_the_device(
     monkeypatch.setattr(Hungry, "forward", crowded)
     for _ in range(3):
         assert torch.equal(hungry.score(X), expected[1])
-        assert set(scorer_module._on_device) == {hungry}
+        assert set(resident._on_device) == {hungry}
         assert torch.equal(source.score(X), expected[0])
-        assert set(scorer_module._on_device) == {source}
+        assert set(resident._on_device) == {source}
     assert failures == [4]
-    assert hungry._chunk == 4
+    assert hungry.chunk == 4
 
 
 def test_other_scorers_leave_the_device_before_batches_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scorer_module, "_short", set())
+    monkeypatch.setattr(resident, "_short", set())
     moves: list[tuple[str, str]] = []
     to = nn.Module.to
 
@@ -337,19 +337,19 @@ def test_other_scorers_leave_the_device_before_batches_shrink(monkeypatch: pytes
         return to(module, *args, **options)  # pyright: ignore
 
     first, second = Scorer(Linear()), Scorer(Large())
-    second._chunk = 4
+    second.chunk = 4
     expected = second.score(X)
     monkeypatch.setattr(nn.Module, "to", watched)
     forward = Hungry.forward
 
     def crowded(module: Hungry, x: Tensor) -> Tensor:
-        if first in scorer_module._on_device:
+        if first in resident._on_device:
             raise torch.cuda.OutOfMemoryError("out of memory")
         return forward(module, x)
 
     monkeypatch.setattr(Hungry, "forward", crowded)
     assert torch.equal(second.score(X), expected)
-    assert second._chunk == 4, "room was found without smaller batches"
+    assert second.chunk == 4, "room was found without smaller batches"
     assert ("LinearNet", "cpu") in moves
     moves.clear()
     first.score(X)

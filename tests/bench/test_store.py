@@ -17,7 +17,7 @@ from pandas.testing import assert_frame_equal
 from toymanifest import toy_manifest
 from toyruns import files
 
-from iqarena.client.run import load
+from iqarena.client.stored import load
 from iqarena.errors import StoreError
 from iqarena.store.folder import Store
 from iqarena.store.schema import COLUMNS, NAMES, RARE

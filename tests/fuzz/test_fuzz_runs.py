@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toyrows import make_manifest, make_rows
 
-from iqarena.client.run import load
+from iqarena.client.stored import load
 from iqarena.store import rowfile
 from iqarena.store.folder import Store
 from iqarena.store.schema import COLUMNS

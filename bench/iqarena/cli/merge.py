@@ -17,7 +17,7 @@ def merge(folders: tuple[Path, ...], out: Path) -> int:
 
     A row that several have must have the same key and numbers in all of them.
     """
-    from iqarena.client.run import load
+    from iqarena.client.stored import load
     from iqarena.runner.merge import merge as join
 
     manifest = join(folders, out)

@@ -15,6 +15,7 @@ import click
 
 from iqarena.cli.options import Place, answer, json_option
 from iqarena.client import run as client
+from iqarena.client.stored import Run, load
 from iqarena.errors import IqarenaError
 from iqarena.suite.file import DEFAULT
 
@@ -137,7 +138,7 @@ def plan(
 @json_option
 def report(run_folder: Path, out: Path | None) -> None:
     """Rebuild leaderboards, plots and page of RUN_FOLDER from its rows. Needs no torch."""
-    stored = client.load(run_folder)
+    stored = load(run_folder)
     boards = stored.report(out)
     answer(lambda: f"{boards}\n{_places(out or run_folder)}", lambda: _data(stored))
 
@@ -149,7 +150,7 @@ def report(run_folder: Path, out: Path | None) -> None:
 def compare(run_folder: Path, first: str, second: str | None) -> None:
     """Does attack FIRST beat SECOND (or the suite's reference) in RUN_FOLDER? Paired over held-out pairs and reference
     images. Needs no torch."""
-    click.echo(client.load(run_folder).compare(first, second))
+    click.echo(load(run_folder).compare(first, second))
 
 
 @click.command()
@@ -184,7 +185,7 @@ def speed(
         click.echo(matrix_report(plan) if matrix else speed_report(plan, options))
 
 
-def _text(done: client.Run, boards: str) -> str:
+def _text(done: Run, boards: str) -> str:
     if done.finished:
         lines = [boards, _places(done.folder)]
     else:
@@ -197,7 +198,7 @@ def _text(done: client.Run, boards: str) -> str:
     return "\n".join(lines)
 
 
-def _data(done: client.Run) -> dict[str, Any]:
+def _data(done: Run) -> dict[str, Any]:
     boards = {"attacks": done.attacks, "models": done.models} if done.finished else {}
     return {
         "folder": str(done.folder), "finished": done.finished, "rows": len(done.rows), "failed": len(done.failed),

@@ -3,11 +3,6 @@
 Convolution libraries pick their algorithm by batch size, and another algorithm rounds differently. So a scorer is
 always evaluated in micro-batches of one fixed size: single images on the CPU (which is as fast there), padded
 batches of ``CUDA_BATCH`` on a GPU.
-
-When a device's memory runs out, all other scorers leave it, and from then on it holds one at a time: a scorer comes
-back when it is asked, and the one before it leaves first. When that is not enough, the micro-batch is halved for good.
-None of this changes what is computed for an image (a GPU's algorithm for smaller batches may round the last digits
-differently).
 """
 
 from __future__ import annotations
@@ -16,21 +11,16 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from iqarena.api import AttackError, Certified, ImageError, IqarenaError, Model, ScorerError
+from iqarena.engine.resident import Resident
 from iqarena.engine.weights import Weights
 
-CUDA_BATCH = 16
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_on_device: WeakSet[Scorer] = WeakSet()
-_short: set[torch.device] = set()  # devices whose memory did not hold all scorers of this process
-_gpu_turn = threading.RLock()  # nobody may be sent away while it works
 
 T = TypeVar("T")
 
@@ -39,7 +29,7 @@ class WeightsTouched(ScorerError):
     """Somebody wrote into the weights of a scorer."""
 
 
-class Scorer:
+class Scorer(Resident):
     """Images ``(N, 3, H, W)`` float32 in [0, 1] → scores ``(N,)`` float64, nominally 0–100, higher = better.
 
     ``evaluated`` counts the images really scored and differentiated, and the seconds that it took. After every
@@ -48,18 +38,16 @@ class Scorer:
     """
 
     def __init__(self, model: Model, device: str = "cpu", precision: str = "fp32") -> None:
-        self.model = model
-        self.device = torch.device(device)
+        super().__init__(model, torch.device(device))
         self.evaluated: dict[str, float] = {"forward": 0, "gradient": 0, "seconds": 0.0}
         self._dtype = PRECISIONS[precision]
-        self._chunk = 1 if self.device.type == "cpu" else CUDA_BATCH
         self._layout = torch.channels_last if model.channels_last else torch.contiguous_format
         self.module = self._load()
         self._weights = Weights(self.module)
         self._lock = threading.Lock()
         self._kept: dict[Hashable, Any] = {}
         self._keeping = threading.RLock()
-        self._fitting(lambda: None)
+        self.fitting(lambda: None)
 
     def _load(self) -> nn.Module:
         with self._blamed("cannot be loaded"):
@@ -80,11 +68,6 @@ class Scorer:
             if not any(one.code_sha256 for one in (self.model, self.model.undefended, *self.model.defenses)):
                 raise
             raise ScorerError(f"{self.model!r}: {what}: {type(error).__name__}: {error}") from error
-
-    @property
-    def chunk(self) -> int:
-        """Images in one micro-batch."""
-        return self._chunk
 
     def score(self, x: Tensor) -> Tensor:
         """Scores without a graph."""
@@ -146,64 +129,29 @@ class Scorer:
 
     def intact(self) -> bool:
         """Whether the weights are those that were loaded; if not they are loaded anew."""
-        with self._turn():
+        with self.turn():
             if self._weights.intact(self.module):
                 return True
-            _on_device.discard(self)
+            self.left()
             self.module = self._load()
             return False
 
-    def _turn(self) -> AbstractContextManager[Any]:
-        """Nobody is sent away from a GPU in here."""
-        return contextlib.nullcontext() if self.device.type == "cpu" else _gpu_turn
-
     def _watched(self, evaluate: Callable[[], T]) -> T:
         """What ``evaluate`` gives with weights that are the same before and after it."""
+
+        def blamed() -> T:
+            with self._blamed("cannot be evaluated"):
+                return evaluate()
+
         started = time.perf_counter()
-        result = self._fitting(evaluate)
+        result = self.fitting(blamed)
         if self.intact():
             self._count("seconds", time.perf_counter() - started)
             return result
-        self._fitting(evaluate)
+        self.fitting(blamed)
         if not self.intact():
             raise ScorerError(f"{self.model!r}: changes its own weights when it is evaluated; keep its state elsewhere")
         raise WeightsTouched(f"{self.model!r}: its weights were changed from outside; they are loaded anew")
-
-    def _fitting(self, evaluate: Callable[[], T]) -> T:
-        """What ``evaluate`` gives with this scorer on its device; tried again with more room when memory runs out."""
-        with self._turn():
-            while True:
-                try:
-                    if self not in _on_device:
-                        if self.device in _short:
-                            self._others_leave()
-                        self.module.to(self.device)
-                        _on_device.add(self)
-                    with self._blamed("cannot be evaluated"):
-                        return evaluate()
-                except torch.cuda.OutOfMemoryError:
-                    if self._others_leave():
-                        _short.add(self.device)
-                    else:
-                        self._halve()
-
-    def _others_leave(self) -> bool:
-        """Move every other scorer off this device; whether there was any."""
-        others = [scorer for scorer in _on_device if scorer is not self and scorer.device == self.device]
-        for scorer in others:
-            scorer.module.to("cpu")
-            _on_device.discard(scorer)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return bool(others)
-
-    def _halve(self) -> None:
-        if self._chunk == 1:
-            raise ImageError(
-                f"{self.model!r}: the memory of {self.device} does not hold one image of this size;"
-                " reduce large ones (published models take max_side=…) or use --device cpu"
-            )
-        self._chunk //= 2
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """``make()``, worked out once for this scorer: for what does not depend on the image under attack."""
@@ -213,14 +161,14 @@ class Scorer:
             return self._kept[key]
 
     def _parts(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """Micro-batches of exactly ``_chunk`` images and how many of each are real."""
+        """Micro-batches of exactly ``chunk`` images and how many of each are real."""
         if min(x.shape[-2:]) < self.model.min_size:
             raise ImageError(
                 f"{self.model!r} needs images of at least {self.model.min_size} pixels a side,"
                 f" found {x.shape[-1]}×{x.shape[-2]}; leave the image out or enlarge it"
             )
-        for part in x.to(self.device).split(self._chunk):
-            pad = self._chunk - len(part)
+        for part in x.to(self.device).split(self.chunk):
+            pad = self.chunk - len(part)
             padded = torch.cat([part, part[:1].expand(pad, -1, -1, -1)]) if pad else part
             given = padded.to(memory_format=self._layout, copy=True)
             yield given, len(part)

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from iqarena.api import ImageItem, Model
-from iqarena.engine.scorer import CUDA_BATCH
+from iqarena.engine.resident import CUDA_BATCH
 from iqarena.errors import Stopped
 from iqarena.executors.job import Job
 from iqarena.executors.pool import Pool, Start

@@ -13,7 +13,8 @@ from tabulate import tabulate
 from torch import Tensor
 
 from iqarena.api import CHECKPOINTS, ImageError, IqarenaError, Model
-from iqarena.engine.scorer import CUDA_BATCH, Scorer
+from iqarena.engine.resident import CUDA_BATCH
+from iqarena.engine.scorer import Scorer
 from iqarena.files.weights import no_downloads
 from iqarena.images.memory import one_at_a_time
 from iqarena.images.sets.database import Database
