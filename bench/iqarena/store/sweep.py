@@ -47,7 +47,9 @@ class SweepManifest:
         try:
             return decode(cls, json.loads(path.read_text(encoding="utf-8")), "")
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: not a sweep's manifest ({error}); run the sweep again") from None
+            raise StoreError(
+                f"{path}: not a sweep's manifest ({error}); choose another --out, or run the sweep again"
+            ) from None
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder`` atomically."""

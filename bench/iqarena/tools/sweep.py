@@ -18,7 +18,7 @@ from iqarena.registry.tables import build_defense, build_model, training_of
 from iqarena.report.studies.flatness import PARAMETERS, write
 from iqarena.runner.driver import shard_items
 from iqarena.runner.manifest import provenance
-from iqarena.store.sweep import SweepManifest
+from iqarena.store.sweep import FILE, SweepManifest
 from iqarena.suite.plan import Plan
 from iqarena.tools.flatness import attacked, theorem
 
@@ -51,6 +51,8 @@ def sweep(
     """
     if not data.is_dir():
         raise IqarenaError(f"data: expected a folder with images/ and mos.csv, found no folder {data}")
+    if (out / FILE).exists():
+        SweepManifest.read(out)
     swept = _one_defense([build_defense(spec) for spec in defenses])
     attacks = [attack for attack in plan.attacks if attack.access == "gradient"]
     if not attacks:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,7 +42,16 @@ def train(
         raise IqarenaError(f"--from-scratch: training of '{spec}' has no such choice; leave it out")
     recipe = training(build_model(spec), **numbers, **({"from_scratch": True} if from_scratch else {}))
     options = {"epochs": epochs, "limit": limit, "leave-out": leave_out}
-    command = ["iqarena", "train", spec, "--data", data.name, "--seed", str(seed), *["--from-scratch"] * from_scratch]
+    command = [
+        "iqarena",
+        "train",
+        spec,
+        "--data",
+        Path(os.path.abspath(data)).name,
+        "--seed",
+        str(seed),
+        *["--from-scratch"] * from_scratch,
+    ]
     command += [part for key, value in options.items() if value is not None for part in (f"--{key}", str(value))]
     command += [part for setting in settings for part in ("--set", setting)]
     folder = out or Path("results") / "training" / recipe.name
@@ -56,13 +67,15 @@ def _number(setting: str, training: Callable[..., Any]) -> tuple[str, float]:
     key, _, value = setting.partition("=")
     hints = get_type_hints(training)
     kinds = {name: hints[name] for name in inspect.signature(training).parameters if hints[name] in (int, float)}
+    if not kinds:
+        raise IqarenaError(f"--set: this training has no numbers to set, found {setting!r}")
     if key not in kinds:
         raise IqarenaError(f"--set: this training has no number {key!r}{nearest(key, kinds)}")
     try:
         number = kinds[key](value)
     except ValueError:
         number = -1
-    if number < 0 or (number == 0 and key in ("lr", "crop", "side")):
+    if not 0 <= number < math.inf or (number == 0 and key in ("lr", "crop", "side")):
         kind = "a positive whole number" if kinds[key] is int else "a positive number"
         raise IqarenaError(f"--set {key}: expected {kind}, found {value!r}")
     return key, number

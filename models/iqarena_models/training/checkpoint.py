@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ class State:
 
 def write_completely(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file completely or not at all."""
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as stream:  # given a path, torch says nothing of a full disk
             write(stream)

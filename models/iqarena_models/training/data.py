@@ -50,7 +50,7 @@ def read_opinions(folder: Path, *, limit: int | None = None, leave_out: str | No
     """Read and check ``folder``; raises ``ImageError`` for unusable data.
 
     ``limit`` takes the first images of each split, ``leave_out`` keeps the images apart whose name holds that text.
-    Opinion scores are mapped linearly from their range's natural ends (0–1, or 0–100) to 0–100.
+    Opinion scores on 0–1 are mapped to 0–100; those on another scale than these two are refused.
     """
     table = _table(folder / "mos.csv")
     if leave_out:
@@ -64,7 +64,7 @@ def read_opinions(folder: Path, *, limit: int | None = None, leave_out: str | No
     mos = table["mos"].to_numpy(np.float32)
     rows = {split: np.flatnonzero(table["split"] == split) for split in ("train", "val", "excluded")}
     return Opinions(
-        folder.name,
+        Path(os.path.abspath(folder)).name,
         [folder / "images" / name for name in table["image"]],
         mos * (100 if mos.max() <= 1 else 1),
         rows["train"],
@@ -87,6 +87,14 @@ def _table(path: Path) -> pd.DataFrame:
     unscored = table.loc[~np.isfinite(table["mos"]), "image"]
     if len(unscored):
         raise ImageError(f"{path}: {len(unscored)} images without an opinion score, the first is {unscored.iloc[0]}")
+    known, split = table["split"].isin(["train", "val"]), table["split"].astype(str)
+    if not known.all():
+        raise ImageError(f"{path}: expected train or val in the column split, found {split[~known].iloc[0]!r}")
+    if len(again := table.loc[table["image"].duplicated(), "image"]):
+        raise ImageError(f"{path}: expected each image once, found {again.iloc[0]!r} again; keep one of its rows")
+    low, high = table["mos"].min(), table["mos"].max()
+    if low < 0 or high > 100 or 1 < high <= 10:
+        raise ImageError(f"{path}: expected opinion scores on 0–1 or 0–100, found {low:g} to {high:g}; rescale them")
     return table
 
 
@@ -116,14 +124,10 @@ class Images:
         stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
         stem = cache / f"decoded-{hashlib.sha256(repr(stats).encode()).hexdigest()[:16]}"
         self._pixels, self._shapes = stem.with_suffix(".bin"), stem.with_suffix(".npy")
-        if not self._shapes.exists():
+        self._stored = None
+        if not self._open():
             self._fill(log)
-        if self._shapes.exists():
-            self.shapes = np.load(self._shapes)
-            self._ends = np.cumsum(self.shapes.prod(1) * 3)
-            self._stored = np.memmap(self._pixels, np.uint8, "r")
-        else:
-            self._stored = None
+            self._open()
 
     def __getitem__(self, row: int) -> np.ndarray:
         if self._stored is None:
@@ -131,6 +135,21 @@ class Images:
         height, width = self.shapes[row]
         end = self._ends[row]
         return self._stored[end - height * width * 3 : end].reshape(height, width, 3)
+
+    def _open(self) -> bool:
+        """Whether the cache is there and holds these images, by its length and by the first and the last of them."""
+        try:
+            self.shapes = np.load(self._shapes)
+            self._ends = np.cumsum(self.shapes.prod(1) * 3)
+            self._stored = np.memmap(self._pixels, np.uint8, "r", shape=(self._pixels.stat().st_size,))
+            if len(self._stored) == self._ends[-1] and all(
+                np.array_equal(self[row], decode_file(self.files[row])) for row in (0, -1)
+            ):
+                return True
+        except (OSError, ValueError):  # there is none, or a damaged one
+            pass
+        self._stored = None
+        return False
 
     def _fill(self, log: Callable[[str], None]) -> None:
         """Write the cache completely or not at all."""

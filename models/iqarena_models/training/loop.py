@@ -66,7 +66,10 @@ def train(
     if state.log:
         log(f"going on after epoch {len(state.log)} of {total}")
     elif (out / CHECKPOINT).exists():
-        log(f"{out / CHECKPOINT} is of another recipe, data, seed or number of epochs: starting from the beginning")
+        raise IqarenaError(
+            f"{out / CHECKPOINT} is of another recipe, data, seed or number of epochs;"
+            " choose another --out, or remove it"
+        )
     rows = opinions.val if recipe.patience else opinions.val[:: -(-len(opinions.val) // LOGGED)]
     while len(state.log) < total and not (recipe.patience and len(state.log) - state.best >= recipe.patience):
         started, epoch = time.perf_counter(), len(state.log)

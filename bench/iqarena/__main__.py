@@ -1,0 +1,5 @@
+"""``python -m iqarena``."""
+
+from iqarena.cli import entry
+
+entry()
