@@ -138,7 +138,10 @@ def test_koniq_in_the_larger_size(tmp_path: Path) -> None:
     root = copy("koniq10k", tmp_path)
     assert "1024x768/1.jpg" in refusal(built("koniq10k", root, width=1024).items)
     (root / "512x384").rename(root / "1024x768")
-    assert len(built("koniq10k", root, width=1024).items()) == 3
+    larger = built("koniq10k", root, width=1024)
+    items = larger.items()
+    assert len(items) == 3
+    assert "1.jpg: expected 1024×768 pixels as published, found " in refusal(lambda: larger.read(items[0]))
 
 
 def test_biq_splits_and_both_names_of_its_tables(tmp_path: Path) -> None:

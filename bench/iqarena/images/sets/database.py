@@ -102,7 +102,11 @@ class Database(ImageSet):
 
     def read(self, item: ImageItem) -> np.ndarray:
         path = self.root / self.file(item.id)
-        return centre(decode_file(path), self.crop, str(path))
+        image = decode_file(path)
+        if self.size not in (None, found := (image.shape[1], image.shape[0])):
+            wanted = "×".join(map(str, self.size or ()))
+            raise ImageError(f"{path}: expected {wanted} pixels as published, found {found[0]}×{found[1]}")
+        return centre(image, self.crop, str(path))
 
     @cached_property
     def _items(self) -> list[ImageItem]:
