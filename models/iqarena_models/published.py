@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from annotated_types import Ge
 
 from iqarena.api import Model, SpecError, WeightFile, known_sha256, obtain
 from iqarena_models.catalog import Metric, catalog, pyiqa_version, weight_file
@@ -34,6 +36,7 @@ class Published(Model):
     max_side: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_side is not None and self.max_side < max(self.min_size, 16):
             raise SpecError(f"{self.name}: expected max_side ≥ {max(self.min_size, 16)} pixels, found {self.max_side}")
         if self.weights is not None and not self.metric.files:
@@ -80,15 +83,13 @@ class PyiqaModel(Published):
     """A metric of pyiqa. ``crops`` is another number of views per image than pyiqa's own; ``backbone`` the timm
     network in the place of its backbone, for ``weights`` that were trained so."""
 
-    crops: int | None = None
+    crops: Annotated[int, Ge(1)] | None = None
     backbone: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.crops is not None and not self.metric.crops_option:
             raise SpecError(f"{self.name}: expected no crops, it looks at the whole image; found crops={self.crops}")
-        if self.crops is not None and self.crops < 1:
-            raise SpecError(f"{self.name}: expected crops ≥ 1, found {self.crops}")
 
     @property
     def backbones(self) -> tuple[str, ...]:

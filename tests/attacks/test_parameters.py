@@ -43,7 +43,8 @@ class OtherDefaults(Dials):
     [
         ({"count": 0}, "dials: expected count ≥ 1, found 0"),
         ({"size": 4}, "dials: expected an odd size ≥ 3, found 4; nearest: 5"),
-        ({"size": 1}, "dials: expected an odd size ≥ 3, found 1"),
+        ({"size": 1}, "dials: expected an odd size ≥ 3, found 1; nearest: 3"),
+        ({"size": -5}, "dials: expected an odd size ≥ 3, found -5; nearest: 3"),
         ({"pairs": 3}, "dials: expected an even pairs ≥ 2, found 3"),
         ({"share": 0.0}, "dials: expected share in (0, 1], found 0"),
         ({"share": 1.5}, "dials: expected share in (0, 1], found 1.5"),

@@ -66,6 +66,8 @@ def test_cite(iqarena: Cli) -> None:
     answer = iqarena("cite", "pgd", "fgsm")
     assert answer.code == 0
     assert answer.out.count("@inproceedings{") == 2
+    assert "@" in iqarena("cite", "gradient_norm").out, "a defense has a paper as well"
+    assert "unknown plugin 'pdg'; nearest: 'pgd'" in iqarena("cite", "pdg").err
 
 
 def test_a_run_ends_with_tables_and_the_place_of_the_files(iqarena: Cli, suite: Path, tmp_path: Path) -> None:

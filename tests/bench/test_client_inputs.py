@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,16 @@ def test_grey_and_rotated_images_are_decoded_alike_from_pil_and_from_a_file(tmp_
         assert Images.of(opened).x[0].shape == (3, 32, 24)
 
 
+def test_an_opened_animation_and_a_bomb_are_refused_as_files_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, file = [Image.fromarray(ARRAY), Image.fromarray(255 - ARRAY)], io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    with Image.open(file) as opened, pytest.raises(ImageError, match="found 2 frames or pages"):
+        Images.of(opened)
+    monkeypatch.setattr("iqarena.images.decode.MAX_PIXELS", ARRAY.shape[0] * ARRAY.shape[1] - 1)
+    with pytest.raises(ImageError, match="found 32x24 pixels, over the limit of 767"):
+        Images.of(frames[0])
+
+
 def test_what_was_given_stays_as_it_was() -> None:
     x, array = TENSOR.clone().requires_grad_(True), ARRAY.copy()
     Images.of(x).x[0].add_(1)
@@ -100,7 +111,7 @@ REFUSED = [
     (ARRAY[None], "found shape (1, 24, 32, 3); pass a list of images"),
     (np.concatenate([ARRAY, ARRAY[..., :1]], 2), "found shape (24, 32, 4); drop other channels"),
     (Image.fromarray(ARRAY[..., 0].astype(np.uint16) * 257), "PIL image: expected an 8-bit grey or RGB image"),
-    (Image.fromarray(ARRAY).convert("CMYK"), "found mode CMYK"),
+    (Image.fromarray(ARRAY).convert("CMYK"), "found colour mode CMYK"),
     ("nowhere.png", "nowhere.png: expected an 8-bit grey or RGB image"),
     ([TENSOR[None]], "expected images (3, H, W) in a list, found a batch (1, 3, 24, 32); pass it alone"),
     ([], "expected at least one image, found none"),

@@ -122,9 +122,11 @@ def nothing(x: Tensor) -> Tensor:
     return mean(x) * torch.nan
 
 
+TOY = iqarena.scorer("toy_curved", device="cpu")
 REFUSED: list[tuple[Callable[[], Any], type[IqarenaError], str]] = [
     (lambda: iqarena.scorer("toy_curvd"), SpecError, "unknown model 'toy_curvd'; nearest: 'toy_curved'"),
     (lambda: iqarena.scorer("toy_curved", range=(0, 1)), SpecError, "toy_curved: its scale is known; leave out range"),
+    (lambda: iqarena.scorer(TOY, higher_better=False), SpecError, "its scale is known; leave out range, higher_better"),
     (lambda: iqarena.scorer(3), SpecError, "expected a spec such as 'hyper', a torch module or a function, found int"),  # pyright: ignore
     (lambda: iqarena.scorer(Unit), SpecError, "found the class Unit, not an object of it"),  # pyright: ignore
     (lambda: iqarena.scorer(mean, range=(1, 0)), SpecError, "expected two numbers (low, high) with low < high"),

@@ -20,6 +20,7 @@ from iqarena.images.decode import centre
 from iqarena.images.sets.database import Database
 from iqarena.images.sets.folder import FolderImages
 from iqarena.registry.tables import build, names, plugin_class
+from iqarena.suite.plan import image_set
 
 # what each fake holds: (id, cluster, mos), in the table's order
 EXPECTED = {
@@ -184,6 +185,12 @@ def test_folders_crop_and_split_too(tmp_path: Path) -> None:
         FolderImages(path=str(root), split="val")
     with pytest.raises(SpecError, match="expected crop ≥ 1"):
         FolderImages(path=str(root), crop=0)
+    for wrong, words in (
+        ({"order": "mos"}, "expected 'name' or 'table' for 'order', found 'mos'"),
+        ({"crop": True}, "expected a whole number for 'crop', found True"),
+    ):
+        with pytest.raises(SpecError, match=words):
+            image_set({"set": "folder", "path": str(root), **wrong})
 
 
 # what is wrong with a copy
@@ -276,7 +283,12 @@ def test_damaged_tables(name: str, file: str, text: str, expected: str, tmp_path
     assert Path(file).name in message or "table" in message
 
 
-def test_workbooks_with_other_sheets_or_columns(tmp_path: Path) -> None:
+def short_rows(sheet: Any, values_only: bool) -> list[tuple[Any, ...]]:
+    """As of a workbook that does not state its dimensions, where a row ends at its last value."""
+    return [("image", "dst_type", "dst_lev", "dmos"), ("1600", "noise", 1)]
+
+
+def test_workbooks_with_other_sheets_or_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = copy("csiq", tmp_path)
     fakesets.write_sheet(root / "csiq.DMOS.xlsx", [("image", "dmos")], "all_by_image")
     assert "dst_type, dst_lev, dmos, found 'image', 'dmos'" in refusal(built("csiq", root).items)
@@ -287,6 +299,8 @@ def test_workbooks_with_other_sheets_or_columns(tmp_path: Path) -> None:
     assert "unknown dst_type 'nois' of 1600; nearest: 'noise'" in refusal(built("csiq", root).items)
     fakesets.write_sheet(root / "csiq.DMOS.xlsx", [heading, ("1600", "noise", 1, None)], "all_by_image")
     assert "expected a finite mos for 'awgn/1600.AWGN.1.png', found ''" in refusal(built("csiq", root).items)
+    monkeypatch.setattr("openpyxl.worksheet._read_only.ReadOnlyWorksheet.iter_rows", short_rows)
+    assert "expected a finite mos for 'awgn/1600.AWGN.1.png', found ''" in refusal(built("csiq", root).items)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +308,7 @@ def test_workbooks_with_other_sheets_or_columns(tmp_path: Path) -> None:
     [
         ("clive(split=tset)", "clive: unknown split 'tset'; nearest: 'test'"),
         ("kadid10k(split=test)", "unknown split 'test'; valid: 'all'"),
-        ("koniq10k(width=512, crop=0)", "expected crop ≥ 1 pixel or none, found 0"),
+        ("koniq10k(width=512, crop=0)", "expected crop ≥ 1 or none, found 0"),
         ("koniq10k(width=384)", "expected width 512 or 1024, found 384"),
         ("clive(croop=3)", "no parameter 'croop'; nearest: 'crop'"),
     ],

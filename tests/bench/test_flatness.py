@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from iqarena.report.studies.flatness import fitted, line_through_zero, write
 from iqarena.store.sweep import SweepManifest
 from iqarena.testing.toys import Curved, Linear
 from iqarena.tools import flatness
+from iqarena.tools.sweep import kept
 
 IMAGES = [(item.id, PocketImages().read(item)) for item in PocketImages().items()[:8]]
 MANIFEST = SweepManifest(
@@ -94,6 +96,21 @@ def test_the_report_says_what_the_tables_say(
         assert {path.name for path in (tmp_path / "plots").iterdir()} == {
             f"{name}.{kind}" for name in ("sweep", "theorem") for kind in ("png", "svg")
         }
+
+
+def test_a_measurement_that_a_kill_left_half_written_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(path: Path, *rest: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "measured.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            kept(path, ["cnn"], lambda: {"srocc": 0.5})
+    assert kept(path, ["cnn"], lambda: {"srocc": 0.6}) == {"srocc": 0.6}
+    assert kept(path, ["cnn"], lambda: {"srocc": 0.7}) == {"srocc": 0.6}
 
 
 def test_a_manifest_is_read_as_it_was_written_and_a_damaged_one_is_one_line(tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ def test_a_grid_is_every_combination_of_canonical_specs() -> None:
     assert [repr(build_attack(repr(a))) for a in grid.attacks] == [repr(a) for a in grid.attacks]
 
 
+def test_a_factor_may_be_true_or_false() -> None:
+    grid = expand({"attack": "sega(samples=4)", "antithetic": [False, True]})
+    assert [a.label for a in grid.attacks] == ["sega(samples=4)", "sega(samples=4, antithetic=true)"]
+
+
 @pytest.mark.parametrize(
     ("grid", "words"),
     [

@@ -21,7 +21,7 @@ from iqarena.api import Attack, Source
 from iqarena.api.streams import Streams
 from iqarena.registry.tables import build_attack, build_model
 from iqarena.runner.driver import Options, run_plan
-from iqarena.store.adversarials import Adversarials
+from iqarena.store.adversarials import Adversarials, packed, pixels_sha256
 from iqarena.store.folder import Store
 from iqarena.store.union import united
 from iqarena.suite.plan import Plan
@@ -115,6 +115,19 @@ def test_a_damaged_or_removed_image_is_crafted_again(small: Plan, tmp_path: Path
     assert len(files(folder, "adversarials/*/*.zip")) == IMAGES
     counts = grow(replace(keeping(small), targets=(STEP, OTHER, build_model("toy_linear"))), folder)
     assert counts[repr(SOURCE)] == ZERO, "and kept again"
+
+
+def test_no_flipped_bit_of_a_kept_image_is_more_than_an_image_to_craft_again(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    kept, sha256 = Adversarials(tmp_path), pixels_sha256(image)
+    path, data = kept.path("ab"), packed(image, np.zeros_like(image))
+    path.parent.mkdir(parents=True)
+    for bit in range(0, 8 * len(data), 5):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        found = kept.load("ab", sha256)
+        assert found is None or np.array_equal(found[0], image)
 
 
 _calls = itertools.count()

@@ -269,7 +269,7 @@ def test_clearing_touches_runs_only(tmp_path: Path) -> None:
 RUN = ["rows/a-png-53b5fe1e.parquet", "adversarials/ab/ab" + 30 * "0" + ".zip", "gallery/gallery.json",
        "gallery/a-png-53b5fe__clean.png", "gallery/a-png-53b5fe__fgsm-53b5fe.png", "manifest.json",
        "rows.parquet", "same_ssim.csv", "leaderboard_attacks.csv", "ablation.md", "index.html", "report.json",
-       "plots/heatmap_fgsm_eps_8_255.png", "plots/cost_gain_by_target.svg"]  # fmt: skip
+       "plots/heatmap_fgsm_eps_8_255.png", "plots/cost_gain_by_target.svg", "plots/gallery.jpg"]  # fmt: skip
 STRANGERS = ["plots/thesis.pdf", "plots/mine.png", "gallery/mine.png", "rows/mine.parquet", "rows/notes.txt",
              "adversarials/mine.zip", "adversarials/ab/mine.zip", "thesis.pdf"]  # fmt: skip
 

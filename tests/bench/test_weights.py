@@ -67,7 +67,9 @@ def test_the_cache_is_where_the_platform_keeps_caches(home: Path, monkeypatch: p
 def test_downloads_go_into_the_users_folder_if_it_may_be_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(weights.FOLDER, str(home / "new"))
     assert store() == home / "new" == places()[0]
-    (home / "new").mkdir()
+    monkeypatch.setenv(weights.FOLDER, "~/new")
+    assert store() == home / "home" / "new" == places()[0]
+    (home / "home" / "new").mkdir(parents=True)
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert store() == cache_folder() / "weights"
 

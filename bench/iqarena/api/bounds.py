@@ -62,7 +62,8 @@ def check_bounds(plugin: Any) -> None:
     for name, bounds in bounds_of(type(plugin)).items():
         value = getattr(plugin, name)
         if isinstance(value, float | int) and not bounds.hold(value):
-            nearest = f"; nearest: {abs(int(value)) // 2 * 2 + 1}" if ODD in bounds.rules else ""
+            least = max((_limit(rule) for rule in bounds.rules if isinstance(rule, Ge)), default=1)
+            nearest = f"; nearest: {max(least | 1, int(value) // 2 * 2 + 1)}" if ODD in bounds.rules else ""
             raise SpecError(f"{plugin.name}: expected {bounds.text(name)}, found {format_number(value)}{nearest}")
 
 

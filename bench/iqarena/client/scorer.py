@@ -47,11 +47,13 @@ def scorer(
     Raises :class:`~iqarena.errors.IqarenaError`, in one line: ``SpecError`` for an unknown name (with the nearest) or a
     range that is none, ``WeightsError`` for missing weights, ``ScorerError`` when a first score shows that it is none.
     """
-    if isinstance(model, Scorer):
-        return model
-    if isinstance(model, (str, Model)):
+    if isinstance(model, (str, Model, Scorer)):
         if range is not None or not higher_better or name is not None:
             raise SpecError(f"{model}: its scale is known; leave out range, higher_better and name")
+        if isinstance(model, Scorer):
+            if device is not None and checked_device(device) != model.engine.device:
+                raise SpecError(f"{model}: it is on {model.engine.device} already; make another for {device}")
+            return model
         built = build_model(model) if isinstance(model, str) else model
         return Scorer(engine.Scorer(built, checked_device(device or "auto")))
     if isinstance(model, type) or not callable(model):

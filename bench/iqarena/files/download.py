@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import http.client
 import re
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -65,7 +66,7 @@ def _attempts(url: str, part: Path, size: int) -> None:
                     f" into {part.parent}"
                 ) from None
             reason = f"{error.code} {error.reason}"
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError) as error:
             reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
         if left:
             time.sleep(PAUSE)

@@ -46,16 +46,16 @@ class WeightFile:
 def places() -> list[Path]:
     """Folders that are searched, in this order."""
     torch_hub = Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch").expanduser() / "hub"
-    given = os.environ.get(FOLDER)
-    ours = [Path(os.path.expanduser(given))] if given else []
-    return [*ours, cache_folder() / "weights", torch_hub / "pyiqa", torch_hub / "clip", torch_hub / "checkpoints"]
+    given = _given()
+    hubs = [torch_hub / name for name in ("pyiqa", "clip", "checkpoints")]
+    return [*([given] if given else []), cache_folder() / "weights", *hubs]
 
 
 def store() -> Path:
     """Folder that downloads go into: the user's, else (or when that may not be written) the cache."""
-    given = os.environ.get(FOLDER)
+    given = _given()
     writable = given and (not os.path.exists(given) or os.access(given, os.W_OK))
-    return Path(os.path.expanduser(given)) if given and writable else cache_folder() / "weights"
+    return given if given and writable else cache_folder() / "weights"
 
 
 def obtain(file: WeightFile) -> Path:
@@ -100,6 +100,11 @@ def _checked(path: Path, file: WeightFile) -> Path:
             f" remove it, then: iqarena fetch models (or get it again from {file.url or file.page})"
         )
     return path
+
+
+def _given() -> Path | None:
+    given = os.environ.get(FOLDER)
+    return Path(os.path.expanduser(given)) if given else None
 
 
 def _user_cache() -> Path:

@@ -79,9 +79,10 @@ def decode(data: bytes, name: str) -> np.ndarray:
 
 
 def from_pil(image: Image.Image, name: str) -> np.ndarray:
-    """An image that pillow has opened, by the same rules; 16 bits that pillow made 8 of are not noticed."""
-    if image.mode not in _MODES:
-        raise ImageError(f"{name}: {_EXPECTED}, found mode {image.mode}; reduce it to 8 bits and convert it to RGB")
+    """An image that pillow has opened, of any file format, by the same rules; 16 bits that pillow made 8 of are not
+    noticed."""
+    if unfit := _unfit(image):
+        raise ImageError(f"{name}: {_EXPECTED}, found {unfit}")
     try:
         with one_at_a_time(image.width * image.height):
             return _to_rgb(ImageOps.exif_transpose(image), name)
@@ -107,18 +108,22 @@ def centre(image: np.ndarray, crop: int | None, name: str) -> np.ndarray:
 
 def _surprise(image: Image.Image, data: bytes) -> str:
     """What speaks against decoding, seen before any pixel is unpacked; empty if nothing does."""
-    mpo = image.format == "MPO"  # a camera's JPEG with previews behind it; the first frame is the image
-    if image.format not in FORMATS and not mpo:
+    if image.format not in (*FORMATS, "MPO"):  # a camera's JPEG with previews behind it; the first frame is the image
         return f"{image.format}; convert it to PNG"
-    if getattr(image, "n_frames", 1) > 1 and not mpo:
-        return f"{getattr(image, 'n_frames', 0)} frames or pages; save the wanted one as a PNG of its own"
-    if image.width * image.height > MAX_PIXELS:
-        return f"{image.width}x{image.height} pixels, over the limit of {MAX_PIXELS}; scale it down"
     bits = _bits(image, data)
     if bits > 8:
         return f"{bits} bits per channel; convert it on purpose, for example: magick in.png -depth 8 out.png"
+    return _unfit(image)
+
+
+def _unfit(image: Image.Image) -> str:
+    """What speaks against the pixels of an opened image; empty if nothing does."""
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        return f"{getattr(image, 'n_frames', 0)} frames or pages; save the wanted one as a PNG of its own"
+    if image.width * image.height > MAX_PIXELS:
+        return f"{image.width}x{image.height} pixels, over the limit of {MAX_PIXELS}; scale it down"
     if image.mode not in _MODES:
-        return f"colour mode {image.mode}; convert it to RGB"
+        return f"colour mode {image.mode}; reduce it to 8 bits and convert it to RGB"
     return ""
 
 

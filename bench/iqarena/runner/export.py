@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from iqarena.engine.device import checked_device
 from iqarena.engine.scorer import Scorer
 from iqarena.errors import SpecError, StoreError, nearest, plain
 from iqarena.files.atomic import make_folder, slug, write_atomically
+from iqarena.files.progress import progress_bar
 from iqarena.metrics.distortion import Reference
 from iqarena.registry.tables import build_attack, build_model
 from iqarena.store.adversarials import Adversarials, png
@@ -40,7 +41,6 @@ def export(
     attacks: Sequence[str] = (),
     sources: Sequence[str] = (),
     images: Sequence[str] = (),
-    tick: Callable[[int], object] = lambda images: None,
 ) -> pd.DataFrame:
     """Write the adversarial images of a run into ``out`` and say what they are in ``out/adversarials.csv``, which keeps
     the lines of earlier exports into the same folder.
@@ -53,32 +53,33 @@ def export(
     kept, lines = Adversarials(store.folder), []
     make_folder(out)
     bench: Bench | None = None
-    for _, group in chosen.groupby(["image", "repeat"], sort=True):
-        batch: Batch | None = None
-        for record in group.to_dict("records"):
-            row: Row = {str(name): value for name, value in record.items()}
-            stored, image, message = kept.load(row["craft_key"], row["sha256"]), None, ""
-            if stored:
-                image = stored[0]
-            else:
-                try:
-                    bench = bench or _bench(store, chosen)
-                    batch = batch or _batch(bench, row)
-                    with single_threaded(bench.device.type == "cpu"):
-                        attacked = attack_images(bench, _crafting(row), batch, [row])
-                    image, message = to_images(attacked.adversarial)[0], attacked.failures[0]
-                except StoreError:
-                    raise
-                except Exception as error:  # a plugin may fail in any way
-                    message = plain(reason(error))
-            file = f"{slug(row['image'])[:40]}__{slug(row['attack_label'])[:40]}__{row['craft_key'][:12]}.png"
-            if image is not None and not message:
-                write_atomically(out / file, png(image), sync=False)
-            lines.append({**row, "file": "" if message else file, "message": message})
-            tick(1)
-    table = pd.DataFrame(lines, columns=COLUMNS)
-    together = pd.concat([earlier[~earlier["craft_key"].isin(table["craft_key"])], table])
-    write_atomically(out / _TABLE, together.to_csv(index=False, lineterminator="\n").encode())
+    try:
+        for _, group in progress_bar(chosen.groupby(["image", "repeat"], sort=True), desc="export", unit="image"):
+            batch: Batch | None = None
+            for record in group.to_dict("records"):
+                row: Row = {str(name): value for name, value in record.items()}
+                stored, image, message = kept.load(row["craft_key"], row["sha256"]), None, ""
+                if stored:
+                    image = stored[0]
+                else:
+                    try:
+                        bench = bench or _bench(store, chosen)
+                        batch = batch or _batch(bench, row)
+                        with single_threaded(bench.device.type == "cpu"):
+                            attacked = attack_images(bench, _crafting(row), batch, [row])
+                        image, message = to_images(attacked.adversarial)[0], attacked.failures[0]
+                    except StoreError:
+                        raise
+                    except (Exception, SystemExit) as error:  # a plugin may fail in any way
+                        message = plain(reason(error))
+                file = f"{slug(row['image'])[:40]}__{slug(row['attack_label'])[:40]}__{row['craft_key'][:12]}.png"
+                if image is not None and not message:
+                    write_atomically(out / file, png(image), sync=False)
+                lines.append({**row, "file": "" if message else file, "message": message})
+    finally:  # also of what was written before ^C
+        table = pd.DataFrame(lines, columns=COLUMNS)
+        together = pd.concat([earlier[~earlier["craft_key"].isin(table["craft_key"])], table])
+        write_atomically(out / _TABLE, together.to_csv(index=False, lineterminator="\n").encode())
     return table
 
 

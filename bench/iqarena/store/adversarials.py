@@ -32,7 +32,7 @@ class Adversarials:
         try:
             with zipfile.ZipFile(io.BytesIO(self.path(craft_key).read_bytes())) as archive:
                 image, beyond = (_decoded(archive.read(name)) for name in (_IMAGE, _BEYOND))
-        except (OSError, KeyError, zipfile.BadZipFile):
+        except Exception:  # zipfile and the decoder raise nearly anything for damaged bytes
             return None
         return (image, beyond) if pixels_sha256(image) == sha256 else None
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from iqarena.errors import nearest
 
@@ -15,15 +15,19 @@ from iqarena.errors import nearest
 def decode(hint: Any, value: Any, key: str) -> Any:
     """``value``, as a JSON parser gives it, as an instance of ``hint``; ``key`` is where it stands, empty at the top.
 
-    ``hint`` is a dataclass, ``tuple[X, ...]``, ``dict[str, X]``, ``X | None``, a JSON scalar or ``Any``. Fields with a
-    default may be missing. Raises :class:`ValueError` naming the key.
+    ``hint`` is a dataclass, ``tuple[X, ...]``, ``dict[str, X]``, ``X | None``, ``Literal``, a JSON scalar or ``Any``.
+    Fields with a default may be missing. Raises :class:`ValueError` naming the key.
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
-    if origin is UnionType:
+    if origin in (Union, UnionType):
         (other,) = (one for one in arguments if one is not NoneType)
         return None if value is None else decode(other, value, key)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise ValueError(f"expected {' or '.join(map(repr, arguments))} for {key!r}, found {value!r:.60}")
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return _fields(hint, value, key)
     if origin is tuple and isinstance(value, list):

@@ -35,7 +35,7 @@ _FIGURES = "attacks|models|gallery|agreement|main_effects|same_ssim|defenses|cos
 _WRITTEN = (  # by a run and its report
     rf"(manifest|settled)\.json|rows\.parquet|rows/{_ROWS}|adversarials/[0-9a-f]{{2}}/[0-9a-f]{{32}}\.zip"
     r"|gallery/gallery\.json|gallery/[A-Za-z0-9-]*-[0-9a-f]{6}__(clean|[A-Za-z0-9-]*-[0-9a-f]{6})\.png"
-    rf"|({_TABLES})\.csv|(leaderboard|ablation)\.md|index\.html|report\.json|plots/({_FIGURES})\.(png|svg)"
+    rf"|({_TABLES})\.csv|(leaderboard|ablation)\.md|index\.html|report\.json|plots/({_FIGURES})\.(png|svg|jpg)"
 )
 
 

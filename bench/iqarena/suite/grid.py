@@ -50,6 +50,10 @@ def expand(table: Mapping[str, Any]) -> Grid:
 
 def _with(call: Call, values: Mapping[str, Any]) -> Attack:
     """``call`` with other values of some parameters, given as TOML numbers or spec strings."""
-    given = parse(f"{call.name}({', '.join(f'{name}={value}' for name, value in values.items())})").single
+    given = parse(f"{call.name}({', '.join(f'{name}={_text(value)}' for name, value in values.items())})").single
     kwargs = {**dict(call.kwargs), **dict(given.kwargs)}
     return cast(Attack, build("attack", Chain((Call(call.name, kwargs=tuple(kwargs.items())),))))
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -9,6 +9,7 @@ from typing import Any, cast, get_type_hints
 from iqarena.api import Attack, Estimate, ImageSet, Model
 from iqarena.errors import SpecError, nearest
 from iqarena.registry.tables import build, build_attack, build_model, plugin_class
+from iqarena.store.decode import decode
 from iqarena.suite.file import Suite
 from iqarena.suite.grid import Grid, expand
 from iqarena.suite.relations import only_relatives
@@ -135,8 +136,10 @@ def image_set(value: str | dict[str, Any]) -> ImageSet:
     for key, given in options.items():
         if key not in fields:
             raise SpecError(f"image set {cls.name!r} has no parameter {key!r}{nearest(key, fields)}")
-        if not isinstance(given, hints[key]):
-            raise SpecError(f"image set {cls.name!r}: expected {key} of type {fields[key].type}, found {given!r}")
+        try:
+            options[key] = decode(hints[key], given, key)
+        except ValueError as error:
+            raise SpecError(f"image set {cls.name!r}: {error}") from None
     for key, one in fields.items():
         if key not in options and one.default is dataclasses.MISSING:
             raise SpecError(

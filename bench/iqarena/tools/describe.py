@@ -37,25 +37,29 @@ def model_table() -> list[dict[str, str]]:
 
 def description(name: str) -> str:
     """Header, parameters, facts and citation of the plugin called ``name``, whatever its kind."""
-    kinds = [kind for kind in KINDS if name in names(kind)]
-    if not kinds:
-        everything = [n for kind in KINDS for n in names(kind)]
-        raise SpecError(f"unknown plugin {name!r}{nearest(name, everything)}; see: iqarena list")
-    return "\n\n".join(_describe(kind, name) for kind in kinds)
+    return "\n\n".join(_describe(kind, name) for kind in _kinds(name))
 
 
 def bibtex(name: str) -> str:
-    """BibTeX of an attack; raises when it has none."""
-    text = plugin_class("attack", name).bibtex
-    if not text:
-        raise SpecError(f"attack {name!r} has no paper to cite")
-    return text
+    """BibTeX of the plugin called ``name``, whatever its kind; raises when it has none."""
+    if text := next(filter(None, (plugin_class(kind, name).bibtex for kind in _kinds(name))), ""):
+        return text
+    raise SpecError(f"{name!r} has no paper to cite")
 
 
 def default(kind: str, name: str) -> Plugin:
     """The plugin with default parameters, and ``…`` for those that must be given."""
     cls = plugin_class(kind, name)
     return cls(**{f.name: "…" for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING})
+
+
+def _kinds(name: str) -> list[str]:
+    """Kinds of plugin that ``name`` is one of; raises :class:`SpecError` for none."""
+    kinds = [kind for kind in KINDS if name in names(kind)]
+    if not kinds:
+        everything = [n for kind in KINDS for n in names(kind)]
+        raise SpecError(f"unknown plugin {name!r}{nearest(name, everything)}; see: iqarena list")
+    return kinds
 
 
 def _describe(kind: str, name: str) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from iqarena.api import Defense, Model
 from iqarena.api.spec import Number, parse
 from iqarena.errors import IqarenaError, SpecError, WeightsError
+from iqarena.files.atomic import make_folder, write_atomically
 from iqarena.registry.tables import build_defense, build_model, training_of
 from iqarena.report.studies.flatness import PARAMETERS, write
 from iqarena.runner.driver import shard_items
@@ -68,7 +69,7 @@ def sweep(
             identity += [plan.images.label, [attack.label for attack in attacks]]
             measure = partial(attacked, images=images[:count], attacks=attacks, device=device)
             trained = partial(_trained, defense, scorer, data, folder, options, measure, log, first=i == 0)
-            measured = _kept(folder / "measured.json", identity, trained)
+            measured = kept(folder / "measured.json", identity, trained)
             facts = measured["facts"]
             if i == 0:
                 rows.append({"scorer": scorer.label, "defense": "none", **_clean(facts["before"]), **measured["own"]})
@@ -78,7 +79,7 @@ def sweep(
     for model in (model for target, hardened in shipped for model in (target, *hardened)):
         identity = [repr(model), model.weights_sha256, EPS, plan.images.label, len(images)]
         path = out / "theorem" / f"{model.label.replace('|', '-')}.json"
-        points += _kept(path, identity, partial(theorem, model, images, EPS, device))
+        points += kept(path, identity, partial(theorem, model, images, EPS, device))
     pd.DataFrame(rows).to_csv(out / "sweep.csv", index=False, float_format="%.6g")
     pd.DataFrame(points).to_csv(out / "theorem.csv", index=False, float_format="%.6g")
     SweepManifest(
@@ -124,14 +125,14 @@ def _numbers(defense: Defense) -> dict[str, float]:
     return {key: value.value for key, value in parse(repr(defense)).single.kwargs if isinstance(value, Number)}
 
 
-def _kept(path: Path, identity: list[Any], make: Callable[[], Any]) -> Any:
+def kept(path: Path, identity: list[Any], make: Callable[[], Any]) -> Any:
     """What ``make`` gives, or gave earlier for the same ``identity``."""
     identity = json.loads(json.dumps(identity))
-    if path.exists() and (kept := json.loads(path.read_text(encoding="utf-8")))["asked"] == identity:
-        return kept["found"]
+    if path.exists() and (earlier := json.loads(path.read_text(encoding="utf-8")))["asked"] == identity:
+        return earlier["found"]
     result = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"asked": identity, "found": result}), encoding="utf-8")
+    make_folder(path.parent)
+    write_atomically(path, json.dumps({"asked": identity, "found": result}).encode())
     return result
 
 

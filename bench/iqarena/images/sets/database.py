@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 
 from iqarena.api import ImageError, ImageItem, ImageSet, SpecError
 from iqarena.errors import nearest
@@ -48,13 +49,12 @@ class Database(ImageSet):
 
     path: str | None = None
     split: str = "all"
-    crop: int | None = None
+    crop: Annotated[int, Ge(1)] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.split not in self.splits:
             raise SpecError(f"{self.name}: unknown split {self.split!r}{nearest(self.split, self.splits)}")
-        if self.crop is not None and self.crop < 1:
-            raise SpecError(f"{self.name}: expected crop ≥ 1 pixel or none, found {self.crop}; write crop=224")
 
     @abstractmethod
     def entries(self, root: Path) -> Iterable[ImageItem]:

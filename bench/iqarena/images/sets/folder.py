@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge
 
 from iqarena.api import ImageError, ImageItem, ImageSet, SpecError
 from iqarena.errors import nearest
@@ -28,16 +30,15 @@ class FolderImages(ImageSet):
     path: str
     csv: str | None = None
     split: str | None = None
-    crop: int | None = None
-    order: str = "name"
+    crop: Annotated[int, Ge(1)] | None = None
+    order: Literal["name", "table"] = "name"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.split is not None and self.csv is None:
             raise SpecError(f"folder: expected a csv with a column split beside split={self.split!r}, found none")
-        if self.order not in ("name", "table") or (self.order == "table" and self.csv is None):
-            raise SpecError(f"folder: expected order 'name', or 'table' with a csv, found {self.order!r}")
-        if self.crop is not None and self.crop < 1:
-            raise SpecError(f"folder: expected crop ≥ 1 pixel or none, found {self.crop}; write crop=224")
+        if self.order == "table" and self.csv is None:
+            raise SpecError("folder: expected a csv beside order='table', found none")
 
     def items(self) -> list[ImageItem]:
         names = _images(Path(os.path.expanduser(self.path)))

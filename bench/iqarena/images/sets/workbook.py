@@ -33,7 +33,8 @@ def read_sheet(path: Path, columns: Sequence[str], sheet: str | None = None) -> 
     for number, heading in enumerate(rows[:LOOK], start=1):
         if set(columns) <= set(heading):
             places = [heading.index(column) for column in columns]
-            cells = [[row[place] for place in places] for row in rows[number:]]
+            rows = [row + (None,) * (len(heading) - len(row)) for row in rows[number:]]  # a short one ends early
+            cells = [[row[place] for place in places] for row in rows]
             return [dict(zip(columns, values, strict=True)) for values in cells if values[0] is not None]
     first = next((row for row in rows if any(row)), ())
     raise ImageError(f"{expected}, found {', '.join(repr(c) for c in first if c is not None)[:200] or 'no rows'}")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from iqarena.files.atomic import write_atomically
 from iqarena.metrics.statistics import Floats
 from iqarena.report.figures.plots import save
 from iqarena.report.figures.style import BLUE, GREEN, GREY, MARKERS, PALETTE, new_figure, tidy_axes, title
@@ -33,7 +34,7 @@ def write(folder: Path) -> str:
     save(Drawing("sweep", _SWEEP, partial(sweep_figure, swept)), folder / "plots")
     save(Drawing("theorem", _THEOREM, partial(theorem_figure, points, fits)), folder / "plots")
     text = _text(swept, fits, manifest)
-    (folder / "sweep.md").write_text(text, encoding="utf-8")
+    write_atomically(folder / "sweep.md", text.encode())
     return text
 
 
