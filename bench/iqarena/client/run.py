@@ -74,8 +74,11 @@ def run(
     check_workers(executor, workers_kind, ray_address, cell_timeout)
     plan = resolved(suite, settings, limit=limit, seed=seed, images=images)
     store = Store(place(out) if out is not None else Path("results") / "runs" / plan.suite.name)
-    place_of_work = (workers, executor, workers_kind, ray_address, cell_timeout)
-    options = Options(checked_device(device or "auto"), precision, batch_size, shard, *place_of_work)
+    options = Options(
+        device=checked_device(device or "auto"), precision=precision, batch_size=batch_size, shard=shard,
+        workers=workers, executor=executor, workers_kind=workers_kind, ray_address=ray_address,
+        cell_timeout=cell_timeout,
+    )  # fmt: skip
     show = partial(_bar, plan.suite.name) if progress else lambda cells: nullcontext(lambda n: None)
     command = command or f"iqarena.run({suite!r})"
     manifest, rows = execute(plan, store, options, overwrite=overwrite, command=command, progress=show)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from iqarena.api import Attack, Defense, Filter, FilterChain, ImageSet, Model, Plugin
 from iqarena.api.plugin import check_defaults, code_sha256
@@ -28,8 +28,6 @@ KINDS: dict[str, type[Plugin]] = {
 _BUILT_IN = ("iqarena.images.sets", "iqarena_attacks", "iqarena_models")
 EXTRAS = ("torchattacks", "pyiqa")  # optional packages, each called as the extra of iqarena that brings it
 _from_files: dict[str, dict[str, tuple[str, str]]] = {kind: {} for kind in KINDS}
-
-P = TypeVar("P", bound=Plugin)
 
 
 def names(kind: str) -> list[str]:
