@@ -16,7 +16,7 @@ from torch import Tensor, nn
 SAMPLES = 256  # of each tensor; a smaller one is looked at as a whole
 
 
-class Weights:
+class WeightsWatch:
     """What the weights of a module are when this is made."""
 
     def __init__(self, module: nn.Module) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from iqarena.errors import IqarenaError, nearest
-from iqarena.suite.images_option import instead
+from iqarena.suite.images_option import replace_images
 
 DEFAULT = "pocket"  # the suite that needs nothing but what comes with iqarena
 
@@ -48,14 +48,14 @@ def load_suite(
 ) -> Suite:
     """A built-in suite by its name, a ``.toml`` file, or the keys of one; ``overrides`` beat them.
 
-    ``images`` is ``--images``: see :func:`iqarena.suite.images_option.instead`. Unknown keys are errors.
+    ``images`` is ``--images``: see :func:`iqarena.suite.images_option.replace_images`. Unknown keys are errors.
     """
     where, keys = ("given as keys", {"name": "run", **suite}) if isinstance(suite, Mapping) else _read(suite)
     keys |= overrides or {}
     if images == "":
         raise IqarenaError("images: expected a folder or an image set, found ''; write . for the current folder")
     if images is not None:
-        keys["images"] = instead(keys.get("images"), images)
+        keys["images"] = replace_images(keys.get("images"), images)
     valid = Suite.__dataclass_fields__
     for key in keys:
         if key not in valid:

@@ -44,7 +44,7 @@ class Plan:
             return source.models
         return tuple(t for t in self.targets if source.relation(t) != "ensemble_member")
 
-    def met(self, attack: Attack, source: SourceSpec) -> tuple[Model, ...]:
+    def targets_of(self, attack: Attack, source: SourceSpec) -> tuple[Model, ...]:
         """The targets that ``attack`` meets from ``source``, one of :attr:`cells`.
 
         A query attack has no source but its target; one that also takes gradients attacks every target that its
@@ -66,7 +66,7 @@ class Plan:
 
     def results(self) -> list[tuple[Attack, SourceSpec, Model]]:
         """All that is measured on each image."""
-        return [(a, s, t) for s in self.cells for a in self.attacks for t in self.met(a, s)]
+        return [(a, s, t) for s in self.cells for a in self.attacks for t in self.targets_of(a, s)]
 
     def gradients(self) -> dict[str, int]:
         """Gradient evaluations per image, by model: at most these, after sharing (see ``Source``)."""
@@ -78,7 +78,9 @@ class Plan:
             for attack in self.attacks:
                 shared = attack.shared_gradient
                 if shared is None:
-                    total += attack.cost * sum(len(self.met(attack, s)) if attack.queries else 1 for s in holding)
+                    total += attack.cost * sum(
+                        len(self.targets_of(attack, s)) if attack.queries else 1 for s in holding
+                    )
                 elif shared not in seen:
                     seen.add(shared)
                     total += attack.cost
