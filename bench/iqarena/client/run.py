@@ -45,12 +45,12 @@ def run(
     """Run a suite and return its results; a run started again adds what is missing and nothing else.
 
     ``suite`` is a name (see ``iqarena list suites``), a ``.toml`` file, or a dictionary of a suite's keys
-    (``{"images": "pocket", "targets": ["cnn", "vit"], "attacks": ["noise", "fgsm"]}``; ``bench/README.md`` lists them).
-    In place of specs targets, sources and attacks may be plugins, and what :func:`iqarena.scorer` and
-    :func:`iqarena.attack` made of a registered one (sources, target, direction and seed are then still the suite's).
-    ``settings`` overrides keys, ``limit`` (first images only) and ``seed`` are two of them. ``images`` is another image
-    set, a folder of images, or the place of the suite's own set. ``out`` is the run's folder, or a URL
-    (``s3://bucket/run``); left out it is ``results/runs/NAME``.
+    (``{"images": "pocket", "targets": ["cnn", "vit"], "attacks": ["noise", "fgsm"]}``; what they mean:
+    ``help("iqarena.suite.file.Suite")``). In place of specs targets, sources and attacks may be plugins, and what
+    :func:`iqarena.scorer` and :func:`iqarena.attack` made of a registered one (sources, target, direction and seed are
+    then still the suite's). ``settings`` overrides keys, ``limit`` (first images only) and ``seed`` are two of them.
+    ``images`` is another image set, a folder of images, or the place of the suite's own set. ``out`` is the run's
+    folder, or a URL (``s3://bucket/run``); left out it is ``results/runs/NAME``.
 
     ``device`` is ``cpu``, ``cuda``, ``cuda:1`` … or, as when left out, ``auto``; ``batch_size``, ``workers`` and
     ``shard`` (every N-th image from the I-th, ``(I, N)``) never change a number; neither does where cells run: in
