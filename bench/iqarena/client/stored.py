@@ -58,19 +58,19 @@ class Run:
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """One line per attack, source and target, with 95 % intervals."""
+        """One line per attack, source and target, with 95 % intervals; columns: ``pairs.csv`` in results/README.md."""
         return self.pair_samples.table
 
     @cached_property
     def attacks(self) -> pd.DataFrame:
-        """The leaderboard of attacks, strongest first."""
+        """The leaderboard of attacks, strongest first; columns: ``leaderboard_attacks.csv`` in results/README.md."""
         from iqarena.report.boards import attack_board
 
         return attack_board(self.pair_samples, self.manifest.declared)
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """The leaderboard of targets, most robust first."""
+        """The leaderboard of targets, most robust first; columns: ``leaderboard_models.csv`` in results/README.md."""
         from iqarena.report.boards import model_board
 
         return model_board(self.pair_samples, self.manifest.declared)
@@ -82,7 +82,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all shards are there."""
+        """Whether no planned row is missing (failed rows count as present)."""
         return bool(self.manifest.finished)
 
     @property

@@ -39,6 +39,7 @@ class WeightFile:
 
     @property
     def expected(self) -> str:
+        """The first hex digits of its sha256, as many as are known; empty for none."""
         match = re.search(r"-([0-9a-f]{8})\.\w+$", self.name) if self.url else None
         return self.sha256 or (match[1] if match else "")
 

@@ -30,8 +30,8 @@ class Group:
 def cells(bench: Bench, task: Task) -> Cells:
     """The cells of a task: a source (with all attacks, in one repeat) each, rows only where they are missing.
 
-    Each step is yielded before it is done: whoever asks for the next one knows what runs meanwhile. An image that
-    cannot be read costs error rows, not the run.
+    Each :class:`Step` is yielded before it runs, so the caller always knows what is running. An image that cannot be
+    read costs error rows, not the run.
     """
     passed = 0
     for part in _parts(bench, task):

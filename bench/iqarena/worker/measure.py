@@ -25,8 +25,8 @@ from iqarena.worker.work import Bench, Crafting, Row
 class Result:
     """What a cell yields, for the driver to write: rows, and files that belong to them.
 
-    ``cells`` counts images, ``evaluated`` what its worker evaluated since the cell before, by model; ``seconds`` is
-    what the cell took.
+    ``cells`` counts the cells of single images that it is, ``evaluated`` what its worker evaluated since the cell
+    before, by model; ``seconds`` is what the cell took.
     """
 
     rows: list[Row] = field(default_factory=list)
