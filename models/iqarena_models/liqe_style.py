@@ -20,7 +20,7 @@ LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
 WIDTH = 512  # CLIP's
 
 
-class LiqeStyle(nn.Module):
+class LiqeStyleNet(nn.Module):
     """Images ``(N, 3, H, W)`` in [0, 1] → scores ``(N,)``, 1 (bad) to 5 (perfect)."""
 
     def __init__(self, backbone: str, *, imagenet: bool = False) -> None:

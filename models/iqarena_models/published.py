@@ -111,7 +111,7 @@ class PyiqaModel(Published):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class OwnModel(Published):
+class PackagedModel(Published):
     """A scorer whose architecture is a file of this package."""
 
     def build(self, paths: Mapping[str, Path]) -> nn.Module:
@@ -162,11 +162,11 @@ class LiqeStyle(Published):
 
     def build(self, paths: Mapping[str, Path]) -> nn.Module:
         from iqarena_models.common_scale import filled, read_tensors
-        from iqarena_models.liqe_style import LiqeStyle as Network
+        from iqarena_models.liqe_style import LiqeStyleNet
 
         (path,) = paths.values()
         tensors = read_tensors(path)
-        return filled(lambda: Network(self.backbone), tensors.get("params", tensors), path)
+        return filled(lambda: LiqeStyleNet(self.backbone), tensors.get("params", tensors), path)
 
 
 _RESNETS = {
@@ -189,7 +189,7 @@ def __getattr__(name: str) -> type[Published]:
     metric = catalog().get(name)
     if metric is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    base = PyiqaModel if metric.arch else OwnModel
+    base = PyiqaModel if metric.arch else PackagedModel
     declared = {
         "name": name,
         "min_size": metric.min_size,

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from toyruns import ATTACKS, ROWS, Answer, files, paint
 
-from iqarena.files.weights import FOLDER, OFFLINE
+from iqarena.files.weights import OFFLINE, WEIGHTS_DIR
 from iqarena.registry import tables as registry
 from iqarena.registry.tables import build_attack
 from iqarena.store.folder import Store
@@ -255,7 +255,7 @@ def test_what_goes_with_every_verb_stands_before_or_after_it(
 ) -> None:
     monkeypatch.setattr(registry, "_from_files", {kind: dict(known) for kind, known in registry._from_files.items()})
     monkeypatch.setenv(OFFLINE, "")
-    monkeypatch.setenv(FOLDER, "")
+    monkeypatch.setenv(WEIGHTS_DIR, "")
     plugin = tmp_path / "flat.py"
     plugin.write_text("""
 from dataclasses import dataclass
@@ -274,7 +274,7 @@ class Flat(Filter):
         answer = iqarena(*command)
         assert answer.code == 0, answer.err
         assert "flat" in [one["name"] for one in json.loads(answer.out)["filters"]]
-        assert (os.environ[OFFLINE], os.environ[FOLDER]) == ("1", str(tmp_path))
+        assert (os.environ[OFFLINE], os.environ[WEIGHTS_DIR]) == ("1", str(tmp_path))
     for k, command in enumerate((["run", suite, "--quiet"], ["--quiet", "run", suite])):
         answer = iqarena(*command, "--limit", 1, "--out", tmp_path / str(k))
         assert (answer.code, answer.err) == (0, "")

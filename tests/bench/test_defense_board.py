@@ -14,7 +14,7 @@ from iqarena.report import derive
 from iqarena.report.contents import contents
 from iqarena.report.figures.defense_plot import front
 from iqarena.report.pairs import pair_table
-from iqarena.report.specs import behind
+from iqarena.report.specs import split_target
 from iqarena.report.studies.defenses import defense_study
 from iqarena.report.studies.masking import masking_table, signs
 from iqarena.store.manifest import Manifest
@@ -34,7 +34,7 @@ def make_rows(strength: dict[str, tuple[Any, ...]], mos: bool = False) -> pd.Dat
     for target, (small, large, same, other, query) in strength.items():
         lines = [
             (PGD4, target, "whitebox", small), (PGD8, target, "whitebox", large),
-            (PGD8, behind(target)[1], "same_scorer", same),
+            (PGD8, split_target(target)[1], "same_scorer", same),
             (PGD8, "hyper", "transfer", other), (SQUARE, target, "query", query), (NOISE, target, "whitebox", 0.5),
         ]  # fmt: skip
         clean = order if target == "cnn" else order[::-1] + 1 if target.startswith("flip") else order + 2
@@ -87,8 +87,11 @@ def test_readers_see_labels_and_files_hold_specs() -> None:
 
 
 def test_a_target_is_split_into_defenses_and_scorer() -> None:
-    assert behind("cnn") == ("", "cnn")
-    assert behind("jpeg(quality=50)|flip(p=1)|toy(of=jpeg|cnn)") == ("jpeg(quality=50)|flip(p=1)", "toy(of=jpeg|cnn)")
+    assert split_target("cnn") == ("", "cnn")
+    assert split_target("jpeg(quality=50)|flip(p=1)|toy(of=jpeg|cnn)") == (
+        "jpeg(quality=50)|flip(p=1)",
+        "toy(of=jpeg|cnn)",
+    )
 
 
 def test_the_board_is_what_the_rows_say() -> None:

@@ -142,7 +142,8 @@ def test_a_scorer_without_gradient_is_not_a_source(suite: Path) -> None:
     assert all(m.differentiable for s in plan.sources for m in s.models)
 
 
-def test_the_readme_explains_every_suite_key() -> None:
+def test_readme_and_help_explain_every_suite_key() -> None:
     text = (HERE / "bench" / "README.md").read_text(encoding="utf-8")
     section = text[text.index("## Suite keys") : text.index("## Words")]
     assert [f.name for f in dataclasses.fields(Suite) if f"`{f.name}`" not in section] == []
+    assert [f.name for f in dataclasses.fields(Suite) if f"\n    {f.name}: " not in str(Suite.__doc__)] == []

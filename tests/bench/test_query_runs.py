@@ -57,7 +57,9 @@ def manifest(plan: Plan, rows: pd.DataFrame, **changes: Any) -> Manifest:
 def test_a_query_attack_meets_each_target_alone_and_a_warm_start_those_its_source_does_not_hold(queried: Plan) -> None:
     ensemble = "ensemble(toy_curved(seed=0), toy_curved(seed=1))"
     assert [s.spec for s in queried.cells] == [ensemble, "toy_curved(seed=0)", "toy_curved(seed=1)", "toy_shut"]
-    met = {(a.name, s.spec): [repr(t) for t in queried.met(a, s)] for a in queried.attacks for s in queried.cells}
+    met = {
+        (a.name, s.spec): [repr(t) for t in queried.targets_of(a, s)] for a in queried.attacks for s in queried.cells
+    }
     assert met["fgsm", ensemble] == met["warm_start", ensemble] == ["toy_shut"]
     for target in ("toy_curved(seed=0)", "toy_curved(seed=1)", "toy_shut"):
         assert met["square", target] == [target]

@@ -18,7 +18,7 @@ from toyrows import ATTACKS, fail, make_manifest, make_rows
 from iqarena.errors import StoreError
 from iqarena.report import derive
 from iqarena.report.boards import attack_board, model_board
-from iqarena.report.figures.plots import slug
+from iqarena.report.figures.plots import figure_name
 from iqarena.report.pairs import pair_table, tidy
 from iqarena.report.specs import short_source
 from iqarena.report.studies.relatives import relatives_table
@@ -337,8 +337,8 @@ def test_the_report_needs_no_torch() -> None:
 def test_names_for_sources_and_files() -> None:
     assert short_source("ensemble(bilinear, jpeg(q=50)|cnn, vit)") == "ensemble of 3"
     assert short_source("jpeg(q=50)|cnn") == "jpeg(q=50)|cnn"
-    assert slug("sega(eps=8/255, mask=jnd(6)|soft)") == "sega_eps_8_255_mask_jnd_6_soft"
-    long = [slug("a" * 100 + end) for end in "xy"]
+    assert figure_name("sega(eps=8/255, mask=jnd(6)|soft)") == "sega_eps_8_255_mask_jnd_6_soft"
+    long = [figure_name("a" * 100 + end) for end in "xy"]
     assert long[0] != long[1]
     assert max(map(len, long)) <= 80
 

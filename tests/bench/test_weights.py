@@ -14,7 +14,7 @@ from toyruns import Answer
 from iqarena.api import WeightFile, WeightsError
 from iqarena.files import weights
 from iqarena.files.cache import CACHE, cache_folder
-from iqarena.files.weights import obtain, places, store
+from iqarena.files.weights import download_folder, obtain, search_folders
 
 DATA = b"parameters"
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -24,7 +24,7 @@ URL = "http://example.invalid/net.pth"
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every place inside a folder of this test."""
-    for name in (weights.FOLDER, weights.OFFLINE, CACHE, "TORCH_HOME", "XDG_CACHE_HOME"):
+    for name in (weights.WEIGHTS_DIR, weights.OFFLINE, CACHE, "TORCH_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path
@@ -47,9 +47,9 @@ def test_places_in_their_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     file = WeightFile("net.pth", sha256=SHA)
     hub = put(home / "home" / ".cache" / "torch" / "hub" / "pyiqa" / "net.pth")
     assert obtain(file) == hub
-    cached = put(store() / "net.pth")
+    cached = put(download_folder() / "net.pth")
     assert obtain(file) == cached
-    monkeypatch.setenv(weights.FOLDER, str(home / "mine"))
+    monkeypatch.setenv(weights.WEIGHTS_DIR, str(home / "mine"))
     assert obtain(file) == cached
     own = put(home / "mine" / "net.pth")
     assert obtain(file) == own
@@ -58,24 +58,24 @@ def test_places_in_their_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_cache_is_where_the_platform_keeps_caches(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     caches = "Library/Caches" if sys.platform == "darwin" else ".cache"
     assert cache_folder() == home / "home" / caches / "iqarena"
-    assert store() == cache_folder() / "weights"
+    assert download_folder() == cache_folder() / "weights"
     monkeypatch.setenv(CACHE, str(home / "elsewhere"))
     assert cache_folder() == home / "elsewhere"
-    assert store() == home / "elsewhere" / "weights"
+    assert download_folder() == home / "elsewhere" / "weights"
 
 
 def test_downloads_go_into_the_users_folder_if_it_may_be_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(weights.FOLDER, str(home / "new"))
-    assert store() == home / "new" == places()[0]
-    monkeypatch.setenv(weights.FOLDER, "~/new")
-    assert store() == home / "home" / "new" == places()[0]
+    monkeypatch.setenv(weights.WEIGHTS_DIR, str(home / "new"))
+    assert download_folder() == home / "new" == search_folders()[0]
+    monkeypatch.setenv(weights.WEIGHTS_DIR, "~/new")
+    assert download_folder() == home / "home" / "new" == search_folders()[0]
     (home / "home" / "new").mkdir(parents=True)
     monkeypatch.setattr("os.access", lambda path, mode: False)
-    assert store() == cache_folder() / "weights"
+    assert download_folder() == cache_folder() / "weights"
 
 
 def test_a_tampered_file_is_refused_even_when_it_is_changed_later(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(weights.FOLDER, str(home))
+    monkeypatch.setenv(weights.WEIGHTS_DIR, str(home))
     path = put(home / "net.pth")
     assert obtain(WeightFile("net.pth", sha256=SHA[:8])) == path
     put(path, DATA + b"!")
@@ -92,7 +92,7 @@ def test_offline_says_what_is_missing_where_it_is_had_and_where_it_goes(
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setenv(weights.OFFLINE, "1")
-    monkeypatch.setenv(weights.FOLDER, str(home))
+    monkeypatch.setenv(weights.WEIGHTS_DIR, str(home))
     with pytest.raises(WeightsError) as caught:
         obtain(WeightFile("net.pth", url=URL))
     message = str(caught.value)
@@ -114,7 +114,7 @@ def test_what_is_nowhere_is_downloaded_into_the_store(home: Path, monkeypatch: p
     monkeypatch.setattr("iqarena.files.download.download", download)
     file = WeightFile("a-c96c41b1.pth", url=URL, size=7)
     assert obtain(file) == home / "got"
-    assert requested == [(URL, store() / "a-c96c41b1.pth", "c96c41b1", 7)]
+    assert requested == [(URL, download_folder() / "a-c96c41b1.pth", "c96c41b1", 7)]
 
 
 def test_a_question_brings_nothing() -> None:
@@ -128,7 +128,7 @@ def test_a_question_brings_nothing() -> None:
 def test_the_command_line_sets_place_and_silence(
     home: Path, iqarena: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in (weights.FOLDER, weights.OFFLINE):
+    for name in (weights.WEIGHTS_DIR, weights.OFFLINE):
         monkeypatch.setenv(name, "")  # so that what the command sets is taken back
     answer = iqarena("--weights-dir", home, "--offline", "fetch", "models", "dbcnn", "cnn")
     assert answer.code == 2

@@ -26,7 +26,7 @@ from iqarena.images.decode import decode_file
 from iqarena.registry.tables import build_model, training_of
 from iqarena_models import linearityiqa, published
 from iqarena_models.backbone import MEAN, STD, Backbone
-from iqarena_models.liqe_style import LiqeStyle
+from iqarena_models.liqe_style import LiqeStyleNet
 from iqarena_models.training.checkpoint import State
 from iqarena_models.training.data import read_opinions
 from iqarena_models.training.losses import fidelity, monotonicity, norm_in_norm
@@ -41,7 +41,7 @@ TRAIN, VAL = 8, 4
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_ladders: None) -> Path:
     """Images with opinion scores, and a weights folder that nothing is downloaded to."""
-    monkeypatch.setenv(weights.FOLDER, str(tmp_path))
+    monkeypatch.setenv(weights.WEIGHTS_DIR, str(tmp_path))
     monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
     monkeypatch.setenv(weights.OFFLINE, "1")
     monkeypatch.setattr(linearityiqa, "SIZE", (48, 64))
@@ -87,7 +87,7 @@ def test_it_goes_on_where_it_was_killed_and_its_scorer_is_the_one_that_was_valid
     assert resumed["sha256"] == undisturbed["sha256"]
     assert json.loads((folder / "cut" / f"{name}.json").read_text()) == resumed
     assert resumed["sha256"] in (folder / "cut" / f"{name}.md").read_text()
-    monkeypatch.setenv(weights.FOLDER, str(folder / "undisturbed"))
+    monkeypatch.setenv(weights.WEIGHTS_DIR, str(folder / "undisturbed"))
     model = build_model(undisturbed["use"])
     assert model.weights_sha256 == undisturbed["sha256"]
     scorer, opinions = Scorer(model), read_opinions(folder / "data")
@@ -120,7 +120,7 @@ def test_published_layouts_are_starts_too(folder: Path, monkeypatch: pytest.Monk
     changed = {key for key in before if not torch.equal(before[key].float(), after[key])}
     assert changed, "nothing was learned"
     assert all(key.startswith("clip_model.visual.") for key in changed), "the sentences stay as they were"
-    monkeypatch.setenv(weights.FOLDER, str(folder / "out"))
+    monkeypatch.setenv(weights.WEIGHTS_DIR, str(folder / "out"))
     assert build_model(facts["use"]).weights_sha256 == facts["sha256"]
 
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_trained_is_one_line(folder: Path) -> None:
         "test_vit": r"backbone test_vit: expected features at 1/32 of the image, found 1/\[16\]",
     }.items():
         with pytest.raises(SpecError, match=message):
-            LiqeStyle(name)
+            LiqeStyleNet(name)
     for name in ("hyperiqa", "linearityiqa"):
         with pytest.raises(
             SpecError, match=f"{name}: expected weights trained with backbone=resnet18, found none; see"

@@ -23,7 +23,7 @@ from iqarena_models import linearityiqa, published
 from iqarena_models.cnniqa_live import PatchCnniqa, normalised
 from iqarena_models.common_scale import CommonScale
 from iqarena_models.linearityiqa import LinearityNet, load_checkpoint, resized
-from iqarena_models.liqe_style import LiqeStyle
+from iqarena_models.liqe_style import LiqeStyleNet
 from iqarena_models.scnn import LEVELS, Scnn
 from iqarena_models.training.linearityiqa import train_linearityiqa
 
@@ -36,7 +36,7 @@ real = pytest.mark.skipif(
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A weights folder whose files may have any content."""
-    monkeypatch.setenv(weights.FOLDER, str(tmp_path))
+    monkeypatch.setenv(weights.WEIGHTS_DIR, str(tmp_path))
     monkeypatch.setenv(weights.OFFLINE, "1")
     monkeypatch.setattr(published, "weight_file", lambda name: weights.WeightFile(name))
     return tmp_path
@@ -103,7 +103,7 @@ def test_scnn_has_the_authors_layout_and_its_levels() -> None:
     [
         ("cnniqa_live", PatchCnniqa),
         ("scnn", Scnn),
-        ("liqe_style(backbone=test_resnet)", lambda: LiqeStyle("test_resnet")),
+        ("liqe_style(backbone=test_resnet)", lambda: LiqeStyleNet("test_resnet")),
     ],
 )
 def test_random_weights_conform(spec: str, network: Callable[[], nn.Module], folder: Path) -> None:
@@ -207,7 +207,7 @@ def photos() -> dict[str, torch.Tensor]:
 @real
 @pytest.mark.parametrize("name", ["cnniqa_live", "scnn"])
 def test_published_parameters_rank_degradations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(weights.FOLDER, os.environ["IQARENA_TEST_WEIGHTS"])
+    monkeypatch.setenv(weights.WEIGHTS_DIR, os.environ["IQARENA_TEST_WEIGHTS"])
     monkeypatch.setenv(weights.OFFLINE, "1")
     net = build_model(name).load()
     with torch.inference_mode():

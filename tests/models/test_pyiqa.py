@@ -39,7 +39,7 @@ SLOW = [
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(weights.FOLDER, str(tmp_path))
+    monkeypatch.setenv(weights.WEIGHTS_DIR, str(tmp_path))
     monkeypatch.setenv(weights.OFFLINE, "1")
     monkeypatch.setattr(published, "weight_file", lambda name: weights.WeightFile(name))
     return tmp_path
@@ -109,7 +109,7 @@ def test_a_matlab_file_that_is_none_is_one_line(name: str, folder: Path) -> None
 @pytest.mark.parametrize("name", ["brisque", "niqe"])
 def test_published_parameters_conform(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert catalog()[name].gradient == "straight-through"
-    monkeypatch.setenv(weights.FOLDER, os.environ["IQARENA_TEST_WEIGHTS"])
+    monkeypatch.setenv(weights.WEIGHTS_DIR, os.environ["IQARENA_TEST_WEIGHTS"])
     monkeypatch.setenv(weights.OFFLINE, "1")
     for _, check in check_model(build_model(name)):
         check()

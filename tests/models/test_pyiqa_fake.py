@@ -71,7 +71,7 @@ def pyiqa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         "pyiqa.default_model_configs": configs,
     }.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setenv(weights.FOLDER, str(tmp_path))
+    monkeypatch.setenv(weights.WEIGHTS_DIR, str(tmp_path))
     monkeypatch.setenv(weights.OFFLINE, "1")
     monkeypatch.setattr(published, "weight_file", lambda name: weights.WeightFile(name))
     torch.manual_seed(0)
@@ -112,7 +112,7 @@ def test_it_is_built_from_its_own_file_alone_and_silently(
 
 
 def checkpoint() -> dict:
-    return torch.load(Path(weights.places()[0]) / FILE, weights_only=True)
+    return torch.load(Path(weights.search_folders()[0]) / FILE, weights_only=True)
 
 
 def test_scores_are_per_image_on_the_common_scale() -> None:

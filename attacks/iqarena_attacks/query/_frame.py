@@ -92,9 +92,12 @@ class Query(Attack):
         """As :meth:`perturb`, with the searches beginning at ``start``, which is brought into reach first."""
         target, s = source.target, source.sign.flatten().cpu().double()
         headroom = torch.where(s > 0, 100 - target.clean, target.clean).clamp(min=1e-6).tolist()
-        cases = [Case(*one, answer=one[0]) for one in zip(
-            x, start, self.reach(x), headroom, streams.each(), target.left.tolist(), strict=True
-        )]  # fmt: skip
+        cases = [
+            Case(x=clean, start=begun, reach=reach, headroom=room, draw=draw, left=left, answer=clean)
+            for clean, begun, reach, room, draw, left in zip(
+                x, start, self.reach(x), headroom, streams.each(), target.left.tolist(), strict=True
+            )
+        ]
         searches, candidates = {}, {}
         for i, case in enumerate(cases):
             searches[i] = self.search(case)

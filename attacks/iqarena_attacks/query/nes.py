@@ -35,7 +35,6 @@ class Nes(Query):
   booktitle = {ICML}, year = {2018}, eprint = {1804.08598}
 }"""
 
-    eps: float = 8 / 255
     samples: Annotated[int, Ge(2), EVEN] = 50
     sigma: Annotated[float, Gt(0)] = 4 / 255
     alpha: Annotated[float, Gt(0)] = 2 / 255

@@ -53,7 +53,6 @@ class SurFree(Query):
   booktitle = {CVPR}, year = {2021}, eprint = {2011.12807}
 }"""
 
-    eps: float = 8 / 255
     boundary: Annotated[float, Interval(gt=0, lt=1)] = 0.1
 
     def search(self, case: Case) -> Search:

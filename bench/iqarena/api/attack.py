@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from annotated_types import Interval, Unit
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from iqarena.api.source import Estimate, Source
     from iqarena.api.streams import Streams
+
+Access: TypeAlias = Literal["gradient", "score", "gradient+score", "none"]
+Policy: TypeAlias = Literal["mid", "raise", "lower"]  # which way a run pushes scores
 
 CHECKPOINTS = (20, 50, 100, 200, 500, 1000, 2000, 4000, 8000)  # queries after which an answer is kept
 
@@ -31,7 +34,7 @@ class Attack(Plugin):
     eps:  how far a pixel may go, in [0, 1] units
     """
 
-    access: ClassVar[Literal["gradient", "score", "gradient+score", "none"]] = "gradient"
+    access: ClassVar[Access] = "gradient"
     floor: ClassVar[bool] = False
     reference: ClassVar[bool] = False
     published: ClassVar[str] = ""  # a number of its paper, shown beside ours and labelled as the paper's

@@ -42,12 +42,12 @@ class Purification(Defense):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class RandomPurification(Purification):
-    """A purification that draws, from streams that are seeded with the image's own pixels and ``seed``.
+    """A purification with random draws, seeded with the image's pixels and ``seed``.
 
-    So the score of an image is one number, wherever and whenever it is asked for, while whoever changes a pixel meets
-    another draw. The gradient of that score says nothing about the next draw: a white-box attack is given the mean of
-    the gradients of ``draws`` draws (expectation over transformations: Athalye et al., Synthesizing Robust Adversarial
-    Examples, ICML 2018, arXiv 1707.07397). Several such defenses multiply their draws.
+    The same image always gets the same score, and changing any pixel gives a new draw. The gradient of that score says
+    nothing about the next draw: a white-box attack is given the mean of the gradients of ``draws`` draws (expectation
+    over transformations: Athalye et al., Synthesizing Robust Adversarial Examples, ICML 2018, arXiv 1707.07397).
+    Several such defenses multiply their draws.
 
     seed: of the draws
     draws: of which a white-box attack is given the mean gradient; changes no score

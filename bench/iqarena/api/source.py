@@ -22,7 +22,9 @@ class Member(Protocol):
     """One scorer of a source, for an :class:`Estimate`; what it evaluates is counted."""
 
     @property
-    def spec(self) -> str: ...
+    def spec(self) -> str:
+        """The scorer's spec, with all its parameters."""
+        ...
 
     def value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scores ``(M,)`` and their gradients ``(M, 3, H, W)``, at any number of images."""

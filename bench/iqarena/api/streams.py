@@ -16,7 +16,8 @@ from torch import Tensor
 class Streams:
     """One random generator per image, seeded from ``hash(image, purpose, seed, repeat)``.
 
-    An attack's purpose is its label, so that neither a new parameter with a default nor a new version draws anew.
+    ``images`` are their ids, ``purpose`` what the numbers are for. An attack's purpose is its label, so that neither a
+    new parameter with a default nor a new version draws anew.
     """
 
     def __init__(self, images: Sequence[str], purpose: str, seed: int = 0, repeat: int = 0) -> None:
@@ -43,15 +44,18 @@ class Streams:
         return ones
 
     def normal(self, like: Tensor) -> Tensor:
-        """Standard normal numbers in the shape, type and place of ``like`` ``(N, …)``."""
+        """Standard normal numbers in the shape, type and device of ``like`` ``(N, …)``.
+
+        Raises ``ValueError`` for another N than that of the images.
+        """
         return self._draw(like, lambda shape, g: torch.randn(shape, generator=g))
 
     def uniform(self, like: Tensor) -> Tensor:
-        """Uniform numbers in [0, 1)."""
+        """Uniform numbers in [0, 1), as :meth:`normal`."""
         return self._draw(like, lambda shape, g: torch.rand(shape, generator=g))
 
     def signs(self, like: Tensor) -> Tensor:
-        """Independent +1 and −1."""
+        """Independent +1 and −1, as :meth:`normal`."""
         return self._draw(like, lambda shape, g: torch.randint(0, 2, shape, generator=g, dtype=torch.int8) * 2 - 1)
 
     def _draw(self, like: Tensor, draw) -> Tensor:

@@ -14,7 +14,7 @@ import click
 from iqarena.errors import IqarenaError
 from iqarena.files.place import place
 from iqarena.files.progress import QUIET
-from iqarena.files.weights import FOLDER, OFFLINE
+from iqarena.files.weights import OFFLINE, WEIGHTS_DIR
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -131,4 +131,4 @@ def _weights(ctx: click.Context, _: click.Parameter, folder: Path | None) -> Non
     if folder is not None and not folder.is_dir():
         raise IqarenaError(f"--weights-dir: expected a folder, found no {folder}")
     if folder is not None:
-        os.environ[FOLDER] = str(folder)
+        os.environ[WEIGHTS_DIR] = str(folder)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from iqarena.api.attack import Policy
 from iqarena.cli.options import answer, json_option
 from iqarena.errors import IqarenaError, plain
 
@@ -67,14 +68,14 @@ def _scores(scorer: Scorer, images: list[Path]) -> list[float | IqarenaError]:
 @click.option("--source", "sources", multiple=True, help="A scorer whose gradients the attack uses; several: ensemble.")
 @click.option("--target", help="A scorer to measure; a query attack asks its scores.")
 @click.option("--out", type=_IMAGE, required=True, help="Where the adversarial image goes, as PNG.")
-@click.option("--direction", type=click.Choice(["mid", "raise", "lower"]), default="mid", show_default=True,
+@click.option("--direction", type=click.Choice(get_args(Policy)), default="mid", show_default=True,
               help="mid: lower a source score above 50, raise any other.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @_DEVICE
 @json_option
 def attack(
     image: Path, spec: str, sources: tuple[str, ...], target: str | None, out: Path,
-    direction: Literal["mid", "raise", "lower"], seed: int, device: str,
+    direction: Policy, seed: int, device: str,
 ) -> None:  # fmt: skip
     """Attack IMAGE, store the result, and say what sources and target score before and after."""
     from iqarena.client.effect import attack_file

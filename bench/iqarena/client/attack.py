@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from iqarena import api
+from iqarena.api.attack import Policy
 from iqarena.api.streams import Streams
 from iqarena.client.checks import check_whole
 from iqarena.client.inputs import Images, ImagesLike, to_array, to_pixels
 from iqarena.client.modes import plain_torch
 from iqarena.client.scorer import Scorer, finite, scorer
 from iqarena.engine.craft import craft
-from iqarena.engine.direction import Policy, directions
+from iqarena.engine.direction import directions
 from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.source import Source
 from iqarena.errors import AttackError, ImageError, IqarenaError, SpecError, nearest
@@ -88,10 +89,11 @@ class BoundAttack:
     """
 
     def __init__(
-        self, attack: api.Attack, sources: Sequence[Scorer], target: Scorer | None, direction: str, seed: int
+        self, attack: api.Attack, sources: Sequence[Scorer], target: Scorer | None, direction: Policy, seed: int
     ) -> None:
         self.attack, self.sources, self.target = attack, tuple(sources), target
-        self.direction, self.seed = direction, seed
+        self.direction: Policy = direction
+        self.seed = seed
         self.cost = Cost()
 
     @plain_torch()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from iqarena.api.attack import Policy
 from iqarena.client.attack import Cost, attack
 from iqarena.client.inputs import Images, ImagesLike, to_array, to_pixels
 from iqarena.client.scorer import Scorer, scorer
-from iqarena.engine.direction import Policy
 from iqarena.errors import StoreError
 from iqarena.files.atomic import write_atomically
 from iqarena.metrics.distortion import distortion
@@ -29,7 +29,7 @@ class Effect:
 
 
 def effect(clean: ImagesLike, adversarial: ImagesLike, scorers: Sequence[Scorer]) -> Effect:
-    """What ``scorers`` say of two images of one size, and how far the second is from the first."""
+    """What ``scorers`` say of two images, and how far the second is from the first; ``ValueError`` for two sizes."""
     before, after = (to_array(to_pixels(Images.of(image).x[0])) for image in (clean, adversarial))
     scores = {one.name: (one(before), one(after)) for one in scorers}
     moved = distortion(before, after)

@@ -45,12 +45,12 @@ def run(
     """Run a suite and return its results; a run started again adds what is missing and nothing else.
 
     ``suite`` is a name (see ``iqarena list suites``), a ``.toml`` file, or a dictionary of a suite's keys
-    (``{"images": "pocket", "targets": ["cnn", "vit"], "attacks": ["noise", "fgsm"]}``; ``bench/README.md`` lists them).
-    In place of specs targets, sources and attacks may be plugins, and what :func:`iqarena.scorer` and
-    :func:`iqarena.attack` made of a registered one (sources, target, direction and seed are then still the suite's).
-    ``settings`` overrides keys, ``limit`` (first images only) and ``seed`` are two of them. ``images`` is another image
-    set, a folder of images, or the place of the suite's own set. ``out`` is the run's folder, or a URL
-    (``s3://bucket/run``); left out it is ``results/runs/NAME``.
+    (``{"images": "pocket", "targets": ["cnn", "vit"], "attacks": ["noise", "fgsm"]}``; what they mean:
+    ``help("iqarena.suite.file.Suite")``). In place of specs targets, sources and attacks may be plugins, and what
+    :func:`iqarena.scorer` and :func:`iqarena.attack` made of a registered one (sources, target, direction and seed are
+    then still the suite's). ``settings`` overrides keys, ``limit`` (first images only) and ``seed`` are two of them.
+    ``images`` is another image set, a folder of images, or the place of the suite's own set. ``out`` is the run's
+    folder, or a URL (``s3://bucket/run``); left out it is ``results/runs/NAME``.
 
     ``device`` is ``cpu``, ``cuda``, ``cuda:1`` … or, as when left out, ``auto``; ``batch_size``, ``workers`` and
     ``shard`` (every N-th image from the I-th, ``(I, N)``) never change a number; neither does where cells run: in
@@ -74,8 +74,11 @@ def run(
     check_workers(executor, workers_kind, ray_address, cell_timeout)
     plan = resolved(suite, settings, limit=limit, seed=seed, images=images)
     store = Store(place(out) if out is not None else Path("results") / "runs" / plan.suite.name)
-    place_of_work = (workers, executor, workers_kind, ray_address, cell_timeout)
-    options = Options(checked_device(device or "auto"), precision, batch_size, shard, *place_of_work)
+    options = Options(
+        device=checked_device(device or "auto"), precision=precision, batch_size=batch_size, shard=shard,
+        workers=workers, executor=executor, workers_kind=workers_kind, ray_address=ray_address,
+        cell_timeout=cell_timeout,
+    )  # fmt: skip
     show = partial(_bar, plan.suite.name) if progress else lambda cells: nullcontext(lambda n: None)
     command = command or f"iqarena.run({suite!r})"
     manifest, rows = execute(plan, store, options, overwrite=overwrite, command=command, progress=show)

@@ -46,5 +46,5 @@ def _spec(key: str, kind: str, value: Any) -> Any:
     given = repr(plugin) if isinstance(plugin, Plugin) else getattr(plugin, "__name__", type(plugin).__name__)
     raise SpecError(
         f"{key}: expected a registered {kind}, found {given}; rows are kept under the source of a plugin: write it as a"
-        f" {KINDS[kind].__name__} into a file and register that with iqarena.registry.tables.add_file(path)"
+        f" {KINDS[kind].__name__} into a file and register that with iqarena.testing.add_file(path)"
     )

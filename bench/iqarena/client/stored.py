@@ -43,7 +43,7 @@ class Run:
         return self._store.rows()
 
     @cached_property
-    def summary(self) -> Pairs:
+    def pair_samples(self) -> Pairs:
         """The pairs with their bootstrap samples, for statistics of your own."""
         from iqarena.report.pairs import pair_table
 
@@ -58,22 +58,22 @@ class Run:
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """One line per attack, source and target, with 95 % intervals."""
-        return self.summary.table
+        """One line per attack, source and target, with 95 % intervals; columns: ``pairs.csv`` in results/README.md."""
+        return self.pair_samples.table
 
     @cached_property
     def attacks(self) -> pd.DataFrame:
-        """The leaderboard of attacks, strongest first."""
+        """The leaderboard of attacks, strongest first; columns: ``leaderboard_attacks.csv`` in results/README.md."""
         from iqarena.report.boards import attack_board
 
-        return attack_board(self.summary, self.manifest.declared)
+        return attack_board(self.pair_samples, self.manifest.declared)
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """The leaderboard of targets, most robust first."""
+        """The leaderboard of targets, most robust first; columns: ``leaderboard_models.csv`` in results/README.md."""
         from iqarena.report.boards import model_board
 
-        return model_board(self.summary, self.manifest.declared)
+        return model_board(self.pair_samples, self.manifest.declared)
 
     @property
     def failed(self) -> pd.DataFrame:
@@ -82,7 +82,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all shards are there."""
+        """Whether no planned row is missing (failed rows count as present)."""
         return bool(self.manifest.finished)
 
     @property
@@ -119,4 +119,4 @@ class Run:
         second = second or self.manifest.reference
         if not second:
             raise SpecError("expected a second attack, found none; the suite of this run names no reference")
-        return terminal([comparison(self.summary, first, second)]).strip()
+        return terminal([comparison(self.pair_samples, first, second)]).strip()

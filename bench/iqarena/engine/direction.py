@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-Policy = Literal["mid", "raise", "lower"]
+from iqarena.api.attack import Policy
 
 
-def directions(policy: str, clean: np.ndarray) -> np.ndarray:
+def directions(policy: Policy, clean: np.ndarray) -> np.ndarray:
     """+1 (raise) or −1 (lower) for each clean score of the source ``(N,)``.
 
     ``mid``: lower a score above 50, raise any other (both author groups' rule, decided on the source).

@@ -71,7 +71,7 @@ class ScoreOracle:
     def kept(self, final: Tensor) -> Iterator[tuple[int, Tensor]]:
         """The checkpoints inside the budget, each with what the attack would have handed in by then, uint8.
 
-        For images that asked no more by then this is their ``final`` one.
+        For an image that stopped querying before a checkpoint, its ``final`` image is used.
         """
         for at, answers in self._kept.items():
             yield at, torch.stack([answers.get(i, image) for i, image in enumerate(final)])

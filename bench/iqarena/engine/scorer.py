@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from iqarena.api import AttackError, Certified, ImageError, IqarenaError, Model, ScorerError
 from iqarena.engine.resident import Resident
-from iqarena.engine.weights import Weights
+from iqarena.engine.weights import WeightsWatch
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -43,7 +43,7 @@ class Scorer(Resident):
         self._dtype = PRECISIONS[precision]
         self._layout = torch.channels_last if model.channels_last else torch.contiguous_format
         self.module = self._load()
-        self._weights = Weights(self.module)
+        self._weights = WeightsWatch(self.module)
         self._lock = threading.Lock()
         self._kept: dict[Hashable, Any] = {}
         self._keeping = threading.RLock()

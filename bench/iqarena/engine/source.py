@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from iqarena.api import EXACT, AttackError, Estimate
+from iqarena.api.attack import Access
 from iqarena.api.streams import Streams
 from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 
-Access = Literal["gradient", "score", "gradient+score", "none"]
 T = TypeVar("T")
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 SAMPLES = 256  # of each tensor; a smaller one is looked at as a whole
 
 
-class Weights:
-    """What the weights of a module are when this is made."""
+class WeightsWatch:
+    """A snapshot of a module's weights, a sample of each tensor, taken at construction."""
 
     def __init__(self, module: nn.Module) -> None:
         self._names = {name for name, *_ in _stored(module)}  # what a scorer adds later is no weight

@@ -13,13 +13,13 @@ from typing import Any
 from iqarena.api import Model, Plugin, WeightsError
 from iqarena.engine.scorer import Scorer
 from iqarena.errors import IqarenaError
-from iqarena.files.weights import FOLDER, OFFLINE
+from iqarena.files.weights import OFFLINE, WEIGHTS_DIR
 from iqarena.registry.tables import KINDS, add_file, names, plugin_class, plugin_files
 from iqarena.store.keys import Keys, foreign, identity
 from iqarena.suite.plan import Plan
 from iqarena.worker.work import Bench
 
-_ENVIRONMENT = (FOLDER, OFFLINE)
+_ENVIRONMENT = (WEIGHTS_DIR, OFFLINE)
 
 
 @dataclass(frozen=True)

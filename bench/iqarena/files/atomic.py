@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from iqarena.errors import StoreError
+from iqarena.files.hashing import json_digest
 from iqarena.files.place import is_local
 
 
 def slug(text: str) -> str:
     """``text`` as part of a file name."""
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
+
+
+def file_name(text: str, length: int, digits: int) -> str:
+    """``text`` as a file name of its own: its slug, cut to ``length``, and as many hex ``digits`` of its hash."""
+    return f"{slug(text)[:length]}-{json_digest(text)[:digits]}"
 
 
 def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
@@ -46,16 +53,11 @@ def make_folder(path: Path) -> None:
             path.mkdir(parents=True, exist_ok=True)
 
 
-class plain_errors:
+@contextmanager
+def plain_errors(what: str) -> Iterator[None]:
     """Turn an operating-system error (disk full, no permission) into one line for the user."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError):
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise StoreError(f"{self.what}: {reason}; what is stored stays, mend that and run again") from error
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StoreError(f"{what}: {reason}; what is stored stays, mend that and run again") from error

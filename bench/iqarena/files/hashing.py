@@ -10,13 +10,13 @@ from typing import Any
 
 
 def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes, read now."""
+    """Hash of a file's bytes, read now, as 64 hex digits; raises ``OSError``."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def known_sha256(path: Path) -> str:
-    """The same, read once for as long as it stays the same file, by its place on the disk, size and times of change."""
+    """Cached :func:`file_sha256`: the file is read again only when its inode, size, mtime or ctime changes."""
     stat = path.stat()
     return _known(path, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 

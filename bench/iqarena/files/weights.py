@@ -18,7 +18,7 @@ from iqarena.errors import WeightsError
 from iqarena.files.cache import cache_folder
 from iqarena.files.hashing import known_sha256
 
-FOLDER, OFFLINE = "IQARENA_WEIGHTS_DIR", "IQARENA_OFFLINE"
+WEIGHTS_DIR, OFFLINE = "IQARENA_WEIGHTS_DIR", "IQARENA_OFFLINE"
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,12 @@ class WeightFile:
 
     @property
     def expected(self) -> str:
+        """The first hex digits of its sha256, as many as are known; empty for none."""
         match = re.search(r"-([0-9a-f]{8})\.\w+$", self.name) if self.url else None
         return self.sha256 or (match[1] if match else "")
 
 
-def places() -> list[Path]:
+def search_folders() -> list[Path]:
     """Folders that are searched, in this order."""
     torch_hub = Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch").expanduser() / "hub"
     given = _given()
@@ -51,7 +52,7 @@ def places() -> list[Path]:
     return [*([given] if given else []), cache_folder() / "weights", *hubs]
 
 
-def store() -> Path:
+def download_folder() -> Path:
     """Folder that downloads go into: the user's, else (or when that may not be written) the cache."""
     given = _given()
     writable = given and (not os.path.exists(given) or os.access(given, os.W_OK))
@@ -63,17 +64,17 @@ def obtain(file: WeightFile) -> Path:
 
     Raises :class:`WeightsError` when it is damaged, cannot be downloaded, or may not be (``IQARENA_OFFLINE``).
     """
-    for folder in places():
+    for folder in search_folders():
         if (path := folder / file.name).is_file():
             return _checked(path, file)
     if file.url and not offline():
         from iqarena.files.download import download
 
-        return download(file.url, store() / file.name, file.expected, file.size)
-    searched = ", ".join(str(folder) for folder in places())
+        return download(file.url, download_folder() / file.name, file.expected, file.size)
+    searched = ", ".join(str(folder) for folder in search_folders())
     where = f"get it from {file.url or file.page} and" if file.url or file.page else "it is a file of your own:"
     raise WeightsError(
-        f"expected the weights {file.name}, found none in {searched}; {where} put it into {store()},"
+        f"expected the weights {file.name}, found none in {searched}; {where} put it into {download_folder()},"
         " or say where it is with --weights-dir"
     )
 
@@ -103,7 +104,7 @@ def _checked(path: Path, file: WeightFile) -> Path:
 
 
 def _given() -> Path | None:
-    given = os.environ.get(FOLDER)
+    given = os.environ.get(WEIGHTS_DIR)
     return Path(os.path.expanduser(given)) if given else None
 
 

@@ -33,8 +33,8 @@ _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 
 
 def stamp(path: Path) -> str:
-    """Place on the disk, size and times of change of a file: another text once it has been touched, whatever its times
-    are set to. Empty for a file that is not there, or was touched just now and so could be again without a trace."""
+    """Fingerprint of inode, size, mtime and ctime. Empty when the file is missing, or changed so recently that a second
+    change could go unnoticed."""
     try:
         stat = path.stat()
     except (OSError, ValueError):
@@ -45,7 +45,7 @@ def stamp(path: Path) -> str:
 
 
 def decode_file(path: Path) -> np.ndarray:
-    """Decode one file; raises :class:`ImageError` naming it."""
+    """One file as uint8 RGB ``(H, W, 3)``; raises :class:`ImageError` naming it."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -57,7 +57,7 @@ def decode_file(path: Path) -> np.ndarray:
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
-    """Decode the bytes of one file, called ``name`` in errors."""
+    """The bytes of one file as uint8 RGB ``(H, W, 3)``; raises :class:`ImageError`, which calls it ``name``."""
     if not data:
         raise ImageError(f"{name}: {_EXPECTED}, found an empty file; copy it again")
     try:

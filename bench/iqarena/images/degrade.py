@@ -25,7 +25,10 @@ LADDERS: dict[str, tuple[float, ...]] = {
 
 
 def degrade(image: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.ndarray:
-    """Degrade one uint8 RGB image ``(H, W, 3)``; same arguments, same bytes."""
+    """A uint8 RGB image ``(H, W, 3)``, degraded: same shape; same arguments, same bytes.
+
+    Raises :class:`SpecError` for another ``kind`` than those above.
+    """
     if kind == "blur":
         return cv2.GaussianBlur(image, (0, 0), strength, borderType=cv2.BORDER_REFLECT_101)
     if kind == "noise":
@@ -42,7 +45,10 @@ def degrade(image: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.
 
 
 def ladder(image: np.ndarray, kind: str) -> list[np.ndarray]:
-    """The image itself and five degradations of it, weakest first."""
+    """A uint8 RGB image ``(H, W, 3)`` itself and five degradations of it, weakest first.
+
+    Raises :class:`SpecError` for a ``kind`` without a ladder.
+    """
     if kind not in LADDERS:
         raise SpecError(f"no ladder of {kind!r}{nearest(kind, LADDERS)}")
     return [image, *(degrade(image, kind, strength) for strength in LADDERS[kind])]

@@ -19,5 +19,8 @@ _turn = threading.RLock()
 
 
 def one_at_a_time(pixels: int) -> AbstractContextManager[Any]:
-    """Work on ``pixels``, which waits for its turn in this process when they are many; the same thread may nest it."""
+    """Context in which images above ``LARGE`` pixels are processed one at a time in this process.
+
+    It is re-entrant within a thread.
+    """
     return _turn if pixels > LARGE else contextlib.nullcontext()

@@ -27,14 +27,16 @@ _BAND = 64  # rows at a time: float temporaries of a large image's size would be
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """Luma (BT.601) of a uint8 RGB image ``(H, W, 3)``, rounded to uint8 ``(H, W)``."""
+    """Luma (BT.601) of a uint8 RGB image ``(H, W, 3)``, rounded to uint8 ``(H, W)``; ``ValueError`` for any other."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected a uint8 RGB image (H, W, 3), found {image.dtype} {image.shape}")
     return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
 
 
 def jnd_map(image: np.ndarray) -> np.ndarray:
-    """Just-noticeable difference of a uint8 RGB image ``(H, W, 3)``: float32 ``(H, W)`` in grey levels."""
+    """Just-noticeable difference of a uint8 RGB image ``(H, W, 3)``: float32 ``(H, W)`` in grey levels.
+
+    Raises as :func:`grey`."""
     level = grey(image)
     structure = cv2.Canny(level, 50, 150)
     texture = level - structure  # uint8 arithmetic: wraps
@@ -49,12 +51,16 @@ def jnd_map(image: np.ndarray) -> np.ndarray:
 
 
 def edge_mask(image: np.ndarray) -> np.ndarray:
-    """Pixels on or beside a Canny(50, 150) edge of a uint8 RGB image ``(H, W, 3)``: bool ``(H, W)``."""
+    """Pixels on or beside a Canny(50, 150) edge of a uint8 RGB image ``(H, W, 3)``: bool ``(H, W)``.
+
+    Raises as :func:`grey`."""
     return cv2.dilate(cv2.Canny(grey(image), 50, 150), np.ones((3, 3), np.uint8)) > 0
 
 
 def saliency_map(image: np.ndarray) -> np.ndarray:
-    """Spectral-residual saliency of a uint8 RGB image ``(H, W, 3)``: float32 ``(H, W)`` from 0 to 1."""
+    """Spectral-residual saliency of a uint8 RGB image ``(H, W, 3)``: float32 ``(H, W)`` from 0 to 1.
+
+    Raises as :func:`grey`."""
     level = grey(image)
     height, width = level.shape
     scale = 64 / min(height, width)

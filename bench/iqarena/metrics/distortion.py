@@ -41,6 +41,7 @@ class Reference:
 
     @classmethod
     def of(cls, clean: np.ndarray) -> Reference:
+        """What is known of a uint8 RGB image ``(H, W, 3)``; raises ``ValueError`` for any other."""
         jnd = jnd_map(clean)
         luma = _luma(clean)
         mean, variance = _smooth(luma), _smooth(luma * luma)
@@ -50,7 +51,10 @@ class Reference:
 
 
 def distortion(clean: np.ndarray | Reference, adversarial: np.ndarray) -> dict[str, float]:
-    """The table above as a dict; pass :meth:`Reference.of` the clean image when it is compared many times."""
+    """The table above as a dict; pass :meth:`Reference.of` the clean image when it is compared many times.
+
+    Raises ``ValueError`` for an image that is not uint8 RGB, or two of different sizes.
+    """
     reference = clean if isinstance(clean, Reference) else Reference.of(clean)
     if adversarial.dtype != np.uint8 or adversarial.shape != reference.image.shape:
         given = f"{adversarial.dtype} {adversarial.shape}"

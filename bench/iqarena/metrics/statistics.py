@@ -27,9 +27,9 @@ def cluster_weights(clusters: Sequence[str], seed: int, replicates: int = REPLIC
     """How often each of the N elements counts in each bootstrap replicate, ``(replicates, N)``, a view of an array
     that holds each element's counts in one piece.
 
-    Clusters are drawn with replacement, a few less than there are: as many as make the percentile interval of a mean as
-    wide as Student's, which one of as many draws as clusters is not (49 draws from 52 clusters, 10 from 13). Fewer than
-    :data:`FEWEST` clusters are too few for that: the result has no rows, and every interval from it is NaN.
+    Slightly fewer clusters are drawn than there are (49 of 52, 10 of 13): this widens the percentile interval of a mean
+    to Student's, which the plain bootstrap falls short of. Fewer than :data:`FEWEST` clusters are too few for that: the
+    result has no rows, and every interval from it is NaN.
     """
     names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     if len(names) < FEWEST:
@@ -146,7 +146,7 @@ class Ranking:
     group: Floats
 
 
-def ranking(values: Floats, samples: Floats, level: float = LEVEL) -> Ranking:
+def ranking(values: Floats, samples: Floats) -> Ranking:
     """Rank ``values`` ``(K,)``, largest first, with bootstrap ``samples`` ``(B, K)`` of them.
 
     A tie group is a leader and those after it whose paired difference to it has an interval that reaches 0;
@@ -157,7 +157,7 @@ def ranking(values: Floats, samples: Floats, level: float = LEVEL) -> Ranking:
     def ranks(v: Floats) -> Floats:
         return np.asarray(rankdata(-v, method="min", axis=-1, nan_policy="omit"), dtype=np.float64)
 
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     replicate_ranks = ranks(samples) if samples.size else samples
     low, high = _quantiles(replicate_ranks, [tail, 1 - tail], "inverted_cdf")
     group, number, leader = np.full(len(values), np.nan), 0, -1

@@ -14,8 +14,9 @@ import typing
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import entry_points
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from iqarena.api import Attack, Defense, Filter, FilterChain, ImageSet, Model, Plugin
 from iqarena.api.plugin import check_defaults, code_sha256
@@ -28,8 +29,6 @@ KINDS: dict[str, type[Plugin]] = {
 _BUILT_IN = ("iqarena.images.sets", "iqarena_attacks", "iqarena_models")
 EXTRAS = ("torchattacks", "pyiqa")  # optional packages, each called as the extra of iqarena that brings it
 _from_files: dict[str, dict[str, tuple[str, str]]] = {kind: {} for kind in KINDS}
-
-P = TypeVar("P", bound=Plugin)
 
 
 def names(kind: str) -> list[str]:
@@ -78,18 +77,22 @@ def build(kind: str, spec: str | Chain) -> Plugin:
 
 
 def build_filter(spec: str | Chain) -> Filter:
+    """The filter of a spec such as ``jnd(6)|soft``; raises as :func:`build`."""
     return typing.cast(Filter, build("filter", spec))
 
 
 def build_attack(spec: str) -> Attack:
+    """The attack of a spec; raises as :func:`build`."""
     return typing.cast(Attack, build("attack", spec))
 
 
 def build_defense(spec: str | Chain) -> Defense:
+    """The defense of a spec, without a scorer; raises as :func:`build`."""
     return typing.cast(Defense, build("defense", spec))
 
 
 def build_model(spec: str | Chain) -> Model:
+    """The scorer of a spec, behind its defenses (``jpeg(quality=50)|cnn``); raises as :func:`build`."""
     return typing.cast(Model, build("model", spec))
 
 
@@ -119,8 +122,12 @@ def training_of(name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), function)
 
 
-def add_file(path: Path) -> list[tuple[str, str]]:
-    """Register every plugin class defined in a Python file (``--plugin own.py``); returns (kind, name) of each."""
+def add_file(path: str | PathLike[str]) -> list[tuple[str, str]]:
+    """Register every plugin class defined in a Python file (``--plugin own.py``); returns (kind, name) of each.
+
+    Raises :class:`IqarenaError` for a file that cannot be imported, defines no plugin, or one of a name that is taken.
+    """
+    path = Path(path)
     if not path.is_file():
         raise IqarenaError(f"--plugin: expected a Python file, found no {path}")
     name = f"iqarena_plugin_{path.stem}"

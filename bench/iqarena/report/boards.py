@@ -16,11 +16,9 @@ from iqarena.metrics.statistics import Floats, Ranking, divide, holm, interval, 
 from iqarena.report.effects import EFFECTS, RANKED, WAYS
 from iqarena.report.pairs import BOUNDARIES, COSTS, Pairs, looks_at_a_model
 from iqarena.report.sums import difference
-from iqarena.report.verdicts import SIGNIFICANT, decided, references
+from iqarena.report.verdicts import REFERENCE, SIGNIFICANT, STRONGER, UNDECIDED, WEAKER, decided, references
 from iqarena.store.manifest import Manifest
 from iqarena.suite.relations import HELD_OUT
-
-REFERENCE, STRONGER, WEAKER, UNDECIDED = "reference", "stronger", "weaker", "not decided"
 
 
 def attack_board(pairs: Pairs, manifest: Manifest) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from iqarena.metrics.statistics import (
     weighted_median,
 )
 from iqarena.report.effects import EFFECTS, GAIN, RANKED, WAYS, effects
-from iqarena.report.specs import behind
+from iqarena.report.specs import split_target
 from iqarena.report.verdicts import CONTROL_GAIN, control_driven, with_tests
 from iqarena.store.manifest import Manifest
 
@@ -157,7 +157,7 @@ def _pair(
 ) -> dict[str, Any]:
     """One line of the table; ``ok`` are those of the rows ``group`` that have numbers."""
     clean, attacked, s, mos = (ok[name] for name in ("score_clean", "score_adv", "direction", "mos"))
-    record: dict[str, Any] = {name: first[name] for name in KEY} | {"defense": behind(first["target"])[0]}
+    record: dict[str, Any] = {name: first[name] for name in KEY} | {"defense": split_target(first["target"])[0]}
     record |= {name: first[name] for name in ("attack_label", "relation")}
     record |= {"n": len(clean), "n_failed": int((~group["ok"]).sum()), "n_clusters": len(set(ok["cluster_number"]))}
     for effect in EFFECTS:

@@ -14,7 +14,7 @@ from iqarena.store.union import members_of
 LISTED = 8  # names in a sentence, at most
 
 
-def behind(target: str) -> tuple[str, str]:
+def split_target(target: str) -> tuple[str, str]:
     """The defenses of a target, empty for none, and its scorer: ``("jpeg(quality=50)", "cnn")``."""
     *defenses, scorer = parse(target).calls
     return "|".join(map(str, defenses)), str(scorer)

@@ -12,6 +12,9 @@ from iqarena.metrics.statistics import Floats, holm, interval, paired_test
 from iqarena.report.effects import GAIN, RANKED
 from iqarena.store.manifest import Manifest
 
+REFERENCE = "reference"  # the verdict on it; of the others, attacks and levels of a factor:
+STRONGER, WEAKER, UNDECIDED = "stronger", "weaker", "not decided"
+HELPED, HURT, NOT_SHOWN = "helped", "hurt", "no difference shown"
 SIGNIFICANT = 0.05  # on Holm-corrected p-values
 SHARE = 0.1  # of an effect that may be its control's before it is flagged
 CONTROL_GAIN = "control_gain"  # of the displaced control, in points
@@ -21,11 +24,11 @@ def control_driven(table: pd.DataFrame, control: Floats, noise: Floats, floors: 
     """The flag, by place, of pairs a part of whose effect is damage done to their displaced control.
 
     ``control`` and ``noise`` are bootstrap samples ``(B, K)`` of the gain of all pairs' controls and of all pairs
-    themselves, ``floors`` the specs of attacks that look at no model. A control should move the score as noise of its
-    size does: as the floor from the same source on the same target whose ℓ2 size is the nearest, times the ratio of the
-    sizes, since nothing moves nothing. A pair with an effect is flagged where its control falls behind that, against
-    the wanted direction, by more than chance (95 % interval) and by more than ``SHARE`` of the effect. Without a floor
-    there is nothing to compare with.
+    themselves, ``floors`` the specs of attacks that look at no model. A control should move the score as much as noise
+    of its size does. We take the floor with the nearest ℓ2 size on the same source and target, and scale its gain by
+    the ratio of the sizes. A pair with an effect is flagged where its control falls behind that, against the wanted
+    direction, by more than chance (95 % interval) and by more than ``SHARE`` of the effect. Without a floor there is
+    nothing to compare with.
     """
     floor = table["attack"].isin(floors)
     effect = table[GAIN.mean] - table[f"{CONTROL_GAIN}_mean"]  # the aligned effect in points

@@ -1,4 +1,4 @@
-"""The manifest: all that is needed to say what a run was and to run it again."""
+"""Builds, grows and finishes the manifest of a run."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Adversarial images of a run, kept under their craft keys (``keep = "adversarials"``).
 
-One zip file holds an image as PNG and, as another, by how many grey levels more the attack would have moved each pixel
-had the box not been there: zero nearly everywhere, and needed for controls. The files are not synced like row files:
-what is read back is compared with the hash in the rows (and the zip's own), what is missing or damaged crafted again.
+Each zip holds two PNGs: the adversarial image, and how many grey levels beyond 0 or 255 the attack wanted to move each
+pixel (mostly zero; controls need it). The files are not synced like row files: what is read back is compared with the
+hash in the rows (and the zip's own), what is missing or damaged crafted again.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from iqarena.errors import nearest
 
 
-def decode(hint: Any, value: Any, key: str) -> Any:
+def from_json(hint: Any, value: Any, key: str) -> Any:
     """``value``, as a JSON parser gives it, as an instance of ``hint``; ``key`` is where it stands, empty at the top.
 
     ``hint`` is a dataclass, ``tuple[X, ...]``, ``dict[str, X]``, ``X | None``, ``Literal``, a JSON scalar or ``Any``.
@@ -23,7 +23,7 @@ def decode(hint: Any, value: Any, key: str) -> Any:
         return value
     if origin in (Union, UnionType):
         (other,) = (one for one in arguments if one is not NoneType)
-        return None if value is None else decode(other, value, key)
+        return None if value is None else from_json(other, value, key)
     if origin is Literal:
         if value in arguments:
             return value
@@ -31,9 +31,9 @@ def decode(hint: Any, value: Any, key: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return _fields(hint, value, key)
     if origin is tuple and isinstance(value, list):
-        return tuple(decode(arguments[0], one, f"{key}[{i}]") for i, one in enumerate(value))
+        return tuple(from_json(arguments[0], one, f"{key}[{i}]") for i, one in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
-        return {name: decode(arguments[1], one, f"{key}[{name!r}]") for name, one in value.items()}
+        return {name: from_json(arguments[1], one, f"{key}[{name!r}]") for name, one in value.items()}
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is hint:
@@ -67,4 +67,4 @@ def _fields(cls: Any, value: Mapping[str, Any], key: str) -> Any:
         optional = one.default is not dataclasses.MISSING or one.default_factory is not dataclasses.MISSING
         if name not in value and not optional:
             raise ValueError(f"missing key {inside + name!r}")
-    return cls(**{name: decode(hints[name], one, inside + name) for name, one in value.items()})
+    return cls(**{name: from_json(hints[name], one, inside + name) for name, one in value.items()})

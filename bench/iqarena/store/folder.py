@@ -20,8 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from iqarena.errors import StoreError
-from iqarena.files.atomic import make_folder, plain_errors, slug, write_atomically
-from iqarena.files.hashing import json_digest
+from iqarena.files.atomic import file_name, make_folder, plain_errors, write_atomically
 from iqarena.store.manifest import Manifest
 from iqarena.store.pack import FILE as PACK
 from iqarena.store.pack import MANY, as_rows, by_image, joined, read_pack, write_pack
@@ -128,7 +127,7 @@ class Store:
 
     @cached_property
     def _packed(self) -> dict[str, pa.Table]:
-        """As it is when it is asked for first: a runner has its place by then, and only one who is alone packs."""
+        """Read on first use. By then this runner holds its lock, and only a runner that is alone packs."""
         return read_pack(self.folder)
 
     def pack(self) -> None:
@@ -189,4 +188,4 @@ class Store:
                     yield path
 
     def _path(self, image: str) -> Path:
-        return self.rows_folder / f"{slug(image)[:60]}-{json_digest(image)[:8]}.parquet"
+        return self.rows_folder / f"{file_name(image, 60, 8)}.parquet"

@@ -6,9 +6,9 @@ time and for a moment. A file of a process of this host that is gone (``kill -9`
 removed; of another host nobody here can tell, so a person removes it. Reading a folder needs no lock.
 
 Both are plain files, linked into place only where there is none: that is atomic on every disk, network disks included,
-with the owner's name in it from the start. ``flock`` the kernel releases by itself, but it names nobody, and on many a
-shared disk it is refused or holds on one machine alone; what it is better at, a dead owner, pid and start tell. In an
-object store they are objects, created on the condition that there is none.
+with the owner's name in it from the start. The kernel releases ``flock`` by itself, but ``flock`` does not say who
+holds it, and many shared disks refuse it or enforce it on one machine only. We recognise a dead owner by pid and start
+time instead. In an object store they are objects, created on the condition that there is none.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 
 from iqarena.errors import StoreError
 from iqarena.files.atomic import plain_errors, write_atomically
-from iqarena.store.decode import decode, each_key_once
+from iqarena.store.decode import each_key_once, from_json
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Manifest:
     @classmethod
     def from_json(cls, value: Any) -> Manifest:
         """A manifest from what a JSON parser gives; raises :class:`ValueError` naming the key that is wrong."""
-        manifest = decode(cls, _migrated(value), "")
+        manifest = from_json(cls, _migrated(value), "")
         _check(manifest)
         return manifest
 
@@ -188,7 +188,7 @@ def _check(manifest: Manifest) -> None:
         if not 0 <= number < float("inf"):
             raise ValueError(f"expected a number ≥ 0 for {key!r}, found {number}")
     for key, hint in {"ssim": float | None, "grid": dict[str, Any] | None, "repeats": int | None}.items():
-        decode(hint, manifest.settings.get(key), f"settings.{key}")
+        from_json(hint, manifest.settings.get(key), f"settings.{key}")
 
 
 def _migrated(value: Any) -> Any:

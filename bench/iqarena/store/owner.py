@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from iqarena.store.decode import decode
+from iqarena.store.decode import from_json
 
 _FIRST_NAMESPACE = "pid:[4026531836]"  # of a Linux machine's own processes, outside all containers
 
@@ -48,7 +48,7 @@ def read(path: Path) -> Owner | str | None:
     except FileNotFoundError:
         return None
     try:
-        return decode(Owner, json.loads(text), "")
+        return from_json(Owner, json.loads(text), "")
     except ValueError:
         return text[:60]
 

@@ -1,8 +1,8 @@
 """``rows.parquet``: rows of many images in one file, which is read a hundred times as quickly as a file of each.
 
-An image's own row file counts, where there is one, and not what is packed of it: a pack is never changed in place, and
-packing may be cut short anywhere. The pack is written before the row files go, so whoever reads the row files first and
-then the pack misses nothing.
+If an image has a row file of its own, that file is used and its packed rows are ignored; a pack is never edited in
+place, so packing may be interrupted at any point. The pack is written before the row files go, so whoever reads the
+row files first and then the pack misses nothing.
 """
 
 from __future__ import annotations

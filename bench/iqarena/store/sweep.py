@@ -9,7 +9,7 @@ from pathlib import Path
 
 from iqarena.errors import StoreError
 from iqarena.files.atomic import write_atomically
-from iqarena.store.decode import decode
+from iqarena.store.decode import from_json
 
 FILE = "manifest.json"
 
@@ -45,7 +45,7 @@ class SweepManifest:
         """Raises :class:`StoreError`, one line that names the key, for a folder that holds no sweep."""
         path = folder / FILE
         try:
-            return decode(cls, json.loads(path.read_text(encoding="utf-8")), "")
+            return from_json(cls, json.loads(path.read_text(encoding="utf-8")), "")
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{path}: not a sweep's manifest ({error}); choose another --out, or run the sweep again"

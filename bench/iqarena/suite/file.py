@@ -9,17 +9,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from iqarena.api.attack import Policy
 from iqarena.errors import IqarenaError, nearest
-from iqarena.suite.images_option import instead
+from iqarena.suite.images_option import replace_images
 
+_HELP = "python -m pydoc iqarena.suite"
 DEFAULT = "pocket"  # the suite that needs nothing but what comes with iqarena
 
 
 @dataclass(frozen=True)
 class Suite:
-    """The keys of a suite file; ``bench/README.md`` says what each means."""
+    """The keys of a suite file.
+
+    name: of the run's folder in ``results/runs``; left out, it is the file's
+    images: an image set such as ``"clive(crop=224)"``, or a table ``{set = "folder", path = "…", csv = "…"}``
+    targets: specs of the models to attack
+    attacks: specs of attacks, ``"pgd(eps=4/255, steps=20)"``
+    sources: models, ``"ensemble(a, b)"``, or ``each`` (every target alone), ``leave_one_out`` (all targets but one, for
+        each), ``subsets`` (every choice that leaves a target out), ``undefended`` (each without defenses alone) and
+        ``own`` (every target, against itself and no other)
+    reference: the attack that all others are tested against; left out, the first that declares itself one
+    grid: ``attack``, and a list of values for each of its parameters to cross; see :mod:`iqarena.suite.grid`
+    ssim: a mean SSIM, such as 0.9, at which attacks are compared as well
+    diagnostics: whether rows say how the perturbation relates to the target's own gradient
+    direction: ``mid`` (lower a source score above 50, raise any other), ``raise`` or ``lower``
+    seed: of all random streams
+    repeats: runs with streams of their own
+    limit: the first images only
+    keep: ``adversarials`` keeps them in the run's folder, so that a later target costs scores and no gradients
+    """
 
     name: str
     images: str | dict[str, Any]
@@ -30,7 +50,7 @@ class Suite:
     grid: dict[str, Any] = field(default_factory=dict)
     ssim: float | None = None
     diagnostics: bool = False
-    direction: Literal["mid", "raise", "lower"] = "mid"
+    direction: Policy = "mid"
     seed: int = 0
     repeats: int = 1
     limit: int | None = None
@@ -48,21 +68,21 @@ def load_suite(
 ) -> Suite:
     """A built-in suite by its name, a ``.toml`` file, or the keys of one; ``overrides`` beat them.
 
-    ``images`` is ``--images``: see :func:`iqarena.suite.images_option.instead`. Unknown keys are errors.
+    ``images`` is ``--images``: see :func:`iqarena.suite.images_option.replace_images`. Unknown keys are errors.
     """
     where, keys = ("given as keys", {"name": "run", **suite}) if isinstance(suite, Mapping) else _read(suite)
     keys |= overrides or {}
     if images == "":
         raise IqarenaError("images: expected a folder or an image set, found ''; write . for the current folder")
     if images is not None:
-        keys["images"] = instead(keys.get("images"), images)
+        keys["images"] = replace_images(keys.get("images"), images)
     valid = Suite.__dataclass_fields__
     for key in keys:
         if key not in valid:
             raise IqarenaError(f"suite {where}: unknown key {key!r}{nearest(str(key), valid)}")
     for key in ("images", "targets", "grid" if "grid" in keys else "attacks"):
         if not keys.get(key):
-            raise IqarenaError(f"suite {where}: expected the key {key!r}, found none; see bench/README.md")
+            raise IqarenaError(f"suite {where}: expected the key {key!r}, found none; see: {_HELP}.file.Suite")
     return _checked(Suite(**keys), where)
 
 
@@ -95,14 +115,14 @@ def _checked(suite: Suite, where: str) -> Suite:
         value = getattr(suite, key)
         words = isinstance(value, list) and all(isinstance(v, str) for v in value)
         expect(words, key, "a list of specs such as ['a', 'b']")
-    expect(isinstance(suite.grid, dict), "grid", "a table; see bench/README.md")
+    expect(isinstance(suite.grid, dict), "grid", f"a table (see: {_HELP}.grid)")
     reference = suite.reference
     expect(reference is None or isinstance(reference, str), "reference", "the spec of an attack")
     expect(not (reference and suite.grid), "reference", "none beside a grid, whose own attack it is,")
     expect(isinstance(suite.diagnostics, bool), "diagnostics", "true or false")
     ssim = suite.ssim
     expect(ssim is None or (isinstance(ssim, float) and 0 < ssim < 1), "ssim", "a mean SSIM between 0 and 1")
-    expect(suite.direction in ("mid", "raise", "lower"), "direction", "mid, raise or lower")
+    expect(suite.direction in get_args(Policy), "direction", "mid, raise or lower")
     expect(suite.keep in ("", "adversarials"), "keep", "adversarials, or nothing")
     for key, least in (("seed", 0), ("repeats", 1), ("limit", 1)):
         value = getattr(suite, key)

@@ -32,7 +32,10 @@ def expand(table: Mapping[str, Any]) -> Grid:
     """Read a suite's ``[grid]``; raises :class:`SpecError` for what cannot be crossed or has no reference level."""
     lists = {name: values for name, values in table.items() if name != "attack"}
     if not isinstance(table.get("attack"), str) or not lists:
-        raise SpecError('[grid]: expected attack = "…" and a list for each parameter to cross; see bench/README.md')
+        raise SpecError(
+            '[grid]: expected attack = "…" and a list for each parameter to cross;'
+            " see: python -m pydoc iqarena.suite.grid"
+        )
     for name, values in lists.items():
         if not isinstance(values, list) or len(values) < 2:
             raise SpecError(f"[grid]: expected a list of at least two values for {name!r}, found {values!r}")

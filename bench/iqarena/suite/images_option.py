@@ -11,7 +11,7 @@ from typing import Any
 from iqarena.registry.tables import build, names, plugin_class
 
 
-def instead(images: str | dict[str, Any] | None, wish: str) -> str | dict[str, Any]:
+def replace_images(images: str | dict[str, Any] | None, wish: str) -> str | dict[str, Any]:
     """``wish`` is another set by its spec (``clive``, ``koniq10k(width=1024)``), or a place: where the suite's own
     database or folder lies, everything else about it unchanged, or else a folder of images."""
     from iqarena.images.sets.database import Database  # decoders: not needed to list plugins

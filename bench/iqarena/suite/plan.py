@@ -9,7 +9,7 @@ from typing import Any, cast, get_type_hints
 from iqarena.api import Attack, Estimate, ImageSet, Model
 from iqarena.errors import SpecError, nearest
 from iqarena.registry.tables import build, build_attack, build_model, plugin_class
-from iqarena.store.decode import decode
+from iqarena.store.decode import from_json
 from iqarena.suite.file import Suite
 from iqarena.suite.grid import Grid, expand
 from iqarena.suite.relations import only_relatives
@@ -45,7 +45,7 @@ class Plan:
             return source.models
         return tuple(t for t in self.targets if source.relation(t) != "ensemble_member")
 
-    def met(self, attack: Attack, source: SourceSpec) -> tuple[Model, ...]:
+    def targets_of(self, attack: Attack, source: SourceSpec) -> tuple[Model, ...]:
         """The targets that ``attack`` meets from ``source``, one of :attr:`cells`.
 
         A query attack has no source but its target; one that also takes gradients attacks every target that its
@@ -67,7 +67,7 @@ class Plan:
 
     def results(self) -> list[tuple[Attack, SourceSpec, Model]]:
         """All that is measured on each image."""
-        return [(a, s, t) for s in self.cells for a in self.attacks for t in self.met(a, s)]
+        return [(a, s, t) for s in self.cells for a in self.attacks for t in self.targets_of(a, s)]
 
     def gradients(self) -> dict[str, int]:
         """Gradient evaluations per image, by model: at most these, after sharing (see ``Source``)."""
@@ -79,7 +79,9 @@ class Plan:
             for attack in self.attacks:
                 shared = attack.shared_gradient
                 if shared is None:
-                    total += attack.cost * sum(len(self.met(attack, s)) if attack.queries else 1 for s in holding)
+                    total += attack.cost * sum(
+                        len(self.targets_of(attack, s)) if attack.queries else 1 for s in holding
+                    )
                 elif shared not in seen:
                     seen.add(shared)
                     total += attack.cost
@@ -137,7 +139,7 @@ def image_set(value: str | dict[str, Any]) -> ImageSet:
         if key not in fields:
             raise SpecError(f"image set {cls.name!r} has no parameter {key!r}{nearest(key, fields)}")
         try:
-            options[key] = decode(hints[key], given, key)
+            options[key] = from_json(hints[key], given, key)
         except ValueError as error:
             raise SpecError(f"image set {cls.name!r}: {error}") from None
     for key, one in fields.items():

@@ -61,6 +61,11 @@ def parse_source(text: str) -> SourceSpec:
 
 
 def named_sources(text: str, targets: tuple[Model, ...]) -> list[SourceSpec]:
+    """The sources that an entry of a suite's ``sources`` stands for: one by its spec, or those that ``each``, ``own``,
+    ``undefended``, ``leave_one_out`` or ``subsets`` make of the targets that have a gradient.
+
+    Raises :class:`SpecError` for a model without a gradient, or what :func:`parse_source` refuses.
+    """
     able = [t for t in targets if t.differentiable]
     if text == "each":
         return [SourceSpec((t,)) for t in able]

@@ -1,1 +1,1 @@
-"""Forecast, speed, describe, doctor, docs."""
+"""What is done beside runs: forecast, speed, describe, doctor, check, new, diff, docs, embed, train, sweep, verify."""

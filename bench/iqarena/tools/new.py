@@ -53,8 +53,7 @@ from pathlib import Path
 
 import pytest
 
-from iqarena.registry.tables import add_file, build_attack
-from iqarena.testing import check_attack
+from iqarena.testing import add_file, build_attack, check_attack
 
 add_file(Path(__file__).with_name("NAME.py"))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterator
 
 from iqarena.errors import ImageError
+from iqarena.files.hashing import file_sha256
 from iqarena.images.sets.database import Database
 
 SHOWN = 3  # names given of images that fail
@@ -20,7 +20,7 @@ def verify(images: Database, tick: Callable[[], object] = lambda: None) -> Itera
         yield False, str(error)
         return
     for name, expected in images.sha256.items():
-        digest = hashlib.sha256((images.root / name).read_bytes()).hexdigest() if (images.root / name).exists() else ""
+        digest = file_sha256(images.root / name) if (images.root / name).exists() else ""
         yield (
             digest == expected,
             f"{name}: sha256 {expected[:8]}… expected, found {digest[:8] + '…' if digest else 'no such file'}",

@@ -49,7 +49,14 @@ def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequen
         image, beyond = (to_pixels(part).to(batch.device) for part in zip(*images, strict=True))
         shift = image.short() - batch.pixels.short()
         shift += torch.where(image == 0, -beyond.short(), beyond.short())
-        return Attacked(image, to_images(image), shift, [row["sha256"] for row in stored], columns, [""] * len(stored))
+        return Attacked(
+            adversarial=image,
+            images=to_images(image),
+            shift=shift,
+            sha256=[row["sha256"] for row in stored],
+            columns=columns,
+            failures=[""] * len(stored),
+        )
     attack, source = crafting.attack, crafting.source
     members = [bench.scorers[model] for model in source.models]
     guides = [bench.scorers[model] for model in crafting.targets] if attack.queries else members
@@ -93,15 +100,15 @@ def attack_images(bench: Bench, crafting: Crafting, batch: Batch, stored: Sequen
         ]
     on_the_way = dict(oracle.kept(crafted.adversarial)) if oracle else {}
     attacked = Attacked(
-        crafted.adversarial,
-        images,
-        crafted.shift,
-        shas,
-        columns,
-        failures,
-        crafted.unrounded,
-        crafted.changed,
-        on_the_way,
+        adversarial=crafted.adversarial,
+        images=images,
+        shift=crafted.shift,
+        sha256=shas,
+        columns=columns,
+        failures=failures,
+        unrounded=crafted.unrounded,
+        changed=crafted.changed,
+        on_the_way=on_the_way,
     )
     if bench.plan.suite.diagnostics and not stored:
         for of_image, diagnostics in zip(columns, own_diagnostics(ascent(batch, attacked), filters), strict=True):

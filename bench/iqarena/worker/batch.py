@@ -21,7 +21,7 @@ from iqarena.engine.scorer import Scorer
 from iqarena.metrics.distortion import Reference, distortion
 from iqarena.store.adversarials import pixels_sha256
 
-ROOM = 2**24  # values of the images that one call scores; of larger images one at a time
+MAX_VALUES = 2**24  # values of the images that one call scores; of larger images one at a time
 ASKED_AGAIN = frozenset(4**k for k in range(10))  # uses of a clean score after which it is worked out once more
 
 
@@ -90,7 +90,7 @@ class Batch:
             missing |= {key: image for key, image in zip(keys[name], pixels, strict=True) if key not in self._scores}
         if missing:
             started, values = time.perf_counter(), []
-            for unscored in torch.stack([*missing.values()]).split(max(1, ROOM // self.pixels[0].numel())):
+            for unscored in torch.stack([*missing.values()]).split(max(1, MAX_VALUES // self.pixels[0].numel())):
                 values += scorer.score(unscored.to(self.x).div_(255)).tolist()
             self._seconds[scorer.model].append((time.perf_counter() - started) / len(missing))
             self._scores.update(zip(missing, values, strict=True))

@@ -14,7 +14,7 @@ from iqarena.store.adversarials import pixels_sha256
 from iqarena.worker.batch import Batch, clean_sha256
 from iqarena.worker.measure import Result, attack_rows, failed, reason
 from iqarena.worker.task import Step, Task
-from iqarena.worker.work import Bench, Crafting, Todo, head, todo
+from iqarena.worker.work import Bench, Crafting, Todo, row_id, todo
 
 Cells = Generator[Step | Result, object, None]  # a generator all the way down: Ray sends into what it iterates
 
@@ -30,8 +30,8 @@ class Group:
 def cells(bench: Bench, task: Task) -> Cells:
     """The cells of a task: a source (with all attacks, in one repeat) each, rows only where they are missing.
 
-    Each step is yielded before it is done: whoever asks for the next one knows what runs meanwhile. An image that
-    cannot be read costs error rows, not the run.
+    Each :class:`Step` is yielded before it runs, so the caller always knows what is running. An image that cannot be
+    read costs error rows, not the run.
     """
     passed = 0
     for part in _parts(bench, task):
@@ -90,7 +90,7 @@ def _run(
     step = Step(images, attack.label, crafting.source.spec, target, crafting.repeat)
     row_ids = [own.row_ids[crafting] for own in todos]
     if message := task.lost.get(step):
-        return Result([failed(head, message) for of_image in row_ids for head in of_image])
+        return Result([failed(one, message) for of_image in row_ids for one in of_image])
     yield step
     stored = [own.stored[crafting] for own in todos] if crafting.known else []
     with one_at_a_time(sum(image.size for image in batch.images) // 3):
@@ -134,7 +134,7 @@ def _groups(bench: Bench, task: Task) -> Iterator[Step | Group | Result]:
 def _unreadable(bench: Bench, item: ImageItem, message: str) -> list[dict[str, object]]:
     """Error rows in place of everything there might be of this image."""
     return [
-        failed(head(bench, attack, source, target, item, "", repeat), message)
+        failed(row_id(bench, attack, source, target, item, "", repeat), message)
         for attack, source, target in bench.plan.results()
         for repeat in range(bench.plan.suite.repeats)
     ]

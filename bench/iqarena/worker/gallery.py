@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from iqarena.api import Attack, ImageItem, Model
-from iqarena.files.atomic import slug, write_atomically
-from iqarena.files.hashing import json_digest
+from iqarena.files.atomic import file_name, write_atomically
 from iqarena.store.adversarials import png
 from iqarena.suite.plan import Plan
 from iqarena.suite.sources import SourceSpec
 
 EXAMPLES, MAX_ATTACKS = 3, 8  # images, and attacks: a suite of a hundred shows its first ones
+_CUT = 40, 6  # of a name: letters, and digits of its hash
 
 
 class Gallery:
@@ -70,14 +70,10 @@ def _examples(plan: Plan) -> list[dict[str, str]]:
             "attack_label": attack.label,
             "source": last[attack][0].spec,
             "target": last[attack][1],
-            "clean": f"{_file_name(items[place].id)}__clean.png",
-            "adversarial": f"{_file_name(items[place].id)}__{_file_name(attack.label)}.png",
+            "clean": f"{file_name(items[place].id, *_CUT)}__clean.png",
+            "adversarial": f"{file_name(items[place].id, *_CUT)}__{file_name(attack.label, *_CUT)}.png",
         }
         for place in places
         for attack in plan.attacks[:MAX_ATTACKS]
         if attack.eps > 0 and attack in last
     ]
-
-
-def _file_name(text: str) -> str:
-    return f"{slug(text)[:40]}-{json_digest(text)[:6]}"

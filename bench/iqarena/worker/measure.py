@@ -25,8 +25,8 @@ from iqarena.worker.work import Bench, Crafting, Row
 class Result:
     """What a cell yields, for the driver to write: rows, and files that belong to them.
 
-    ``cells`` counts images, ``evaluated`` what its worker evaluated since the cell before, by model; ``seconds`` is
-    what the cell took.
+    ``cells`` counts the cells of single images that it is, ``evaluated`` what its worker evaluated since the cell
+    before, by model; ``seconds`` is what the cell took.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -48,7 +48,7 @@ def attack_rows(
     except StoreError:
         raise
     except (Exception, SystemExit) as error:  # an attack or a model may fail in any way; the run goes on and says so
-        return Result([failed(head, reason(error)) for of_image in row_ids for head in of_image])
+        return Result([failed(one, reason(error)) for of_image in row_ids for one in of_image])
     result = Result(files=_files(bench, crafting, batch, attacked, [of_image[0] for of_image in row_ids]))
     controls = _controls(batch, attacked.shift)
     perturbation = ascent(batch, attacked) if bench.plan.suite.diagnostics else None
@@ -60,22 +60,22 @@ def attack_rows(
             certificates = batch.certificate(bench.scorers[target])
             score_seconds = {"score_seconds": batch.score_seconds(target)}
         except (Exception, SystemExit) as error:
-            result.rows += [failed(head, reason(error)) for head in of_target]
+            result.rows += [failed(row_id, reason(error)) for row_id in of_target]
             continue
-        for i, head in enumerate(of_target):
+        for i, row_id in enumerate(of_target):
             numbers = {name: float(values[i]) for name, values in scores.items()}
             if attacked.failures[i]:
-                result.rows.append(failed(head, attacked.failures[i]))
+                result.rows.append(failed(row_id, attacked.failures[i]))
             elif not np.isfinite(list(numbers.values())).all():
-                result.rows.append(failed(head, f"{target!r} gave a score that is not finite"))
+                result.rows.append(failed(row_id, f"{target!r} gave a score that is not finite"))
             elif attacked.sha256[i] == batch.pixels_sha256[i] and (
                 message := _unequal(bench.scorers[target], numbers["score_clean"], numbers["score_adv"])
             ):
-                result.rows.append(failed(head, message))
+                result.rows.append(failed(row_id, message))
             else:
                 result.rows.append(
                     {
-                        **head,
+                        **row_id,
                         "status": "ok",
                         **numbers,
                         **attacked.columns[i],
@@ -136,8 +136,8 @@ def _target_scores(
     return scores
 
 
-def failed(head: Row, message: str) -> Row:
-    return {**head, "status": "error", "message": plain(message)[:500]}
+def failed(row_id: Row, message: str) -> Row:
+    return {**row_id, "status": "error", "message": plain(message)[:500]}
 
 
 def reason(error: BaseException) -> str:

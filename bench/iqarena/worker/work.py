@@ -55,7 +55,7 @@ class Crafting:
 
 @dataclass
 class Todo:
-    """What is missing of one image: by crafting, a head for each target, and a stored row of the same adversarial
+    """What is missing of one image: by crafting, a ``row_id`` for each target, and a stored row of the same adversarial
     image if there is one. ``scores`` are stored ones: (target, by hash, seconds that one took)."""
 
     row_ids: dict[Crafting, list[Row]] = field(default_factory=dict)
@@ -69,7 +69,7 @@ def todo(bench: Bench, item: ImageItem, sha256: str, stored: Sequence[Row]) -> T
     by_key, by_craft = ({row[name]: row for row in rows} for name in ("key", "craft_key"))
     result = Todo()
     for attack, source, targets, repeat in bench.craftings:
-        row_ids = [head(bench, attack, source, target, item, sha256, repeat) for target in targets]
+        row_ids = [row_id(bench, attack, source, target, item, sha256, repeat) for target in targets]
         known = by_craft.get(row_ids[0]["craft_key"])
         missing = [k for k, one in enumerate(row_ids) if one["key"] not in by_key]
         if missing:
@@ -89,13 +89,13 @@ def _craftings(plan: Plan) -> Iterator[tuple[Attack, SourceSpec, tuple[Model, ..
     for repeat in range(plan.suite.repeats):
         for source in plan.cells:
             for attack in plan.attacks:
-                targets = plan.met(attack, source)
+                targets = plan.targets_of(attack, source)
                 for together in [(target,) for target in targets] if attack.queries else [targets]:
                     if together:
                         yield attack, source, together, repeat
 
 
-def head(
+def row_id(
     bench: Bench, attack: Attack, source: SourceSpec, target: Model, item: ImageItem, sha256: str, repeat: int
 ) -> Row:
     """The columns that name a row, and its keys."""

@@ -27,7 +27,7 @@ WEIGHTS = Path(str(files("iqarena_models"))) / "defenses" / "weights"
 
 
 class Hardened(Defense):
-    """A scorer trained on with :meth:`loss`. A subclass is a dataclass whose last field is ``weights``."""
+    """A scorer trained on with :meth:`loss`. A subclass is a dataclass that has ``weights`` among its fields."""
 
     weights: str | None
 

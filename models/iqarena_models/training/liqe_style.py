@@ -22,8 +22,8 @@ def train_liqe_style(model: Model, *, from_scratch: bool = False, lr: float = 1e
     model = cast(LiqeStyle, model)
     weights, backbone = model.weights, model.backbone
 
-    def build() -> liqe_style.LiqeStyle:
-        net = liqe_style.LiqeStyle(backbone, imagenet=not (weights or from_scratch))
+    def build() -> liqe_style.LiqeStyleNet:
+        net = liqe_style.LiqeStyleNet(backbone, imagenet=not (weights or from_scratch))
         if weights:
             tensors = read_tensors(path := obtain(WeightFile(weights)))
             fill(net, tensors.get("params", tensors), path)

@@ -65,7 +65,7 @@ class Recipe:
     evaluation: bool = False  # batch statistics are frozen, nothing is dropped out
     channels_last: bool = False
     min_size: int = 1  # pixels; a smaller image is enlarged before it is scored
-    patience: float = 0  # the epoch of the highest validation SROCC is kept, so many without a higher one are the end
+    patience: float = 0  # epochs without a higher validation SROCC before the end, the best is kept; 0: the last is
     rating: Callable[[Any, Tensor], Tensor] | None = None  # (N, 3, H, W) → (N,), what a line is fitted to
     calibrate: Callable[[Any, float, float], None] | None = None  # puts the line's slope and intercept into the scorer
     probes: Mapping[str, Callable[[nn.Module, Tensor], Tensor]] = field(default_factory=dict)  # before and after

@@ -14,6 +14,7 @@ import pandas as pd
 from iqarena.report.figures.style import new_figure, shortened, wrapped
 from iqarena.report.section import Drawing
 from iqarena.report.specs import short_source
+from iqarena.suite.relations import HELD_OUT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +57,7 @@ def _figure(folder: Path, entries: list[dict[str, Any]], rows: pd.DataFrame) -> 
     queried = rows["relation"].eq("query").any()
     note = f"Crafted on {source}{', query attacks on the target alone' if queried else ''}."
     note += f" Lower lines: difference from the clean image × {AMPLIFY}, and the score of the"
-    figure.supxlabel(f"{note} target that was held out.", fontsize=9)
+    figure.supxlabel(f"{note} target that was held out{' or queried' if queried else ''}.", fontsize=9)
     return figure
 
 
@@ -66,12 +67,12 @@ def _show(ax: Axes, image: np.ndarray, text: str) -> None:
 
 
 def _score_change(entry: dict[str, Any], rows: pd.DataFrame) -> str:
-    """What the image did to targets that it was not crafted on: the held-out one, or the mean over several."""
+    """What the image did to targets that it was not crafted on, or queried: of one, or the mean over several."""
     same = (rows["attack_label"] == entry["attack_label"]) & (rows["source"] == entry["source"])
     if target := entry.get("target"):
         same &= rows["target"] == target
     seen = rows[same & (rows["image"] == entry["image"]) & (rows["status"] == "ok")]
-    seen = seen[seen["relation"].isin(["transfer", "ensemble_holdout", "query"])].drop_duplicates("target")
+    seen = seen[seen["relation"].isin([*HELD_OUT, "query"])].drop_duplicates("target")
     if seen.empty:
         return ""
     clean, attacked = seen["score_clean"].mean(), seen["score_adv"].mean()

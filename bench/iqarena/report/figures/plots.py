@@ -50,7 +50,7 @@ def heat_maps(pairs: pd.DataFrame, manifest: Manifest) -> list[Drawing]:
         cells = pairs[(pairs["attack_label"] == label) & (pairs["relation"] != "query")]
         if cells[RANKED.mean].notna().any():
             draw = partial(_heat_map, label, cells.assign(row=_row_names(cells)), models, limit)
-            drawings.append(Drawing(f"heatmap_{slug(label)}", f"Heat map of {label}: sources by targets", draw))
+            drawings.append(Drawing(f"heatmap_{figure_name(label)}", f"Heat map of {label}: sources by targets", draw))
     return drawings
 
 
@@ -183,7 +183,7 @@ def save(drawing: Drawing, folder: Path) -> None:
         write("svg", FigureCanvasSVG(figure).print_svg, metadata={"Date": None, "Creator": None})
 
 
-def slug(label: str) -> str:
+def figure_name(label: str) -> str:
     """A file name for a spec; a long one is cut and told apart by a hash."""
     name = re.sub(r"[^A-Za-z0-9.+-]+", "_", label).strip("_")
     return name if len(name) <= 80 else f"{name[:70]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"

@@ -19,11 +19,12 @@ from iqarena.report.figures.style import (
     title,
     wrapped,
 )  # fmt: skip
+from iqarena.report.verdicts import HELPED, HURT, NOT_SHOWN, REFERENCE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERDICTS = {"reference": (BLUE, "D"), "helped": (GREEN, "^"), "hurt": (ORANGE, "v"), "no difference shown": (GREY, "o")}
+VERDICTS = {REFERENCE: (BLUE, "D"), HELPED: (GREEN, "^"), HURT: (ORANGE, "v"), NOT_SHOWN: (GREY, "o")}
 EFFECT = f"mean {RANKED.title.lower()}, in standard deviations of the target's clean scores"
 _FAINT = "#c4c4c4"
 

@@ -28,11 +28,10 @@ from iqarena.report.specs import source_size
 from iqarena.report.sums import mean_of, weighted_sum
 from iqarena.report.text.cells import number, p_text, p_value, with_interval
 from iqarena.report.text.table import Table
-from iqarena.report.verdicts import decided
+from iqarena.report.verdicts import HELPED, HURT, NOT_SHOWN, REFERENCE, decided
 from iqarena.store.manifest import Manifest
 from iqarena.suite.relations import HELD_OUT
 
-REFERENCE, UNDECIDED, HELPED, HURT = "reference", "no difference shown", "helped", "hurt"
 _NOTE = """Held-out pairs; every level averaged over the combinations of the other factors and the targets that all
 levels have and in which the factor changes the images (the number of noisy copies does not where the noise is 0). The
 difference to the reference level is paired over reference images; Wilcoxon's signed-rank test, Holm over all
@@ -159,7 +158,7 @@ def _verdict(record: Mapping[Any, Any]) -> str:
     if record["level"] == record["reference"]:
         return REFERENCE
     if not decided(record, "difference"):
-        return UNDECIDED
+        return NOT_SHOWN
     return HELPED if record["difference"] > 0 else HURT
 
 
@@ -175,7 +174,7 @@ def _table(effects: pd.DataFrame, references: int) -> Table:
     least = 2.0 ** (1 - references)
     note = f"{_NOTE} With {references} reference images p is at least {least:.1g} before the correction."
     summary = {}
-    for verdict in (HELPED, HURT, UNDECIDED):
+    for verdict in (HELPED, HURT, NOT_SHOWN):
         levels = effects[effects["verdict"] == verdict].to_dict("records")
         summary[verdict.capitalize()] = "; ".join(map(_sentence, levels)) or "nothing"
     return Table("Main effects", header, rows, names=2, note=note, last_is_name=True, summary=summary)

@@ -1,8 +1,8 @@
 """Why attacks transfer: how far a perturbation agrees with the gradient of the target it has never seen.
 
-Means over held-out pairs of the diagnostic columns, and the rank correlation of the mean cosine with the effect: over
-pairs and attacks, which is mostly which pair it is, and among the attacks of one pair. Attacks that look at no model
-take no part: they lie at the origin, and would raise it by being there.
+Means over held-out pairs of the diagnostic columns, and the rank correlation of mean cosine and effect, once over all
+points (dominated by differences between pairs) and once among the attacks within each pair. Attacks that look at no
+model take no part: they lie at the origin, and would raise it by being there.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from iqarena.report.effects import GAIN
 from iqarena.report.figures.defense_plot import trade_off
 from iqarena.report.pairs import KEY, Pairs, looks_at_a_model
 from iqarena.report.section import Drawing, Section
-from iqarena.report.specs import behind
+from iqarena.report.specs import split_target
 from iqarena.report.studies.masking import Sign, attack_and_source, signs, strongest
 from iqarena.report.text.defense_table import RELATIONS, defense_table
 from iqarena.store.manifest import Manifest
@@ -48,10 +48,10 @@ class Measured:
 def defense_study(pairs: Pairs, manifest: Manifest) -> Section | None:
     """The board of defenses with its figure; none when no target is defended."""
     targets = [t for t in manifest.targets if (pairs.table["target"] == t).any()]
-    if not any(behind(target)[0] for target in targets):
+    if not any(split_target(target)[0] for target in targets):
         return None
-    scorers = {scorer for defense, scorer in map(behind, targets) if defense}
-    measured = [_measure(pairs, t, manifest) for t in targets if behind(t)[1] in scorers]
+    scorers = {scorer for defense, scorer in map(split_target, targets) if defense}
+    measured = [_measure(pairs, t, manifest) for t in targets if split_target(t)[1] in scorers]
     each = pd.DataFrame([m.names | _columns(m.values) | {"masking": _text(m.signs)} for m in measured])
     board = _board(measured)
     files = {"leaderboard_defenses.csv": board, "defenses_by_scorer.csv": each}
@@ -61,7 +61,7 @@ def defense_study(pairs: Pairs, manifest: Manifest) -> Section | None:
 
 def _measure(pairs: Pairs, target: str, manifest: Manifest) -> Measured:
     facts = manifest.model(target)
-    defense, scorer = behind(target)
+    defense, scorer = split_target(target)
     nan = float("nan")
     names: dict[str, Any] = {
         "defense": defense,

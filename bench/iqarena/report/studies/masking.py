@@ -16,7 +16,7 @@ import pandas as pd
 from iqarena.metrics.statistics import interval
 from iqarena.report.effects import GAIN
 from iqarena.report.pairs import ALL_ZERO, KEY, Pairs, looks_at_a_model
-from iqarena.report.specs import behind, short_source, without_budget
+from iqarena.report.specs import short_source, split_target, without_budget
 from iqarena.report.text.table import Table
 from iqarena.store.manifest import Manifest
 
@@ -46,7 +46,7 @@ def signs(pairs: Pairs, target: str, manifest: Manifest) -> list[Sign]:
 
 def masking_table(pairs: Pairs, manifest: Manifest) -> Table | None:
     """Every sign of gradient masking with the numbers that raised it; none when no target is defended."""
-    defended = [t for t in manifest.targets if behind(t)[0]]
+    defended = [t for t in manifest.targets if split_target(t)[0]]
     raised = [(t, *sign) for t in defended for sign in signs(pairs, t, manifest)]
     if not raised:
         return None

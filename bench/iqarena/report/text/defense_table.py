@@ -8,9 +8,10 @@ import pandas as pd
 
 from iqarena.report.text.cells import number, rank_text, tie_text, with_interval
 from iqarena.report.text.table import Table
+from iqarena.suite.relations import HELD_OUT
 
 RELATIONS = {  # of the attacks whose strongest has a column of its own
-    "transfer": ("transfer", "ensemble_holdout"),
+    "transfer": HELD_OUT,
     "same_scorer": ("same_scorer",),
     "whitebox": ("whitebox",),
     "query": ("query",),

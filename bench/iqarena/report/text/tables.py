@@ -13,6 +13,7 @@ from iqarena.report.pairs import BOUNDARIES
 from iqarena.report.specs import listed, short_source
 from iqarena.report.text.cells import count, number, p_value, rank_text, share, tie_text, with_interval
 from iqarena.report.text.table import Table
+from iqarena.report.verdicts import UNDECIDED
 from iqarena.store.manifest import Manifest
 
 LEGEND = {
@@ -108,7 +109,7 @@ def _undecided(board: pd.DataFrame) -> str:
     few = f"No intervals, which take {FEWEST} reference images. " if board["rank_low"].isna().all() else ""
     if not reference:
         return few + "No attack of this run is the named reference, so none is tested against it."
-    undecided = board["attack_label"][board["verdict"] == "not decided"].tolist()
+    undecided = board["attack_label"][board["verdict"] == UNDECIDED].tolist()
     text = f"Not told apart from {reference}: {listed(undecided)}. " if undecided else ""
     return few + text + ("" if board["tested"].any() else "There are too few reference images to decide single pairs.")
 
