@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from iqarena.api import Source
-from iqarena.images.sets.pocket import PocketImages, reference_image
+from iqarena.images.sets.pocket import PocketImages
 
 ALIKE = 0.9  # correlation of two thumbnails above which they are of one reference image
 
@@ -24,17 +25,21 @@ def embedded() -> Tensor:
 @cache
 def references() -> Tensor:
     """The reference images of the same, undegraded, ``(52, 3, 288, 384)``; do not write into it."""
-    return _stacked([reference_image(item) for item in PocketImages().items()])
+    return _stacked([PocketImages().read_reference(item) for item in PocketImages().items()])
 
 
-def others(x: Tensor) -> list[tuple[int, ...]]:
+def others(x: Tensor, ids: Sequence[str]) -> list[tuple[int, ...]]:
     """For each image of ``x`` ``(N, 3, H, W)`` the places in :func:`references` of those that it does not come from.
 
-    It comes from one when their thumbnails, 16×12 grey values, correlate by more than ``ALIKE``: degraded versions do,
-    crops need not.
+    It comes from one whose embedded image has its id, as crops of them do, or when their thumbnails, 16×12 grey values,
+    correlate by more than ``ALIKE``, as those of whole images do under any name.
     """
-    alike = _thumbnails(x) @ _known().T > ALIKE
-    return [tuple(i for i, same in enumerate(row) if not same) for row in alike.tolist()]
+    embedded_ids = [item.id for item in PocketImages().items()]
+    alike = (_thumbnails(x) @ _known().T > ALIKE).tolist()
+    return [
+        tuple(i for i, same in enumerate(row) if not same and embedded_ids[i] != id)
+        for row, id in zip(alike, ids, strict=True)
+    ]
 
 
 def ranges(source: Source) -> Tensor:

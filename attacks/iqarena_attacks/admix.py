@@ -35,7 +35,7 @@ class Admix(MiFgsm):
     """
 
     name = "admix"
-    version = 2
+    version = 3
     bibtex = """@inproceedings{wang2021admix,
   title = {Admix: Enhancing the Transferability of Adversarial Attacks},
   author = {Wang, Xiaosen and He, Xuanran and Wang, Jingdong and He, Kun},
@@ -56,7 +56,7 @@ class Admix(MiFgsm):
         return self.steps * self.samples * self.scales
 
     def gradient(self, z: Tensor, s: State) -> Tensor:
-        total, allowed = torch.zeros_like(z), others(z)
+        total, allowed = torch.zeros_like(z), others(s.x, s.streams.images)
         for _ in range(self.samples):
             mixed = z + self.eta * (_drawn(z, allowed, s.streams) - self.pivot)
             for i in range(self.scales):

@@ -3,7 +3,7 @@
 They maximise a cross-entropy. With the two logits ``[(f(x) − f) / 20, 0]`` and label 0 its gradient is, for each
 image, a positive multiple of ``∇f``; sign attacks and ℓ1-normalised momentum cancel the multiple. Where gradients of
 several points are summed before that (SINIFGSM with m > 1), each has its own multiple, larger where the attack has
-come less far: a weighting that the paper does not know. Attacks that stop when a class is "fooled" (Square, CW, APGD)
+come further: a weighting that the paper does not know. Attacks that stop when a class is "fooled" (Square, CW, APGD)
 or weigh neighbours against the point itself (VMI, VNI) are not valid this way and are refused by name.
 
 Defaults are torchattacks', but for ``alpha``: ``none`` is eps / steps, and PGD's random start, which is off. DIFGSM and

@@ -5,7 +5,8 @@
 ``a`` in [0, 1] is the spatial activity: the Sobel magnitude of the luma, divided by its maximum, each pixel taking the
 largest value of a 5×5 disk around it, so that flat parts, where a change is seen, are spared. The paper weighs the
 gradient and descends with Adam; Adam undoes a weight that stays the same, so ours are sign steps whose length is
-weighted, 10 of eps/10. It ends at ``eps · a`` from the image at most. For scores: the loss is the score itself.
+weighted, 10 of eps/10. With that ``alpha`` it ends at ``eps · a`` from the image at most. For scores: the loss is the
+score itself.
 """
 
 from __future__ import annotations

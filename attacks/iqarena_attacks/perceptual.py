@@ -7,7 +7,7 @@ As published: the score is traded against one of four distances without a budget
 multiplier for which the change just stays unseen; the score's term is ``d²``, whose gradient is zero at the clean
 image, so that the start has noise of −1/255 or 0 in each value (``noise``); 200 steps of Adam. Ours: the plain score
 and no noise unless asked for; ``d·|d|`` for ``d²``, which would go on where the noise happens to lead, up or down;
-``weight``, 100 as a guess; ten sign steps that shrink, so that they settle where the terms balance, of eps/10 on
+``weight``, 100 as a guess; ten sign steps that shrink, so that they settle where the terms balance, of 1.1 · eps/10 on
 average; SSIM (Wang et al. 2004) of each channel under a Gaussian window of 11 pixels, σ = 1.5; and the eps ball that
 all attacks here keep to.
 """

@@ -206,8 +206,9 @@ def test_directions_lie_on_edges_and_salient_pixels_and_leave_out_the_own_image(
     images = build("imageset", "pocket")
     all_, others = (high_frequency(images, besides=name) for name in ("nobody", item.id))  # pyright: ignore[reportArgumentType]
     assert len(all_) == len(others) == 10
-    own = torch.from_numpy(images.read(images.items()[4])).permute(2, 0, 1) / 255  # pyright: ignore[reportAttributeAccessIssue]
-    assert not any(torch.equal(own, other) for other in others)
+    photographs = [torch.from_numpy(images.read_reference(i)).permute(2, 0, 1) / 255 for i in images.items()]  # pyright: ignore[reportAttributeAccessIssue]
+    assert all(any(torch.equal(one, photograph) for photograph in photographs) for one in all_), "none is degraded"
+    assert not any(torch.equal(photographs[4], other) for other in others), "nor the attacked image's own"
 
 
 def test_directions_may_come_from_a_folder(tmp_path: Any) -> None:

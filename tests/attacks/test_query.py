@@ -191,6 +191,10 @@ def test_queries_lead_towards_the_optimum_of_a_linear_scorer(spec: str, share: f
 # ---- warm start
 
 
+def test_a_warm_start_needs_the_scorers_that_its_start_needs() -> None:
+    assert [build_attack(f"warm_start(start={start})").min_members for start in ("fgsm", "sega(sigma=auto)")] == [1, 2]
+
+
 def test_a_warm_start_goes_on_from_the_transferred_image() -> None:
     """On a target like its source the start is worth many queries."""
     cold = Run("square(eps=8/255, queries=30)", Curved(seed=1))

@@ -22,7 +22,7 @@ def _source(scorers: Sequence[Scorer], x: Tensor, s: float = 1) -> Source:
 
 
 def _perturb(attack: Uap, scorers: Sequence[Scorer], x: Tensor, s: float) -> Tensor:
-    return attack.perturb(x, _source(scorers, x, s), Streams([], "uap")) - x
+    return attack.perturb(x, _source(scorers, x, s), Streams([""] * len(x), "uap")) - x
 
 
 def test_it_is_one_perturbation_and_made_once_a_run() -> None:
@@ -34,7 +34,7 @@ def test_it_is_one_perturbation_and_made_once_a_run() -> None:
     view = _source(scorers, x[:1])
     with ThreadPoolExecutor(3) as pool:
         assert all(pool.map(lambda _: torch.equal(_perturb(attack, scorers, x, 1), up), range(3)))
-    attack.perturb(x[:1], view, Streams([], "uap"))
+    attack.perturb(x[:1], view, Streams(["one"], "uap"))
     assert (view.forwards, view.backwards) == (10, 10), "charged again"
     assert [s.evaluated["gradient"] for s in scorers] == [5, 5], "and not made again"
     down = _perturb(attack, scorers, x, -1)
@@ -56,9 +56,11 @@ def test_it_is_tiled_to_any_size() -> None:
 def test_the_own_reference_image_is_left_out_of_training() -> None:
     items = PocketImages().items()
     clusters = [item.cluster for item in items]
-    for item, kept in zip(items, others(embedded()), strict=True):
-        assert {clusters[i] for i in kept} == set(clusters) - {item.cluster}, item.id
-    assert others(images(range(3)).float() / 255) == [tuple(range(len(references())))] * 3
+    unknown, crops = [""] * len(items), torch.rand(len(items), 3, 40, 40)
+    for x, ids in ((embedded(), unknown), (crops, [item.id for item in items])):
+        for item, kept in zip(items, others(x, ids), strict=True):
+            assert {clusters[i] for i in kept} == set(clusters) - {item.cluster}, item.id
+    assert others(images(range(3)).float() / 255, unknown[:3]) == [tuple(range(len(references())))] * 3
     attack, scorers = Uap(steps=3), [Scorer(Curved())]
     shown, other = (
         _perturb(attack, scorers, x, 1)[..., :40, :40] for x in (references()[:1], torch.rand(1, 3, 40, 40))

@@ -14,11 +14,11 @@ from PIL import Image
 
 from iqarena.images.decode import decode
 from iqarena.images.sets import pocket
-from iqarena.images.sets.pocket import FOLDER, PocketImages, reference_image
+from iqarena.images.sets.pocket import FOLDER, PocketImages
 from iqarena.registry.tables import build, names
 from iqarena.tools.embed import LICENCES, attribution, file_name, read_rows
 
-ITEMS = PocketImages().items()
+ITEMS, reference_image = PocketImages().items(), PocketImages().read_reference
 
 
 def jpeg(image: np.ndarray, quality: int) -> bytes:

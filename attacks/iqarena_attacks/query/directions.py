@@ -2,8 +2,9 @@
 
 A direction is one of ten 224 crops, drawn once an image, times ``0.1·r``, ``r ~ U(−1, 1)``, kept where there is
 something to see: on and beside Canny edges of the colour image, and where the saliency exceeds 0.225. Ours: the crops
-are of the ten most detailed reference images, one each; the saliency is the spectral residual; every fourth direction
-is sparse noise instead, signs of that strength on a random 5–10 % of those pixels; larger images mirror the crop on.
+are of the ten most detailed of up to 40 reference images, one each; the saliency is the spectral residual; every fourth
+direction is sparse noise instead, signs of that strength on a random 5–10 % of those pixels; larger images mirror the
+crop on.
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ def high_frequency(images: ImageSet, besides: str) -> list[Tensor]:
 
 @cache
 def _by_detail(images: ImageSet) -> list[tuple[str, Tensor]]:
-    """The first image of each of the first ``4 · CROPS`` clusters, the most detailed first."""
+    """The reference images of the first ``4 · CROPS`` clusters, the most detailed first."""
     first = {item.cluster: item for item in reversed(images.items())}
-    pixels = [(cluster, images.read(item)) for cluster, item in list(first.items())[-4 * CROPS :]]
+    pixels = [(cluster, images.read_reference(item)) for cluster, item in list(first.items())[-4 * CROPS :]]
     pixels.sort(key=lambda one: -float(np.abs(cv2.Laplacian(grey(one[1]), cv2.CV_32F)).mean()))
     return [(cluster, torch.from_numpy(image).permute(2, 0, 1).float() / 255) for cluster, image in pixels]
 

@@ -4,7 +4,7 @@
 
 Official values: n = 50, σ = 0.001, steps of 0.01. For scores: ``f`` is the score. Changed: σ = 4/255, because a query
 is an image of 8 bits, in which σ = 0.001 leaves almost nothing; steps of 2/255; every new ``z`` is queried, so that
-the answer is the best image seen.
+the answer is the best of them.
 """
 
 from __future__ import annotations

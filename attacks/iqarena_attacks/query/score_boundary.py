@@ -43,7 +43,7 @@ class ScoreBoundary(Query):
     """
 
     name = "score_boundary"
-    version = 2
+    version = 3
     reconstructed = (
         "the saliency detector, the share of sparse noise, which reference images, and queries of 8 bits are ours"
     )

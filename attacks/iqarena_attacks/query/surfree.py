@@ -1,7 +1,7 @@
 """SurFree (Maho, Furon, Le Merrer, CVPR 2021, arXiv 2011.12807): nearer to an origin, along a boundary.
 
 With ``o`` the origin, ``b`` an image past the boundary, ``d = ‖b − o‖``, ``u = (b − o)/d``, and ``v`` a random unit
-vector orthogonal to ``u`` and to the last directions::
+vector orthogonal to ``u`` and, nearly, to the last directions::
 
     z(θ) = o + d·cos θ·(cos θ · u + sin θ · v)          at distance d·cos θ from the origin
 
@@ -9,15 +9,17 @@ vector orthogonal to ``u`` and to the last directions::
 largest angle that still is, to γ in ``1 − cos θ``; else θ_max shrinks by ρ and another ``v`` is drawn. It begins and
 ends with a binary search on the line from ``o``. ``v`` has the lowest half of the frequencies of the DCT.
 
-As published: ρ 0.98, θ_max 30°, T 1, γ 0.01, at most 10 halvings, 10 orthogonal directions. As the score-boundary
-attack has it: a step is a direction that leads nearer, looked for with up to 80 tries.
+As published: ρ 0.98, θ_max 30°, γ 0.01, at most 10 halvings. As the score-boundary attack has it: T 1 and 10 orthogonal
+directions (the authors of SurFree: 3 and 100), and a step is a direction that leads nearer, looked for with up to 80
+tries.
 
-Ours: past the boundary means ``s·(f(z) − f(x)) > level``; candidates are brought into reach; θ_max stays below 45°, 2θ
-itself is not tried, and the last 10 queries are left for the last line, which is halved until no pixel moves by half a
-grey level. Alone, the origin is the clean image, there is no limit but the queries, and the boundary lies at the share
-``boundary`` of the way to the end of the scale. The first image past it is searched among random low-frequency ones;
-after 20 in vain the boundary is put at half of the best gain so far. What it lessens is
-the distance to the clean image; the gain falls to the boundary.
+Ours: the coefficients of ``v`` are normal numbers (there they are −1, 0 or 1, in zigzag order, and may be weighed with
+the image's own); past the boundary means ``s·(f(z) − f(x)) > level``; candidates are brought into reach; θ_max stays
+below 45°, 2θ itself is not tried, and the last 10 queries are left for the last line, which is halved until no pixel
+moves by half a grey level. Alone, the origin is the clean image, steps have no limit but the queries, and the boundary
+lies at the share ``boundary`` of the way to the end of the scale. The first image past it is searched among random
+low-frequency ones; after 20 in vain the boundary is put at half of the best gain so far. What it lessens is the
+distance to the clean image; the gain falls to the boundary.
 """
 
 from __future__ import annotations
@@ -46,7 +48,10 @@ class SurFree(Query):
 
     name = "surfree"
     version = 2
-    reconstructed = "as an attack of its own on scores: the boundary's place and the search for a first image past it"
+    reconstructed = (
+        "as an attack of its own on scores: the boundary's place and the search for a first image past it; random"
+        " directions, T and the number of orthogonal ones are not those of its authors"
+    )
     bibtex = """@inproceedings{maho2021surfree,
   title = {SurFree: a fast surrogate-free black-box attack},
   author = {Maho, Thibault and Furon, Teddy and Le Merrer, Erwan},

@@ -56,6 +56,10 @@ class WarmStart(Attack):
     def cost(self) -> int:
         return self.start.cost
 
+    @property
+    def min_members(self) -> int:
+        return self.start.min_members
+
     def perturb(self, x: Tensor, source: Source, streams: Streams) -> Tensor:
         begun = self.start.perturb(x, source, streams)
         then = dataclasses.replace(self.then, eps=min(self.eps, self.then.eps), queries=self.queries)

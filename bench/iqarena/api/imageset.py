@@ -44,3 +44,7 @@ class ImageSet(Plugin):
     @abstractmethod
     def read(self, item: ImageItem) -> np.ndarray:
         """Decode one image to uint8 RGB ``(H, W, 3)``; raises :class:`ImageError` for a broken one."""
+
+    def read_reference(self, item: ImageItem) -> np.ndarray:
+        """The undistorted image that ``item`` comes from, uint8 RGB ``(H, W, 3)``; where the set has none, itself."""
+        return self.read(item)

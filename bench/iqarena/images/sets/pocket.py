@@ -44,25 +44,24 @@ class PocketImages(ImageSet):
         return [ImageItem(id=id, cluster=id.partition("+")[0]) for id in _sha256s()]
 
     def read(self, item: ImageItem) -> np.ndarray:
-        image, degradation = reference_image(item), item.id.partition("+")[2]
+        image, degradation = self.read_reference(item), item.id.partition("+")[2]
         if degradation:
             image = degrade(image, *_kind_and_strength(degradation), seed=zlib.crc32(item.id.encode()))
         return centre(image, self.crop, item.id)
 
-
-def reference_image(item: ImageItem) -> np.ndarray:
-    """What an image of the set comes from, undegraded: uint8 RGB ``(288, 384, 3)``; :class:`ImageError` if damaged."""
-    if item.id not in _sha256s():
-        raise ImageError(f"pocket: no image {item.id!r}{nearest(item.id, _sha256s())}; see PocketImages().items()")
-    path = FOLDER / f"{item.cluster}.jpg"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: expected a packaged image, {error.strerror}; install iqarena again") from None
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != _sha256s()[item.id]:
-        raise ImageError(f"{path}: expected sha256 {_sha256s()[item.id]}, found {digest}; install iqarena again")
-    return decode(data, str(path))
+    def read_reference(self, item: ImageItem) -> np.ndarray:
+        """The whole photograph, undegraded: uint8 RGB ``(288, 384, 3)``; :class:`ImageError` if it is damaged."""
+        if item.id not in _sha256s():
+            raise ImageError(f"pocket: no image {item.id!r}{nearest(item.id, _sha256s())}; see PocketImages().items()")
+        path = FOLDER / f"{item.cluster}.jpg"
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ImageError(f"{path}: expected a packaged image, {error.strerror}; install iqarena again") from None
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != _sha256s()[item.id]:
+            raise ImageError(f"{path}: expected sha256 {_sha256s()[item.id]}, found {digest}; install iqarena again")
+        return decode(data, str(path))
 
 
 def _kind_and_strength(degradation: str) -> tuple[str, float]:
