@@ -21,13 +21,14 @@ from toyruns import files
 from iqarena.api import ImageError, IqarenaError, WeightsError
 from iqarena.cli import entry
 from iqarena.images.decode import decode_file
+from iqarena.images.tensors import to_float
 from iqarena.metrics.correlation import agreement
 from iqarena.registry.tables import build_model
 from iqarena_models.training import checkpoint, data, loop
 from iqarena_models.training.checkpoint import State
 from iqarena_models.training.data import Images, prefetch, read_opinions
 from iqarena_models.training.losses import on_opinions_and_ranks
-from iqarena_models.training.measure import falls_on_ladders, to_tensor
+from iqarena_models.training.measure import falls_on_ladders
 from iqarena_models.training.recipe import Recipe, constant, linear_fall, one_cycle, tenth_in_thirds
 from iqarena_models.training.recipes import RECIPES, train_zoo, zoo
 from iqarena_models.training.views import Batch, Views
@@ -77,7 +78,7 @@ def test_the_same_seed_gives_the_same_weights_and_the_card_says_what_is_stored(f
     opinions = read_opinions(folder)
     with torch.no_grad():
         scores, ratings = (
-            np.array([float(f(to_tensor(decode_file(opinions.files[i])))) for i in rows])
+            np.array([float(f(to_float([decode_file(opinions.files[i])]))) for i in rows])
             for f, rows in ((net, opinions.val), (lambda x: net.ratings(x), opinions.train))
         )
     measured = agreement(scores, opinions.mos[opinions.val].astype(float))

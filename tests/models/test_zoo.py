@@ -15,10 +15,11 @@ from safetensors.torch import save
 from iqarena.api import WeightsError
 from iqarena.images.decode import decode_file
 from iqarena.images.sets.database import data_folder
+from iqarena.images.tensors import to_float
 from iqarena.metrics.correlation import agreement
 from iqarena.registry.tables import build_model
 from iqarena_models.training.data import read_opinions
-from iqarena_models.training.measure import centre, embedded_images, falls_on_ladders, to_tensor
+from iqarena_models.training.measure import central_part, embedded_images, falls_on_ladders
 from iqarena_models.zoo import scorers
 from iqarena_models.zoo.cnn import CnnNet
 
@@ -103,7 +104,7 @@ def test_the_shipped_weights_keep_their_size_together() -> None:
 
 @pytest.mark.parametrize("name", PLUGINS)
 def test_scores_fall_with_growing_degradation(name: str) -> None:
-    crops = [centre(image, 160) for image in embedded_images()[::8]]
+    crops = [central_part(image, 160) for image in embedded_images()[::8]]
     for kind, measured in falls_on_ladders(build_model(name).load(), crops).items():
         assert measured["steps_that_fall"] >= 0.8, kind
         assert measured["mean_scores"] == sorted(measured["mean_scores"], reverse=True), kind
@@ -118,7 +119,7 @@ def test_the_card_s_agreement_is_measured_again(name: str) -> None:
         pytest.skip(f"needs the training data, see models/README.md, in {data}")
     opinions = read_opinions(data)
     net = build_model(name).load()
-    scores = [float(net(to_tensor(decode_file(opinions.files[row])))) for row in opinions.val]
+    scores = [float(net(to_float([decode_file(opinions.files[row])]))) for row in opinions.val]
     srocc = agreement(np.array(scores), opinions.mos[opinions.val])["srocc"]
     assert srocc == pytest.approx(PLUGINS[name]().facts["validation_srocc"], abs=0.005)
 
