@@ -26,12 +26,13 @@ from iqarena.images.decode import decode_file
 from iqarena.images.tensors import to_float
 from iqarena.registry.tables import build_model, training_of
 from iqarena_models import linearityiqa, published
-from iqarena_models.backbone import MEAN, STD, Backbone
+from iqarena_models.backbone import Backbone
 from iqarena_models.liqe_style import LiqeStyle
 from iqarena_models.training.checkpoint import State
 from iqarena_models.training.data import read_opinions
 from iqarena_models.training.losses import fidelity, monotonicity, norm_in_norm
 from iqarena_models.zoo.backbones.package import Package
+from iqarena_models.zoo.net import MEAN, STD
 
 SMALL = "test_resnet"  # timm's own network for tests
 NAMES = ["hyperiqa", "dbcnn", "liqe_style", "linearityiqa"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from iqarena.images.tensors import luma
-from iqarena_models.zoo.net import ScorerNet, code, conv
+from iqarena_models.zoo.net import ScorerNet, conv, normalised
 
 
 class CnnNet(ScorerNet):
@@ -25,7 +25,7 @@ class CnnNet(ScorerNet):
         self.head = nn.Sequential(nn.Linear(480, 64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 1))
 
     def ratings(self, x: Tensor) -> Tensor:
-        colour = F.avg_pool2d(code(x, (0.45,) * 3, (0.25,) * 3), 2, ceil_mode=True)
+        colour = F.avg_pool2d(normalised(x, (0.45,) * 3, (0.25,) * 3), 2, ceil_mode=True)
         f = self.body(torch.cat([self.first(local_contrast(x)), colour], 1))
         highest, lowest = F.max_pool2d(f, 2, ceil_mode=True), -F.max_pool2d(-f, 2, ceil_mode=True)
         return self.head(torch.cat([z.mean((2, 3)) for z in (f, highest, lowest)], 1))
