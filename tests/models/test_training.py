@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from toyruns import files
 
-from iqarena.api import ImageError, IqarenaError, WeightsError
+from iqarena.api import ImageError, IqarenaError, StoreError, WeightsError
 from iqarena.cli import entry
 from iqarena.images.decode import decode_file
 from iqarena.images.tensors import to_float
 from iqarena.metrics.correlation import agreement
 from iqarena.registry.tables import build_model
-from iqarena_models.training import checkpoint, data, loop
+from iqarena_models.training import data, loop
 from iqarena_models.training.checkpoint import State
 from iqarena_models.training.data import Images, prefetch, read_opinions
 from iqarena_models.training.losses import on_opinions_and_ranks
@@ -120,19 +121,16 @@ def test_a_killed_training_goes_on_and_ends_the_same(
 
 def test_a_full_disk_loses_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed = recipe().train(folder, tmp_path / "undisturbed")
-    save, saved = torch.save, []
+    sync, synced = os.fsync, []
 
-    def full(*arguments: Any) -> None:
-        saved.append(arguments)
-        if len(saved) == 2:
-            arguments[1].write(b"half a checkpoint")
+    def full(handle: int) -> None:
+        synced.append(handle)
+        if len(synced) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(*arguments)
+        sync(handle)
 
-    monkeypatch.setattr(checkpoint.torch, "save", full)
-    with pytest.raises(
-        IqarenaError, match=r"checkpoint\.pt: cannot be written: .*No space left .* start again"
-    ) as error:
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"cannot write .*checkpoint\.pt: No space left .* run again") as error:
         recipe().train(folder, tmp_path / "cut")
     assert "\n" not in str(error.value)
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["checkpoint.pt"]
