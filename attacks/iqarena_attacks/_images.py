@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from iqarena.api import Source
 from iqarena.images.sets.pocket import PocketImages
+from iqarena.images.tensors import to_float
 
 ALIKE = 0.9  # correlation of two thumbnails above which they are of one reference image
 
@@ -19,13 +19,13 @@ ALIKE = 0.9  # correlation of two thumbnails above which they are of one referen
 @cache
 def embedded() -> Tensor:
     """Image set ``pocket``, ``(52, 3, 288, 384)``; do not write into it."""
-    return _stacked([PocketImages().read(item) for item in PocketImages().items()])
+    return to_float([PocketImages().read(item) for item in PocketImages().items()])
 
 
 @cache
 def references() -> Tensor:
     """The reference images of the same, undegraded, ``(52, 3, 288, 384)``; do not write into it."""
-    return _stacked([PocketImages().read_reference(item) for item in PocketImages().items()])
+    return to_float([PocketImages().read_reference(item) for item in PocketImages().items()])
 
 
 def others(x: Tensor, ids: Sequence[str]) -> list[tuple[int, ...]]:
@@ -50,10 +50,6 @@ def ranges(source: Source) -> Tensor:
         return float(scores.max() - scores.min())
 
     return torch.tensor([member.once("range of embedded images", extent) for member in source.alone()])
-
-
-def _stacked(images: list[np.ndarray]) -> Tensor:
-    return torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in images]).float() / 255
 
 
 @cache

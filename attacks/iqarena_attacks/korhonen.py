@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
 from iqarena.images.perception import grey
+from iqarena.images.tensors import maps
 from iqarena_attacks._frame import Iterative, State
 
 DISK = np.array([[0, 1, 1, 1, 0], *[[1, 1, 1, 1, 1]] * 3, [0, 1, 1, 1, 0]], np.uint8)
@@ -35,8 +35,7 @@ class Korhonen(Iterative):
 }"""
 
     def start(self, s: State) -> None:
-        images = (s.x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        s.memory["a"] = torch.from_numpy(np.stack([activity(image) for image in images]))[:, None].to(s.x)
+        s.memory["a"] = maps(activity, s.x)
 
     def move(self, s: State) -> Tensor:
         return s.memory["a"] * super().move(s)

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from iqarena.api import IqarenaError, SpecError, WeightFile, WeightsError, obtain
 from iqarena_models.zoo.backbones import lite
 from iqarena_models.zoo.backbones.package import fill
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from iqarena_models.zoo.net import MEAN, STD
 
 
 class Backbone(nn.Module):

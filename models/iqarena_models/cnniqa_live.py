@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from iqarena.images.tensors import luma
+
 PATCH = 32
 
 
@@ -27,8 +29,8 @@ class PatchCnniqa(nn.Module):
         self.fc1, self.fc2, self.fc3 = nn.Linear(100, 800), nn.Linear(800, 800), nn.Linear(800, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        grey = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        patches = grey[..., :-1, :-1].unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH)  # (N, 1, rows, columns, 32, 32)
+        inside = luma(x)[..., :-1, :-1]
+        patches = inside.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH)  # (N, 1, rows, columns, 32, 32)
         h = self.conv1(normalised(patches.reshape(-1, 1, PATCH, PATCH)))
         h = torch.cat([h.amax((2, 3)), h.amin((2, 3))], 1)
         h = torch.relu(self.fc2(torch.relu(self.fc1(h))))

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from iqarena.api import WeightsError
-from iqarena_models.backbone import MEAN, STD, Backbone
+from iqarena_models.backbone import Backbone
 from iqarena_models.common_scale import filled, read_tensors
+from iqarena_models.zoo.net import normalised
 
 SIZE = (498, 664)
 
@@ -47,7 +48,7 @@ class LinearityNet(nn.Module):
 
     def ratings(self, x: Tensor) -> Tensor:
         """Images of :data:`SIZE` → ``(N, 3)``: what the two taps and both together say."""
-        z = (x - x.new_tensor(MEAN).view(3, 1, 1)) / x.new_tensor(STD).view(3, 1, 1)
+        z = normalised(x)
         if isinstance(self.features, Backbone):
             tap6, tap7 = self.features(z)
         else:

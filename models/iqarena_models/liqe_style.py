@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from iqarena_models.backbone import MEAN, STD, Backbone
+from iqarena_models.backbone import Backbone
+from iqarena_models.zoo.net import normalised
 
 LEVELS = (1.0, 2.0, 3.0, 4.0, 5.0)
 WIDTH = 512  # CLIP's
@@ -31,6 +32,6 @@ class LiqeStyleNet(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(2.0))  # 1/τ = 7.4; CLIP's 100 would leave no slope at the start
 
     def forward(self, x: Tensor) -> Tensor:
-        (tap,) = self.backbone((x - x.new_tensor(MEAN).view(3, 1, 1)) / x.new_tensor(STD).view(3, 1, 1))
+        (tap,) = self.backbone(normalised(x))
         cosine = normalize(self.encode(tap.mean((2, 3)))) @ normalize(self.levels).T
         return (self.log_scale.exp() * cosine).softmax(1) @ x.new_tensor(LEVELS)

@@ -16,6 +16,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from iqarena_models.zoo.net import normalised
+
 WIDTHS = (3, 48, 48, 64, 64, 64, 64, 128, 128, 128)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 2)
 LEVELS = (1, 2, 3, 4, 5, 0, 2, 3, 4, 5, 3, 5, 3, 5, *(1, 2, 3, 4, 5) * 5)
@@ -32,8 +34,7 @@ class Scnn(nn.Module):
         self.classifier = nn.Linear(256, len(LEVELS))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = (x - x.new_tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / x.new_tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-        pooled = self.features(x).mean((2, 3), keepdim=True)
+        pooled = self.features(normalised(x)).mean((2, 3), keepdim=True)
         p = self.classifier(self.projection(pooled).flatten(1)).softmax(1)
         return p @ p.new_tensor(LEVELS)
 

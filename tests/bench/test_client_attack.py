@@ -202,8 +202,11 @@ def test_a_mistake_is_one_line(call: Callable[[], Any], kind: type, words: str) 
 def test_scorers_on_two_devices_are_refused_before_anything_is_evaluated() -> None:
     elsewhere = iqarena.scorer("toy_curved", device="cpu")
     elsewhere.engine.device = torch.device("cuda")
+    other = iqarena.scorer("toy_linear", device="cpu")
     with pytest.raises(SpecError, match="expected all scorers on one device, found cpu and cuda; write device="):
-        iqarena.attack("fgsm", [elsewhere, "toy_linear"], device="cpu")
+        iqarena.attack("fgsm", [elsewhere, other])
+    with pytest.raises(SpecError, match="toy_curved on cuda>: it is on cuda already; make another for cpu"):
+        iqarena.attack("fgsm", [elsewhere, other], device="cpu")
 
 
 def test_a_failed_call_leaves_the_cost_of_the_last_one() -> None:

@@ -17,6 +17,7 @@ from iqarena.api import ImageItem, Model, WeightsError, known_sha256
 from iqarena.engine.scorer import Scorer
 from iqarena.errors import ScorerError
 from iqarena.files.hashing import file_sha256
+from iqarena.images.tensors import to_images
 from iqarena.metrics.distortion import Reference
 from iqarena.registry.tables import build_attack
 from iqarena.runner.driver import Options, run_plan
@@ -24,7 +25,7 @@ from iqarena.runner.execute import execute
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
 from iqarena.testing import Curved, CurvedNet, images
-from iqarena.worker.batch import Batch, to_images
+from iqarena.worker.batch import Batch
 
 # ---- weights that are replaced
 

@@ -23,15 +23,16 @@ from iqarena.engine.scorer import Scorer
 from iqarena.files import weights
 from iqarena.files.cache import CACHE
 from iqarena.images.decode import decode_file
+from iqarena.images.tensors import to_float
 from iqarena.registry.tables import build_model, training_of
 from iqarena_models import linearityiqa, published
-from iqarena_models.backbone import MEAN, STD, Backbone
+from iqarena_models.backbone import Backbone
 from iqarena_models.liqe_style import LiqeStyleNet
 from iqarena_models.training.checkpoint import State
 from iqarena_models.training.data import read_opinions
 from iqarena_models.training.losses import fidelity, monotonicity, norm_in_norm
-from iqarena_models.training.measure import to_tensor
 from iqarena_models.zoo.backbones.package import Package
+from iqarena_models.zoo.net import MEAN, STD
 
 SMALL = "test_resnet"  # timm's own network for tests
 NAMES = ["hyperiqa", "dbcnn", "liqe_style", "linearityiqa"]
@@ -91,7 +92,7 @@ def test_it_goes_on_where_it_was_killed_and_its_scorer_is_the_one_that_was_valid
     model = build_model(undisturbed["use"])
     assert model.weights_sha256 == undisturbed["sha256"]
     scorer, opinions = Scorer(model), read_opinions(folder / "data")
-    scores = [float(scorer.score(to_tensor(decode_file(opinions.files[i])))) for i in opinions.val]
+    scores = [float(scorer.score(to_float([decode_file(opinions.files[i])]))) for i in opinions.val]
     plcc = np.corrcoef(scores, opinions.mos[opinions.val])[0, 1]
     assert plcc == pytest.approx(undisturbed["validation_plcc"], abs=1e-3)
 

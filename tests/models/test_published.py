@@ -13,6 +13,7 @@ import torch
 from opinions import write_opinions
 from scipy.signal import convolve2d
 from torch import nn
+from torchvision.transforms.functional import normalize
 
 from iqarena.api import WeightsError
 from iqarena.files import weights
@@ -26,6 +27,7 @@ from iqarena_models.linearityiqa import LinearityNet, load_checkpoint, resized
 from iqarena_models.liqe_style import LiqeStyleNet
 from iqarena_models.scnn import LEVELS, Scnn
 from iqarena_models.training.linearityiqa import train_linearityiqa
+from iqarena_models.zoo.net import MEAN, STD
 
 real = pytest.mark.skipif(
     "IQARENA_TEST_WEIGHTS" not in os.environ,
@@ -155,9 +157,7 @@ def test_linearityiqa_applies_the_checkpoint_s_line(tmp_path: Path, monkeypatch:
     with torch.no_grad():
         torch.testing.assert_close(net(x), 10 * net.ratings(resized(x))[:, 2] + 60)
         assert isinstance(net.features, nn.Sequential)
-        tap = net.features[:-1](
-            (resized(x) - torch.tensor(linearityiqa.MEAN).view(3, 1, 1)) / torch.tensor(linearityiqa.STD).view(3, 1, 1)
-        )
+        tap = net.features[:-1](normalize(resized(x), [*MEAN], [*STD]))
         torch.testing.assert_close(net.ratings(resized(x))[:, :1], net.regr6(net.dr6(tap.mean((2, 3)))))
 
 

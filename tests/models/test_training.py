@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,16 +19,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from toyruns import files
 
-from iqarena.api import ImageError, IqarenaError, WeightsError
+from iqarena.api import ImageError, IqarenaError, StoreError, WeightsError
 from iqarena.cli import entry
 from iqarena.images.decode import decode_file
+from iqarena.images.tensors import to_float
 from iqarena.metrics.correlation import agreement
 from iqarena.registry.tables import build_model
-from iqarena_models.training import checkpoint, data, loop
+from iqarena_models.training import data, loop
 from iqarena_models.training.checkpoint import State
 from iqarena_models.training.data import Images, prefetch, read_opinions
 from iqarena_models.training.losses import on_opinions_and_ranks
-from iqarena_models.training.measure import falls_on_ladders, to_tensor
+from iqarena_models.training.measure import falls_on_ladders
 from iqarena_models.training.recipe import Recipe, constant, linear_fall, one_cycle, tenth_in_thirds
 from iqarena_models.training.recipes import RECIPES, train_zoo, zoo
 from iqarena_models.training.views import Batch, Views
@@ -77,7 +79,7 @@ def test_the_same_seed_gives_the_same_weights_and_the_card_says_what_is_stored(f
     opinions = read_opinions(folder)
     with torch.no_grad():
         scores, ratings = (
-            np.array([float(f(to_tensor(decode_file(opinions.files[i])))) for i in rows])
+            np.array([float(f(to_float([decode_file(opinions.files[i])]))) for i in rows])
             for f, rows in ((net, opinions.val), (lambda x: net.ratings(x), opinions.train))
         )
     measured = agreement(scores, opinions.mos[opinions.val].astype(float))
@@ -119,19 +121,16 @@ def test_a_killed_training_goes_on_and_ends_the_same(
 
 def test_a_full_disk_loses_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed = recipe().train(folder, tmp_path / "undisturbed")
-    save, saved = torch.save, []
+    sync, synced = os.fsync, []
 
-    def full(*arguments: Any) -> None:
-        saved.append(arguments)
-        if len(saved) == 2:
-            arguments[1].write(b"half a checkpoint")
+    def full(handle: int) -> None:
+        synced.append(handle)
+        if len(synced) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(*arguments)
+        sync(handle)
 
-    monkeypatch.setattr(checkpoint.torch, "save", full)
-    with pytest.raises(
-        IqarenaError, match=r"checkpoint\.pt: cannot be written: .*No space left .* start again"
-    ) as error:
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"cannot write .*checkpoint\.pt: No space left .* run again") as error:
         recipe().train(folder, tmp_path / "cut")
     assert "\n" not in str(error.value)
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["checkpoint.pt"]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from iqarena.images.tensors import to_float
 from iqarena_models.training import data
 from iqarena_models.training.data import Images, read_opinions
 from iqarena_models.training.losses import correlation_mse, norm_in_norm, rank_hinge
-from iqarena_models.training.measure import to_tensor
 from iqarena_models.training.views import Views, at_least, batches, degraded_pair, in_units, view
 
 
@@ -47,10 +47,10 @@ def test_views_are_parts_of_the_image_or_the_resized_image() -> None:
         mirrored += flipped
     assert 0 < mirrored < 20
     full = view(image, (20, 28), False, np.random.default_rng(0))
-    expected = torch.nn.functional.interpolate(to_tensor(image), (20, 28), mode="bilinear", antialias=True)
+    expected = torch.nn.functional.interpolate(to_float([image]), (20, 28), mode="bilinear", antialias=True)
     assert full.shape == (20, 28, 3)
-    torch.testing.assert_close(to_tensor(full), expected, atol=1.01 / 255, rtol=0)
-    assert at_least(image, 80).shape == (80, 112, 3)
+    torch.testing.assert_close(to_float([full]), expected, atol=1.01 / 255, rtol=0)
+    assert at_least(image.shape[:2], 80) == (80, 112)
     assert view(image, 80, True, np.random.default_rng(0)).shape == (80, 80, 3)
 
 
@@ -67,7 +67,7 @@ def test_a_batch_holds_images_then_weak_then_strong_degradations(folder: Path, t
         assert bool((errors[0] < errors[1])[apart].all())
         assert bool(apart.any())
     on_device = batch.to("cpu", torch.channels_last)
-    torch.testing.assert_close(on_device.images[0], to_tensor(batch.images[0].numpy())[0])
+    torch.testing.assert_close(on_device.images[0], to_float([batch.images[0].numpy()])[0])
 
 
 def test_equal_steps_of_strength_are_equal_ratios() -> None:

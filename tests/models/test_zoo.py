@@ -15,10 +15,11 @@ from safetensors.torch import save
 from iqarena.api import WeightsError
 from iqarena.images.decode import decode_file
 from iqarena.images.sets.database import data_folder
+from iqarena.images.tensors import to_float
 from iqarena.metrics.correlation import agreement
 from iqarena.registry.tables import build_model
 from iqarena_models.training.data import read_opinions
-from iqarena_models.training.measure import centre, embedded_images, falls_on_ladders, to_tensor
+from iqarena_models.training.measure import central_part, embedded_images, falls_on_ladders
 from iqarena_models.zoo import scorers
 from iqarena_models.zoo.cnn import CnnNet
 
@@ -63,7 +64,7 @@ def test_changed_missing_and_foreign_weights_are_refused_in_one_line(weights: Pa
 
 def test_tensors_of_another_network_are_refused_in_one_line(weights: Path) -> None:
     write(weights, save({"one": torch.zeros(1)}))
-    with pytest.raises(WeightsError, match="expected safetensors of CnnNet") as error:
+    with pytest.raises(WeightsError, match="expected the parameters of CnnNet, found another architecture's") as error:
         scorers.Cnn().load()
     assert "\n" not in str(error.value)
 
@@ -76,7 +77,7 @@ def test_a_pickle_with_code_in_it_is_never_unpickled(weights: Path) -> None:
             return Path.touch, (marker,)  # pyright: ignore[reportReturnType]
 
     write(weights, pickle.dumps({"weights": Payload()}))
-    with pytest.raises(WeightsError, match="expected safetensors of CnnNet"):
+    with pytest.raises(WeightsError, match=r"expected safetensors: .*; install iqarena again"):
         scorers.Cnn().load()
     assert not marker.exists()
 
@@ -103,7 +104,7 @@ def test_the_shipped_weights_keep_their_size_together() -> None:
 
 @pytest.mark.parametrize("name", PLUGINS)
 def test_scores_fall_with_growing_degradation(name: str) -> None:
-    crops = [centre(image, 160) for image in embedded_images()[::8]]
+    crops = [central_part(image, 160) for image in embedded_images()[::8]]
     for kind, measured in falls_on_ladders(build_model(name).load(), crops).items():
         assert measured["steps_that_fall"] >= 0.8, kind
         assert measured["mean_scores"] == sorted(measured["mean_scores"], reverse=True), kind
@@ -118,7 +119,7 @@ def test_the_card_s_agreement_is_measured_again(name: str) -> None:
         pytest.skip(f"needs the training data, see models/README.md, in {data}")
     opinions = read_opinions(data)
     net = build_model(name).load()
-    scores = [float(net(to_tensor(decode_file(opinions.files[row])))) for row in opinions.val]
+    scores = [float(net(to_float([decode_file(opinions.files[row])]))) for row in opinions.val]
     srocc = agreement(np.array(scores), opinions.mos[opinions.val])["srocc"]
     assert srocc == pytest.approx(PLUGINS[name]().facts["validation_srocc"], abs=0.005)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from iqarena.api import Filter, Streams
 from iqarena.images.perception import jnd_map
-from iqarena_attacks.filters._maps import maps
+from iqarena.images.tensors import maps
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

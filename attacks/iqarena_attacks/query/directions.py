@@ -19,6 +19,7 @@ from torch import Tensor
 
 from iqarena.api import ImageError, ImageSet
 from iqarena.images.perception import grey, saliency_map
+from iqarena.images.tensors import to_float, to_images, to_uint8
 from iqarena_attacks.query._frame import Case
 
 CROP, STRENGTH, SALIENT = 224, 0.1, 0.225
@@ -29,8 +30,8 @@ class Directions:
     """Random directions ``(3, H, W)`` for one image."""
 
     def __init__(self, case: Case, references: ImageSet) -> None:
-        image = (case.x * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        edges = cv2.blur(cv2.Canny(np.ascontiguousarray(image), 50, 150), (3, 3)) > 0
+        (image,) = to_images(to_uint8(case.x[None]))
+        edges = cv2.blur(cv2.Canny(image, 50, 150), (3, 3)) > 0
         seen = edges | (saliency_map(image) > SALIENT)
         self._mask = torch.from_numpy(seen if seen.any() else np.ones_like(seen)).to(case.x)
         self._case, self._drawn = case, 0
@@ -69,7 +70,7 @@ def _by_detail(images: ImageSet) -> list[tuple[str, Tensor]]:
     first = {item.cluster: item for item in reversed(images.items())}
     pixels = [(cluster, images.read_reference(item)) for cluster, item in list(first.items())[-4 * CROPS :]]
     pixels.sort(key=lambda one: -float(np.abs(cv2.Laplacian(grey(one[1]), cv2.CV_32F)).mean()))
-    return [(cluster, torch.from_numpy(image).permute(2, 0, 1).float() / 255) for cluster, image in pixels]
+    return [(cluster, to_float([image])[0]) for cluster, image in pixels]
 
 
 def _crop(image: Tensor, top: float, left: float, size: Sequence[int]) -> Tensor:

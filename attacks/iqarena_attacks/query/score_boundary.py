@@ -18,7 +18,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
@@ -26,6 +25,7 @@ from torch import Tensor
 from iqarena.api import ImageSet
 from iqarena.images.perception import jnd_map
 from iqarena.images.sets.pocket import PocketImages
+from iqarena.images.tensors import maps
 from iqarena_attacks.query._frame import Case, Query, Search, ask, begin
 from iqarena_attacks.query.boundary import FAILURES, Boundary
 from iqarena_attacks.query.directions import Directions
@@ -63,9 +63,7 @@ class ScoreBoundary(Query):
         eps = super().reach(x)
         if self.jnd is None:
             return eps
-        images = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        levels = np.stack([np.floor(self.jnd * jnd_map(np.ascontiguousarray(image))) for image in images])
-        return torch.minimum(eps, torch.from_numpy(levels)[:, None].to(x) / 255)
+        return torch.minimum(eps, (self.jnd * maps(jnd_map, x)).floor() / 255)
 
     def search(self, case: Case) -> Search:
         boundary, directions, draws = Boundary(), Directions(case, self.images), 0

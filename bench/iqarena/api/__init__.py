@@ -26,6 +26,7 @@ from iqarena.errors import (
     StoreError,
     WeightsError,
 )
+from iqarena.files.atomic import write_atomically
 from iqarena.files.hashing import file_sha256, known_sha256
 from iqarena.files.progress import progress_bar
 from iqarena.files.weights import WeightFile, obtain
@@ -38,7 +39,7 @@ __all__ = [
     "Exact", "Filter", "FilterChain", "ImageError", "ImageItem", "ImageSet", "IqarenaError", "Member", "Model",
     "Oracle", "Plugin", "Purification", "RandomPurification", "ScorerError", "Source", "SpecError", "StoreError",
     "Streams", "WeightFile", "WeightsError", "file_sha256", "known_sha256", "obtain",
-    "progress_bar",
+    "progress_bar", "write_atomically",
 ]  # fmt: skip
 
 

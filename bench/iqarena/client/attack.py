@@ -14,7 +14,7 @@ from iqarena import api
 from iqarena.api.attack import Policy
 from iqarena.api.streams import Streams
 from iqarena.client.checks import check_whole
-from iqarena.client.inputs import Images, ImagesLike, to_array, to_pixels
+from iqarena.client.inputs import Images, ImagesLike, to_array
 from iqarena.client.modes import plain_torch
 from iqarena.client.scorer import Scorer, finite, scorer
 from iqarena.engine.craft import craft
@@ -22,6 +22,7 @@ from iqarena.engine.direction import directions
 from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.source import Source
 from iqarena.errors import AttackError, ImageError, IqarenaError, SpecError, nearest
+from iqarena.images.tensors import to_uint8
 from iqarena.registry.tables import build_attack
 from iqarena.store.keys import foreign
 from iqarena.suite.sources import parse_source
@@ -111,13 +112,13 @@ class BoundAttack:
         given = Images.of(images)
         if ids is not None and len(ids) != len(given.x):
             raise ImageError(f"ids: expected one for each of {len(given.x)} images, found {len(ids)}")
-        names = list(ids) if ids is not None else [clean_sha256(to_array(to_pixels(image))) for image in given.x]
+        names = list(ids) if ids is not None else [clean_sha256(to_array(to_uint8(image))) for image in given.x]
         pixels: list[Tensor] = [*given.x]
         cost = Cost()
         for group in given.by_size(self._guides[0].engine.chunk if self._guides else 1):
             x = torch.stack([given.x[i] for i in group])
             with given.named(group):
-                crafted, spent = self._craft(to_pixels(x), [names[i] for i in group])
+                crafted, spent = self._craft(to_uint8(x), [names[i] for i in group])
             cost = Cost(*(getattr(cost, name) + getattr(spent, name) for name in Cost.__dataclass_fields__))
             for i, image in zip(group, _within(crafted, x, self.attack.eps), strict=True):
                 pixels[i] = image

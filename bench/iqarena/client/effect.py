@@ -11,10 +11,11 @@ from PIL import Image
 
 from iqarena.api.attack import Policy
 from iqarena.client.attack import Cost, attack
-from iqarena.client.inputs import Images, ImagesLike, to_array, to_pixels
+from iqarena.client.inputs import Images, ImagesLike, to_array
 from iqarena.client.scorer import Scorer, scorer
 from iqarena.errors import StoreError
 from iqarena.files.atomic import write_atomically
+from iqarena.images.tensors import to_uint8
 from iqarena.metrics.distortion import distortion
 from iqarena.registry.tables import build_attack
 
@@ -30,7 +31,7 @@ class Effect:
 
 def effect(clean: ImagesLike, adversarial: ImagesLike, scorers: Sequence[Scorer]) -> Effect:
     """What ``scorers`` say of two images, and how far the second is from the first; ``ValueError`` for two sizes."""
-    before, after = (to_array(to_pixels(Images.of(image).x[0])) for image in (clean, adversarial))
+    before, after = (to_array(to_uint8(Images.of(image).x[0])) for image in (clean, adversarial))
     scores = {one.name: (one(before), one(after)) for one in scorers}
     moved = distortion(before, after)
     return Effect(scores, moved["ssim"], moved["linf"])

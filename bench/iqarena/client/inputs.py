@@ -29,6 +29,7 @@ from torch import Tensor
 
 from iqarena.errors import ImageError, IqarenaError
 from iqarena.images.decode import decode_file, from_pil
+from iqarena.images.tensors import to_float, to_images
 
 ImageLike: TypeAlias = "Tensor | np.ndarray | Image.Image | str | PathLike[str]"
 ImagesLike: TypeAlias = "ImageLike | Sequence[ImageLike]"
@@ -91,14 +92,9 @@ class Images:
             raise
 
 
-def to_pixels(x: Tensor) -> Tensor:
-    """uint8 levels nearest to ``x`` in [0, 1]."""
-    return (x * 255).round().to(torch.uint8)
-
-
 def to_array(pixels: Tensor) -> np.ndarray:
     """uint8 ``(3, H, W)`` → uint8 ``(H, W, 3)``."""
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy())
+    return to_images(pixels[None])[0]
 
 
 def _like(given: ImageLike, pixels: Tensor) -> Any:
@@ -120,7 +116,7 @@ def _read(image: Any) -> Tensor:
         array = decode_file(Path(os.path.expanduser(image)))
     else:
         raise ImageError(f"expected a tensor, uint8 array, PIL image or path, found {type(image).__name__}")
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous().float() / 255
+    return to_float([array])[0]
 
 
 def _tensor(x: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Images: decoding, degrading, what an eye notices; the image sets."""
+"""Images: decoding, degrading, arrays and tensors, what an eye notices; the image sets."""

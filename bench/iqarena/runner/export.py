@@ -14,6 +14,7 @@ from iqarena.engine.scorer import Scorer
 from iqarena.errors import SpecError, StoreError, nearest, plain
 from iqarena.files.atomic import make_folder, slug, write_atomically
 from iqarena.files.progress import progress_bar
+from iqarena.images.tensors import to_images
 from iqarena.metrics.distortion import Reference
 from iqarena.registry.tables import build_attack, build_model
 from iqarena.store.adversarials import Adversarials, png
@@ -24,7 +25,7 @@ from iqarena.suite.file import Suite
 from iqarena.suite.plan import resolve
 from iqarena.suite.sources import parse_source
 from iqarena.worker.attacked import attack_images
-from iqarena.worker.batch import Batch, clean_sha256, to_images
+from iqarena.worker.batch import Batch, clean_sha256
 from iqarena.worker.measure import reason
 from iqarena.worker.threads import single_threaded
 from iqarena.worker.work import Bench, Crafting, Row

@@ -21,6 +21,7 @@ from iqarena.api.streams import Streams
 from iqarena.engine.craft import craft
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
+from iqarena.images.tensors import to_float, to_pixels
 
 DIRECTIONS = (1.0, -1.0)
 Images = Sequence[tuple[str, np.ndarray]]  # id and pixels, uint8 (H, W, 3)
@@ -34,7 +35,7 @@ def theorem(model: Model, images: Images, eps: Sequence[str], device: str) -> li
     scorer, records = Scorer(model, device), []
     budgets = [Number(one).value for one in eps]
     for id, image in images:
-        x = _pixels(image).to(scorer.device).float() / 255
+        x = to_float([image]).to(scorer.device)
         score, gradient = scorer.value_and_gradient(x)
         norm = float(gradient.abs().double().sum())
         for budget in budgets:
@@ -52,7 +53,7 @@ def attacked(model: Model, images: Images, attacks: Sequence[Attack], device: st
     scorer = Scorer(model, device)
     norms, changes = [], {attack.label: list[float]() for attack in attacks}
     for id, image in images:
-        pixels = _pixels(image).to(scorer.device)
+        pixels = to_pixels([image]).to(scorer.device)
         x = pixels.float() / 255
         score, gradient = scorer.value_and_gradient(x)
         norms.append(float(gradient.abs().double().sum()))
@@ -73,7 +74,3 @@ def _attacked(
 
 def _change(scorer: Scorer, moved: Iterable[Tensor], score: float) -> float:
     return float(np.mean([abs(float(scorer.score(x)) - score) for x in moved]))
-
-
-def _pixels(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].contiguous()

@@ -18,6 +18,7 @@ from iqarena.engine.scorer import Scorer
 from iqarena.files.weights import no_downloads
 from iqarena.images.memory import one_at_a_time
 from iqarena.images.sets.database import Database
+from iqarena.images.tensors import to_float
 from iqarena.runner.driver import shard_items
 from iqarena.suite.plan import Plan
 from iqarena.tools.memory import peak_memory
@@ -126,7 +127,7 @@ def first_image(plan: Plan) -> Tensor:
     failure: Exception | None = None
     for item in shard_items(plan):
         try:
-            return torch.from_numpy(plan.images.read(item)).permute(2, 0, 1)[None].float() / 255
+            return to_float([plan.images.read(item)])
         except ImageError as error:
             failure = failure or error
     raise failure or ImageError("the image set is empty")

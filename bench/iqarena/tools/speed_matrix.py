@@ -14,10 +14,10 @@ from iqarena.api.streams import Streams
 from iqarena.engine.craft import craft
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
+from iqarena.images.tensors import to_pixels
 from iqarena.runner.driver import Options, run_plan, shard_items
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
-from iqarena.worker.batch import to_pixels
 from iqarena.worker.threads import single_threaded
 
 

@@ -17,8 +17,9 @@ from iqarena.engine.direction import directions
 from iqarena.engine.score_oracle import ScoreOracle
 from iqarena.engine.scorer import Scorer
 from iqarena.engine.source import Source
+from iqarena.images.tensors import to_images, to_pixels
 from iqarena.store.schema import CRAFTED
-from iqarena.worker.batch import Batch, hashes, to_images, to_pixels
+from iqarena.worker.batch import Batch, hashes
 from iqarena.worker.diagnostics import own_diagnostics, watched
 from iqarena.worker.work import Bench, Crafting, Row
 

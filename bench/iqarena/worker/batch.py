@@ -18,6 +18,7 @@ from torch import Tensor
 from iqarena.api import ImageItem, Model, ScorerError
 from iqarena.api.streams import Streams
 from iqarena.engine.scorer import Scorer
+from iqarena.images.tensors import to_pixels
 from iqarena.metrics.distortion import Reference, distortion
 from iqarena.store.adversarials import pixels_sha256
 
@@ -139,16 +140,6 @@ class Batch:
         if (i, sha256) not in self._distances:
             self._distances[i, sha256] = distortion(self.references[i], adversarial)
         return self._distances[i, sha256]
-
-
-def to_images(pixels: Tensor) -> list[np.ndarray]:
-    """uint8 ``(N, 3, H, W)`` on any device → uint8 ``(H, W, 3)`` each."""
-    return list(np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy()))
-
-
-def to_pixels(images: Sequence[np.ndarray]) -> Tensor:
-    """uint8 ``(H, W, 3)`` each → uint8 ``(N, 3, H, W)``."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
 def clean_sha256(image: np.ndarray) -> str:

@@ -14,9 +14,10 @@ from iqarena.api import IqarenaError
 from iqarena.engine.budget import displaced, mirrored
 from iqarena.engine.scorer import Scorer
 from iqarena.errors import StoreError, plain
+from iqarena.images.tensors import to_images
 from iqarena.store.adversarials import packed
 from iqarena.worker.attacked import Attacked, ascent, attack_images
-from iqarena.worker.batch import Batch, hashes, to_images
+from iqarena.worker.batch import Batch, hashes
 from iqarena.worker.diagnostics import target_diagnostics
 from iqarena.worker.work import Bench, Crafting, Row
 

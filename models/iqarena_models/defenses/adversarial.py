@@ -24,6 +24,7 @@ from annotated_types import Interval, Unit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from iqarena.images.tensors import luma
 from iqarena_models.defenses.hardened import Hardened, scores_and_signs
 
 
@@ -67,7 +68,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     def smooth(plane: Tensor) -> Tensor:
         return F.conv2d(F.conv2d(plane, window.view(1, 1, 1, -1)), window.view(1, 1, -1, 1))
 
-    a, b = ((z * z.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True) for z in (x, y))
+    a, b = luma(x), luma(y)
     mean_a, mean_b = smooth(a), smooth(b)
     spread = smooth(a * a) - mean_a**2 + smooth(b * b) - mean_b**2
     together = smooth(a * b) - mean_a * mean_b

@@ -40,9 +40,9 @@ class ColorQuantization(Purification):
     colors: Annotated[int, Interval(ge=2, le=256)] = 16
 
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
-        from iqarena_models.defenses._images import each_image
+        from iqarena.images.tensors import each_image
 
-        return each_image(x, self._quantized)
+        return each_image(self._quantized, x)
 
     def _quantized(self, image: np.ndarray) -> np.ndarray:
         import numpy as np

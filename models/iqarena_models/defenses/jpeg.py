@@ -45,9 +45,9 @@ class Jpeg(Purification):
     quality: Annotated[int, Interval(ge=1, le=100)] = 50
 
     def apply(self, x: Tensor, streams: Streams) -> Tensor:
-        from iqarena_models.defenses._images import each_image
+        from iqarena.images.tensors import each_image
 
-        return each_image(x, self._compressed)
+        return each_image(self._compressed, x)
 
     def _compressed(self, image: np.ndarray) -> np.ndarray:
         import cv2

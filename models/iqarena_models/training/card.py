@@ -13,8 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from iqarena.api import IqarenaError
-from iqarena_models.training.checkpoint import write_completely
+from iqarena.api import IqarenaError, write_atomically
 from iqarena_models.training.data import Opinions
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def write(recipe: Recipe, net: nn.Module, opinions: Opinions, measured: dict[str
         path.with_suffix(".json"): (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode(),
         path.with_suffix(".md"): card.encode(),
     }.items():
-        write_completely(target, lambda stream, content=content: stream.write(content))
+        write_atomically(target, content)
     return facts
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from iqarena.api import IqarenaError
+from iqarena.api import write_atomically
 from iqarena_models.common_scale import read_tensors
 
 
@@ -57,9 +57,12 @@ class State:
         return int(np.argmax(np.nan_to_num([entry["srocc"] for entry in self.log], nan=-1))) + 1 if self.log else 0
 
     def store(self, path: Path) -> None:
+        """Write a checkpoint, completely or not at all; raises ``StoreError`` where the disk is full."""
         saved = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
         saved |= {"kept": self.kept, "log": self.log, "run": self.run}
-        write_completely(path, lambda stream: torch.save(saved, stream))
+        buffer = io.BytesIO()
+        torch.save(saved, buffer)
+        write_atomically(path, buffer.getvalue())
 
     def resume(self, path: Path) -> None:
         """Load a checkpoint of the same training, if there is one; raises ``WeightsError`` for a broken file."""
@@ -72,19 +75,3 @@ class State:
         self.optimizer.load_state_dict(saved["optimizer"])
         device = next(self.net.parameters()).device
         self.kept, self.log = {key: value.to(device) for key, value in saved["kept"].items()}, saved["log"]
-
-
-def write_completely(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file completely or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as stream:  # given a path, torch says nothing of a full disk
-            write(stream)
-        part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's archive writer turns the one into the other
-        with suppress(OSError):
-            part.unlink()
-        raise IqarenaError(
-            f"{path}: cannot be written: {str(error).splitlines()[0]};"
-            " make space and start again, training goes on after the last stored epoch"
-        ) from None

@@ -15,8 +15,10 @@ from torch.nn import functional as F
 from iqarena.api import progress_bar
 from iqarena.images.degrade import LADDERS, ladder
 from iqarena.images.sets.pocket import PocketImages
+from iqarena.images.tensors import to_float
 from iqarena.metrics.correlation import agreement
 from iqarena_models.training.data import Images, Opinions, prefetch
+from iqarena_models.training.views import at_least
 
 if TYPE_CHECKING:
     from iqarena_models.training.recipe import Recipe
@@ -94,26 +96,20 @@ class Measure:
         """``score`` of each image, ``(n,)`` float64."""
         self.net.eval()
         shown = prefetch(
-            rows.tolist(), lambda row: enlarged(to_tensor(centre(self.images[row], crop)), self.recipe.min_size)
+            rows.tolist(), lambda row: enlarged(to_float([central_part(self.images[row], crop)]), self.recipe.min_size)
         )
         bar = progress_bar(shown, "scoring", len(rows), leave=False, disable=None)
         return np.array([float(score(x.to(self.device))) for x in bar])
 
 
-def to_tensor(image: np.ndarray) -> Tensor:
-    """uint8 ``(H, W, 3)`` → float ``(1, 3, H, W)`` in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float() / 255
-
-
 def enlarged(x: Tensor, side: int) -> Tensor:
-    """The image, enlarged when one of its sides is shorter than ``side`` pixels."""
-    short = min(x.shape[-2:])
-    if short >= side:
-        return x
-    return F.interpolate(x, [max(side, round(n * side / short)) for n in x.shape[-2:]], mode="bilinear")
+    """Images ``(N, 3, H, W)``, enlarged as by :func:`at_least`, bilinearly."""
+    sides = at_least(x.shape[-2:], side)
+    return x if sides == x.shape[-2:] else F.interpolate(x, sides, mode="bilinear")
 
 
-def centre(image: np.ndarray, crop: int | None) -> np.ndarray:
+def central_part(image: np.ndarray, crop: int | None) -> np.ndarray:
+    """The middle of an image ``(H, W, 3)``, at most ``crop`` pixels a side."""
     height, width = (n if crop is None else min(n, crop) for n in image.shape[:2])
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]
@@ -132,7 +128,7 @@ def falls_on_ladders(score: Callable[[Tensor], Tensor], images: Sequence[np.ndar
     """Per ladder: the share of images whose score falls at every step, and the share of all steps that fall."""
     ladders = {}
     for kind in LADDERS:
-        scores = np.array([[float(score(to_tensor(step))) for step in ladder(image, kind)] for image in images])
+        scores = np.array([[float(score(to_float([step]))) for step in ladder(image, kind)] for image in images])
         falls = np.diff(scores, axis=1) < 0
         ladders[kind] = {
             "images": len(images),

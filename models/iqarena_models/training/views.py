@@ -6,7 +6,7 @@ share one size, drawn from ``(seed, epoch)``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -88,7 +88,7 @@ def batches(
 def view(image: np.ndarray, size: Size, mirror: bool, rng: np.random.Generator) -> np.ndarray:
     """A crop or the resized image, uint8 ``(h, w, 3)``."""
     if isinstance(size, int):
-        image = at_least(image, size)
+        image = resize(image, *at_least(image.shape[:2], size))
         top, left = (int(rng.integers(n - size + 1)) for n in image.shape[:2])
         image = image[top : top + size, left : left + size]
     else:
@@ -112,10 +112,10 @@ def in_units(kind: str, u: float) -> float:
     return 100 - value if kind == "jpeg" else value
 
 
-def at_least(image: np.ndarray, side: int) -> np.ndarray:
-    """The image, enlarged when one of its sides is shorter than ``side`` pixels."""
-    short = min(image.shape[:2])
-    return image if short >= side else resize(image, *(max(side, round(n * side / short)) for n in image.shape[:2]))
+def at_least(sides: Sequence[int], side: int) -> tuple[int, ...]:
+    """The sides of an image, in pixels, enlarged alike when one of them is shorter than ``side``."""
+    short = min(sides)
+    return tuple(sides) if short >= side else tuple(max(side, round(n * side / short)) for n in sides)
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from iqarena_models.zoo.backbones.vgg import WIDTHS, Vgg
-from iqarena_models.zoo.net import ScorerNet, at_least_float, code, conv, mean_std, pad_to_multiple
+from iqarena_models.zoo.net import ScorerNet, at_least_float, conv, mean_std, normalised, pad_to_multiple
 
 TAPS = (3, 5, 6)  # convolutions of VGG-16, counted from 0: conv2_2, conv3_2, conv3_3
 CHANNELS = 32  # of each stream
@@ -38,7 +38,7 @@ class BilinearNet(ScorerNet):
     def ratings(self, x: Tensor) -> Tensor:
         x = pad_to_multiple(x, 8)
         features = self.backbone(F.avg_pool2d(x, 2))
-        content, distortion = self.content(features[-1]), self.distortion(code(x, (0.45,) * 3, (0.25,) * 3))
+        content, distortion = self.content(features[-1]), self.distortion(normalised(x, (0.45,) * 3, (0.25,) * 3))
         products = at_least_float(torch.einsum("nchw,ndhw->ncd", content, distortion)).flatten(1)
         products = products / content[0, 0].numel()
         rooted = products / (products.abs() + 1e-4).sqrt()  # signed square root, smooth at 0

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iqarena_models.zoo.net import ScorerNet, code, conv
+from iqarena.images.tensors import luma
+from iqarena_models.zoo.net import ScorerNet, conv, normalised
 
 
 class CnnNet(ScorerNet):
@@ -24,7 +25,7 @@ class CnnNet(ScorerNet):
         self.head = nn.Sequential(nn.Linear(480, 64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 1))
 
     def ratings(self, x: Tensor) -> Tensor:
-        colour = F.avg_pool2d(code(x, (0.45,) * 3, (0.25,) * 3), 2, ceil_mode=True)
+        colour = F.avg_pool2d(normalised(x, (0.45,) * 3, (0.25,) * 3), 2, ceil_mode=True)
         f = self.body(torch.cat([self.first(local_contrast(x)), colour], 1))
         highest, lowest = F.max_pool2d(f, 2, ceil_mode=True), -F.max_pool2d(-f, 2, ceil_mode=True)
         return self.head(torch.cat([z.mean((2, 3)) for z in (f, highest, lowest)], 1))
@@ -32,7 +33,7 @@ class CnnNet(ScorerNet):
 
 def local_contrast(x: Tensor) -> Tensor:
     """Locally normalised luma ``(N, 1, H, W)``: ``(I − μ) / (σ + 0.01)`` over 7×7 windows."""
-    luma = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    padded = F.pad(luma, (3, 3, 3, 3), mode="replicate")
+    grey = luma(x)
+    padded = F.pad(grey, (3, 3, 3, 3), mode="replicate")
     mean, square = (F.avg_pool2d(F.avg_pool2d(v, (7, 1), 1), (1, 7), 1) for v in (padded, padded.square()))
-    return (luma - mean) / ((square - mean.square()).clamp_min(1e-6).sqrt() + 0.01)
+    return (grey - mean) / ((square - mean.square()).clamp_min(1e-6).sqrt() + 0.01)

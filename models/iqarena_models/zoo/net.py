@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0, 1]
+
 
 class ScorerNet(nn.Module):
     """Images ``(N, 3, H, W)`` in [0, 1], any sides ≥ 64 → scores ``(N,)`` in 0–100, higher = better.
@@ -40,8 +42,8 @@ class ScorerNet(nn.Module):
         return 100 * torch.sigmoid((self.shift + self.scale * rating - 50) / 25)
 
 
-def code(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """``(x − mean) / std`` per channel."""
+def normalised(x: Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
+    """Images ``(N, 3, H, W)`` as ``(x − mean) / std`` per channel."""
     return (x - x.new_tensor(mean).view(1, 3, 1, 1)) / x.new_tensor(std).view(1, 3, 1, 1)
 
 

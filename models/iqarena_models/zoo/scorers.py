@@ -39,10 +39,10 @@ class ZooModel(Model):
         return self.facts["sha256"]
 
     def load(self) -> ScorerNet:
-        import torch
         from safetensors import SafetensorError
         from safetensors.torch import load
 
+        from iqarena_models.common_scale import filled
         from iqarena_models.zoo.net import fold
 
         path = WEIGHTS / f"{self.name}.safetensors"
@@ -53,15 +53,12 @@ class ZooModel(Model):
             raise WeightsError(
                 f"{path}: expected sha256 {self.weights_sha256[:12]}…, found {digest[:12]}…; install iqarena again"
             )
-        module, _, name = self.network.partition(":")
-        with torch.random.fork_rng(devices=[]):  # building draws initial weights; the caller's stream stays as it was
-            net: ScorerNet = getattr(importlib.import_module(module), name)()
         try:
-            net.load_state_dict({key: value.float() for key, value in load(data).items()})
-        except (SafetensorError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise WeightsError(f"{path}: expected safetensors of {name}: {reason}; install iqarena again") from None
-        return fold(net.eval())
+            tensors = {key: value.float() for key, value in load(data).items()}
+        except SafetensorError as error:
+            raise WeightsError(f"{path}: expected safetensors: {error}; install iqarena again") from None
+        module, _, name = self.network.partition(":")
+        return fold(filled(getattr(importlib.import_module(module), name), tensors, path).eval())
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

