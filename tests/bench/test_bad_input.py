@@ -51,7 +51,7 @@ SETTINGS = [
     ('images="pockt"', "unknown imageset 'pockt'; nearest: 'pocket'"),
     ("images=3", "expected a name or a table such as {path = 'photos'} for 'images', found 3"),
     ('images={pth="x"}', "image set 'folder' has no parameter 'pth'; nearest: 'path'"),
-    ("images={path=3}", "image set 'folder': expected path of type str, found 3"),
+    ("images={path=3}", "image set 'folder': expected text for 'path', found 3"),
     ('images={csv="x"}', "image set 'folder' needs path"),
     ('images={set="foldr", path="x"}', "unknown imageset 'foldr'; nearest: 'folder'"),
 ]
@@ -85,8 +85,8 @@ def test_a_suite_key_that_is_wrong(iqarena: Cli, suite: Path, tmp_path: Path, se
         ),
         ("list atacks", "unknown kind 'atacks'; nearest: 'attacks'"),
         ("describe segaa", "unknown plugin 'segaa'; nearest: 'sega'"),
-        ("cite identity", "attack 'identity' has no paper to cite"),
-        ("cite pgdd", "unknown attack 'pgdd'; nearest: 'pgd'"),
+        ("cite identity", "'identity' has no paper to cite"),
+        ("cite pgdd", "unknown plugin 'pgdd'; nearest: 'pgd'"),
         ("train cn --data .", "no training for 'cn'; nearest: 'cnn'"),
         ("train cnn --data x", "--data: expected a folder with images/ and mos.csv, found no folder x"),
         ("train cnn", "Missing option '--data'"),
@@ -249,7 +249,7 @@ def test_weights_that_are_a_pickle_are_never_unpickled(
         facts = json.loads((weights / "cnn.json").read_text())
         (weights / "cnn.json").write_text(json.dumps(facts | {"sha256": hashlib.sha256(data).hexdigest()}))
     answer = iqarena("run", suite, "--set", 'targets=["cnn", "toy_step"]', "--out", tmp_path / "run")
-    words = "expected safetensors of CnnNet" if hash_fits else "cnn.safetensors: expected sha256"
+    words = "cnn.safetensors: expected safetensors" if hash_fits else "cnn.safetensors: expected sha256"
     refused(answer, words, "install iqarena again")
     assert not (tmp_path / "sprung").exists()
     pickle.loads(data)

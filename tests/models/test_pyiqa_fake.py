@@ -154,7 +154,7 @@ def test_parameters_of_a_model_stand_in_its_spec() -> None:
     assert inner(net).seen == (1, 3, 20, 10)
     for spec, message in {
         "dbcnn(crops=5)": r"dbcnn: expected no crops, it looks at the whole image",
-        "hyperiqa(crops=0)": "expected crops ≥ 1, found 0",
+        "hyperiqa(crops=0)": "expected crops ≥ 1 or none, found 0",
         "liqe(max_side=200)": "liqe: expected max_side ≥ 224 pixels, found 200",
         "piqe(weights=mine)": "piqe: expected no weights, it has no parameters",
     }.items():
