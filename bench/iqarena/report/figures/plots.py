@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINES = 25  # attacks that one figure can hold
+LINES = 30  # attacks that one figure can hold
 UNIT = f"""mean {RANKED.title.lower()},
 in standard deviations of the target's clean scores
 (bars: 95 % bootstrap interval over images)"""
