@@ -31,8 +31,8 @@ def references() -> Tensor:
 def others(x: Tensor, ids: Sequence[str]) -> list[tuple[int, ...]]:
     """For each image of ``x`` ``(N, 3, H, W)`` the places in :func:`references` of those that it does not come from.
 
-    It comes from one whose embedded image has its id, as crops of them do, or when their thumbnails, 16×12 grey values,
-    correlate by more than ``ALIKE``, as those of whole images do under any name.
+    It comes from one if it has the id of that embedded image, which a crop keeps, or if their thumbnails, 16×12 grey
+    values, correlate by more than ``ALIKE``, as those of a whole image do under any name.
     """
     embedded_ids = [item.id for item in PocketImages().items()]
     alike = (_thumbnails(x) @ _known().T > ALIKE).tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from iqarena.engine.source import Source
 from iqarena.images.sets.pocket import PocketImages
 from iqarena.testing import Curved, images
 from iqarena_attacks._images import embedded, others, references
+from iqarena_attacks.admix import Admix
 from iqarena_attacks.uap import Uap
 
 
@@ -21,8 +23,8 @@ def _source(scorers: Sequence[Scorer], x: Tensor, s: float = 1) -> Source:
     return Source(scorers, x, Streams([str(i) for i in range(len(x))], "uap"), sign=x.new_full((len(x),), s))
 
 
-def _perturb(attack: Uap, scorers: Sequence[Scorer], x: Tensor, s: float) -> Tensor:
-    return attack.perturb(x, _source(scorers, x, s), Streams([""] * len(x), "uap")) - x
+def _perturb(attack: Uap, scorers: Sequence[Scorer], x: Tensor, s: float, id: str = "") -> Tensor:
+    return attack.perturb(x, _source(scorers, x, s), Streams([id] * len(x), "uap")) - x
 
 
 def test_it_is_one_perturbation_and_made_once_a_run() -> None:
@@ -62,7 +64,22 @@ def test_the_own_reference_image_is_left_out_of_training() -> None:
             assert {clusters[i] for i in kept} == set(clusters) - {item.cluster}, item.id
     assert others(images(range(3)).float() / 255, unknown[:3]) == [tuple(range(len(references())))] * 3
     attack, scorers = Uap(steps=3), [Scorer(Curved())]
-    shown, other = (
-        _perturb(attack, scorers, x, 1)[..., :40, :40] for x in (references()[:1], torch.rand(1, 3, 40, 40))
+    shown, named, other = (
+        _perturb(attack, scorers, x, 1, id)[..., :40, :40]
+        for x, id in ((references()[:1], ""), (crops[:1], items[0].id), (crops[:1], ""))
     )
+    assert torch.allclose(shown, named, atol=1e-6)
     assert not torch.allclose(shown, other, atol=1e-6)
+
+
+def test_admix_asks_for_what_is_not_the_attacked_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def recorded(x: Tensor, ids: Sequence[str]) -> list[tuple[int, ...]]:
+        asked.append(tuple(ids))
+        return others(x, ids)
+
+    monkeypatch.setattr("iqarena_attacks.admix.others", recorded)
+    x = torch.rand(1, 3, 40, 40)
+    Admix(steps=1, samples=1, scales=1).perturb(x, _source([Scorer(Curved())], x), Streams(["bridge"], "admix"))
+    assert asked == [("bridge",)]

@@ -205,6 +205,9 @@ def test_scorers_on_two_devices_are_refused_before_anything_is_evaluated() -> No
     other = iqarena.scorer("toy_linear", device="cpu")
     with pytest.raises(SpecError, match="expected all scorers on one device, found cpu and cuda; write device="):
         iqarena.attack("fgsm", [elsewhere, other])
+    assert iqarena.scorer(other, device="cpu") is other
+    assert iqarena.scorer(other, device="auto") is other
+    assert iqarena.attack("fgsm", [other, "toy_curved"], device="cpu").sources[0] is other
     with pytest.raises(SpecError, match="toy_curved on cuda>: it is on cuda already; make another for cpu"):
         iqarena.attack("fgsm", [elsewhere, other], device="cpu")
 

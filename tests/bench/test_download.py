@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import ssl
 import threading
 import time
 import urllib.request
@@ -152,6 +153,20 @@ def test_a_web_page_is_not_a_file(server: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"the answer is a web page \(a proxy or a login in between\?\)"):
         bring(f"{server}/html", tmp_path)
     assert not list((tmp_path / "deep").iterdir())
+
+
+def test_an_encrypted_connection_that_breaks_is_tried_again(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt, failures = module._attempt, [ssl.SSLError("decryption failed or bad record mac")]  # pyright: ignore[reportPrivateUsage]
+
+    def broken_once(url: str, part: Path, size: int) -> None:
+        if failures:
+            raise failures.pop()
+        attempt(url, part, size)
+
+    monkeypatch.setattr(module, "_attempt", broken_once)
+    assert bring(f"{server}/whole", tmp_path).read_bytes() == CONTENT
 
 
 def test_silence_ends_an_attempt(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

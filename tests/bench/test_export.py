@@ -15,8 +15,10 @@ import pytest
 from pandas.testing import assert_frame_equal
 from toyruns import ATTACKS, ROWS, SOURCES, Answer, files, numbers, paint, pairs
 
+from iqarena.runner import export as module
 from iqarena.store.adversarials import pixels_sha256
 from iqarena.store.folder import Store
+from iqarena.worker.attacked import attack_images
 
 Cli = Callable[..., Answer]
 IMAGES = 5
@@ -89,6 +91,30 @@ def test_an_image_that_cannot_be_had_again_is_named_and_the_others_are_written(
     assert "has other pixels than the image of the run" in answer.out
     table = pd.read_csv(out / "adversarials.csv", keep_default_na=False)
     assert ((table["file"] == "") == (table["image"] == "p1.png")).all()
+
+
+def test_what_was_written_before_an_export_was_stopped_is_in_its_table(
+    short: Path, tmp_path: Path, iqarena: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "images"
+    assert iqarena("run", short, "--out", run).code == 0
+    attempts: list[Any] = []
+
+    def stopped(*args: Any) -> Any:
+        attempts.append(args)
+        if len(attempts) == 3:
+            raise KeyboardInterrupt
+        if len(attempts) == 2:
+            raise SystemExit
+        return attack_images(*args)
+
+    monkeypatch.setattr(module, "attack_images", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        module.export(Store(run), out)
+    table = pd.read_csv(out / "adversarials.csv", keep_default_na=False)
+    assert [file != "" for file in table["file"]] == [True, False]
+    assert table["message"][1].startswith("SystemExit")
+    assert len(list(out.glob("*.png"))) == 1
 
 
 # ---- merge

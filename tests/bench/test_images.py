@@ -281,8 +281,10 @@ def test_a_folder_keeps_the_order_of_its_table_where_asked(photos: Path) -> None
     table: dict[str, Any] = {"path": str(photos), "csv": str(photos / "mos.csv")}
     assert [item.id for item in FolderImages(**table).items()] == ["a.PNG", "b.png"]
     assert [item.id for item in FolderImages(**table, order="table").items()] == ["b.png", "a.PNG"]
-    with pytest.raises(SpecError, match="expected a csv beside order='table', found none"):
-        FolderImages(path=str(photos), order="table")
+    refused: list[dict[str, Any]] = [{"order": "mos"}, {"order": "table", "csv": None}]
+    for wrong in refused:
+        with pytest.raises(SpecError, match="expected order 'name', or 'table' with a csv"):
+            FolderImages(**(table | wrong))
 
 
 def test_folder_csv_with_a_short_row_beside_split(photos: Path) -> None:

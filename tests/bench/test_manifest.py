@@ -6,12 +6,13 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from toymanifest import toy_manifest
 
 from iqarena.errors import StoreError
+from iqarena.store.decode import from_json
 from iqarena.store.manifest import GradientCounts, Manifest, RowCounts
 from iqarena.store.union import united
 
@@ -109,3 +110,10 @@ def test_a_grid_of_an_earlier_run_stays_with_its_reference_beside_a_later_refere
     assert united(ablation, later).reference == united(later, ablation).reference == "fgsm(steps=1)"
     plain = dataclasses.replace(later, reference=None)
     assert united(later, plain).reference == united(plain, later).reference == "pgd"
+
+
+def test_a_value_may_be_of_one_of_several_kinds() -> None:
+    hint = int | Literal["auto"] | None
+    assert [from_json(hint, value, "key") for value in (3, "auto", None)] == [3, "auto", None]
+    with pytest.raises(ValueError, match="expected 'auto' for 'key', found 'otto'"):
+        from_json(hint, "otto", "key")

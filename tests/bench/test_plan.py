@@ -18,6 +18,7 @@ from iqarena.store.folder import Store
 from iqarena.suite.file import Suite, load_suite, suites
 from iqarena.suite.plan import Plan, resolve
 from iqarena.suite.sources import SourceSpec, named_sources
+from iqarena.tools.describe import meanings_of
 from iqarena.tools.forecast import describe_plan
 
 HERE = Path(__file__).parents[2]
@@ -146,4 +147,4 @@ def test_readme_and_help_explain_every_suite_key() -> None:
     text = (HERE / "bench" / "README.md").read_text(encoding="utf-8")
     section = text[text.index("## Suite keys") : text.index("## Words")]
     assert [f.name for f in dataclasses.fields(Suite) if f"`{f.name}`" not in section] == []
-    assert [f.name for f in dataclasses.fields(Suite) if f"\n    {f.name}: " not in str(Suite.__doc__)] == []
+    assert [f.name for f in dataclasses.fields(Suite) if f.name not in meanings_of(Suite)] == []

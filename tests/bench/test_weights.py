@@ -43,7 +43,7 @@ def test_the_hash_is_stated_or_read_off_the_name_of_what_can_be_downloaded() -> 
     assert WeightFile("liqe_koniq.pt", url=URL).expected == ""
 
 
-def test_places_in_their_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_are_searched_in_their_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = WeightFile("net.pth", sha256=SHA)
     hub = put(home / "home" / ".cache" / "torch" / "hub" / "pyiqa" / "net.pth")
     assert obtain(file) == hub

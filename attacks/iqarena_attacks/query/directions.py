@@ -66,7 +66,8 @@ def high_frequency(images: ImageSet, besides: str) -> list[Tensor]:
 
 @cache
 def _by_detail(images: ImageSet) -> list[tuple[str, Tensor]]:
-    """The reference images of the first ``4 · CROPS`` clusters, the most detailed first."""
+    """One image, undistorted where the set can give it, of each of the first ``4 · CROPS`` clusters, the most detailed
+    first."""
     first = {item.cluster: item for item in reversed(images.items())}
     pixels = [(cluster, images.read_reference(item)) for cluster, item in list(first.items())[-4 * CROPS :]]
     pixels.sort(key=lambda one: -float(np.abs(cv2.Laplacian(grey(one[1]), cv2.CV_32F)).mean()))

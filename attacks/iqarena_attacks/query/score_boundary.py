@@ -39,7 +39,7 @@ class ScoreBoundary(Query):
     """jnd: how far a pixel may go, as a multiple of its JND; none leaves the box to eps
     rounds: boundaries
     steps: directions of SurFree that lead nearer, for a boundary
-    images: reference images from which directions are drawn
+    images: set whose reference images directions are drawn from, or its own where it has none
     """
 
     name = "score_boundary"

@@ -46,5 +46,6 @@ class ImageSet(Plugin):
         """Decode one image to uint8 RGB ``(H, W, 3)``; raises :class:`ImageError` for a broken one."""
 
     def read_reference(self, item: ImageItem) -> np.ndarray:
-        """The undistorted image that ``item`` comes from, uint8 RGB ``(H, W, 3)``; where the set has none, itself."""
+        """The whole undistorted image that ``item`` comes from, uint8 RGB ``(H, W, 3)``, where the set can give it; by
+        default the image itself, distorted or not."""
         return self.read(item)

@@ -23,7 +23,7 @@ from iqarena.registry.tables import build_model
 
 @plain_torch()
 def scorer(
-    model: str | Model | nn.Module | Callable[[Tensor], Tensor],
+    model: str | Model | Scorer | nn.Module | Callable[[Tensor], Tensor],
     *,
     range: tuple[float, float] | None = None,
     higher_better: bool = True,
@@ -35,7 +35,8 @@ def scorer(
     ``model`` is a spec (``"hyper"``, ``"jpeg(quality=70)|cnn"``; see ``iqarena list models``), or a module or function
     that maps float32 images ``(N, 3, H, W)`` in [0, 1] to scores ``(N,)``. For these ``range=(low, high)`` is the scale
     of their scores, mapped in a straight line onto 0–100 and never clipped, and ``higher_better=False`` turns it round.
-    Without ``range`` scores are taken to be on 0–100 already, and first scores between 0 and 1 are refused.
+    Without ``range`` scores are taken to be on 0–100 already, and first scores between 0 and 1 are refused. What this
+    function has made is returned as it is.
 
     A module is copied, set to evaluation and frozen; yours keeps its mode, its gradients and its place, and what it
     learns later is not seen. (One that cannot be copied is set to evaluation while it is asked.) A function is called
@@ -51,8 +52,9 @@ def scorer(
         if range is not None or not higher_better or name is not None:
             raise SpecError(f"{model}: its scale is known; leave out range, higher_better and name")
         if isinstance(model, Scorer):
-            if device is not None and checked_device(device) != model.engine.device:
-                raise SpecError(f"{model}: it is on {model.engine.device} already; make another for {device}")
+            there = model.engine.device
+            if device not in (None, "auto") and not _same(torch.device(checked_device(device)), there):
+                raise SpecError(f"{model}: it is on {there} already; make another for {device}")
             return model
         built = build_model(model) if isinstance(model, str) else model
         return Scorer(engine.Scorer(built, checked_device(device or "auto")))
@@ -198,6 +200,10 @@ def _checked_range(range: tuple[float, float] | None) -> tuple[float, float] | N
         raise SpecError(f"range: expected two numbers (low, high) with low < high, found {range!r};"
                         " write higher_better=False where a low score is good")  # fmt: skip
     return low, high
+
+
+def _same(a: torch.device, b: torch.device) -> bool:
+    return (a.type, a.index or 0) == (b.type, b.index or 0)
 
 
 def _place(model: Any) -> str:

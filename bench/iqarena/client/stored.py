@@ -58,19 +58,19 @@ class Run:
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """One line per attack, source and target, with 95 % intervals; columns: ``pairs.csv`` in results/README.md."""
+        """One line per attack, source and target, with 95 % intervals; its columns are those of ``pairs.csv``."""
         return self.pair_samples.table
 
     @cached_property
     def attacks(self) -> pd.DataFrame:
-        """The leaderboard of attacks, strongest first; columns: ``leaderboard_attacks.csv`` in results/README.md."""
+        """The leaderboard of attacks, strongest first; its columns are those of ``leaderboard_attacks.csv``."""
         from iqarena.report.boards import attack_board
 
         return attack_board(self.pair_samples, self.manifest.declared)
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """The leaderboard of targets, most robust first; columns: ``leaderboard_models.csv`` in results/README.md."""
+        """The leaderboard of targets, most robust first; its columns are those of ``leaderboard_models.csv``."""
         from iqarena.report.boards import model_board
 
         return model_board(self.pair_samples, self.manifest.declared)

@@ -12,9 +12,9 @@ from iqarena.metrics.statistics import Floats, holm, interval, paired_test
 from iqarena.report.effects import GAIN, RANKED
 from iqarena.store.manifest import Manifest
 
-REFERENCE = "reference"  # the verdict on it; of the others, attacks and levels of a factor:
-STRONGER, WEAKER, UNDECIDED = "stronger", "weaker", "not decided"
-HELPED, HURT, NOT_SHOWN = "helped", "hurt", "no difference shown"
+REFERENCE = "reference"  # of the reference itself
+STRONGER, WEAKER, UNDECIDED = "stronger", "weaker", "not decided"  # of an attack
+HELPED, HURT, NOT_SHOWN = "helped", "hurt", "no difference shown"  # of a level of a factor
 SIGNIFICANT = 0.05  # on Holm-corrected p-values
 SHARE = 0.1  # of an effect that may be its control's before it is flagged
 CONTROL_GAIN = "control_gain"  # of the displaced control, in points

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -15,15 +16,20 @@ from iqarena.errors import nearest
 def from_json(hint: Any, value: Any, key: str) -> Any:
     """``value``, as a JSON parser gives it, as an instance of ``hint``; ``key`` is where it stands, empty at the top.
 
-    ``hint`` is a dataclass, ``tuple[X, ...]``, ``dict[str, X]``, ``X | None``, ``Literal``, a JSON scalar or ``Any``.
+    ``hint`` is a dataclass, ``tuple[X, ...]``, ``dict[str, X]``, ``X | Y | None``, ``Literal``, a scalar or ``Any``.
     Fields with a default may be missing. Raises :class:`ValueError` naming the key.
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
     if origin in (Union, UnionType):
-        (other,) = (one for one in arguments if one is not NoneType)
-        return None if value is None else from_json(other, value, key)
+        if value is None and NoneType in arguments:
+            return None
+        *others, last = (one for one in arguments if one is not NoneType)
+        for other in others:
+            with suppress(ValueError):
+                return from_json(other, value, key)
+        return from_json(last, value, key)
     if origin is Literal:
         if value in arguments:
             return value

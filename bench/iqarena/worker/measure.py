@@ -26,7 +26,7 @@ from iqarena.worker.work import Bench, Crafting, Row
 class Result:
     """What a cell yields, for the driver to write: rows, and files that belong to them.
 
-    ``cells`` counts the cells of single images that it is, ``evaluated`` what its worker evaluated since the cell
+    ``cells`` counts cells, one an image, ``evaluated`` what its worker evaluated since the cell
     before, by model; ``seconds`` is what the cell took.
     """
 

@@ -37,8 +37,8 @@ class FolderImages(ImageSet):
         super().__post_init__()
         if self.split is not None and self.csv is None:
             raise SpecError(f"folder: expected a csv with a column split beside split={self.split!r}, found none")
-        if self.order == "table" and self.csv is None:
-            raise SpecError("folder: expected a csv beside order='table', found none")
+        if self.order not in ("name", "table") or (self.order == "table" and self.csv is None):
+            raise SpecError(f"folder: expected order 'name', or 'table' with a csv, found {self.order!r}")
 
     def items(self) -> list[ImageItem]:
         names = _images(Path(os.path.expanduser(self.path)))

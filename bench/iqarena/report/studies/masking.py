@@ -19,8 +19,9 @@ from iqarena.report.pairs import ALL_ZERO, KEY, Pairs, looks_at_a_model
 from iqarena.report.specs import short_source, split_target, without_budget
 from iqarena.report.text.table import Table
 from iqarena.store.manifest import Manifest
+from iqarena.suite.relations import HELD_OUT
 
-UNSEEN = ("transfer", "same_scorer", "ensemble_holdout")
+UNSEEN = (*HELD_OUT, "same_scorer")
 Sign = tuple[str, str]  # what it is called, and the numbers that raised it
 
 
