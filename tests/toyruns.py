@@ -95,3 +95,13 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     code += "from iqarena.cli import entry; entry()"
     command = [sys.executable, "-c", code, "--plugin", str(tests / "toys.py"), *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def refused(answer: Answer, *words: str) -> None:
+    """One line on stderr with these words, nothing on stdout, exit code 2."""
+    assert answer.code == 2, answer
+    assert answer.out == ""
+    lines = answer.err.strip().splitlines()
+    assert len(lines) == 1, answer.err
+    assert lines[0].startswith("iqarena: ")
+    assert [word for word in words if word not in lines[0]] == [], lines[0]

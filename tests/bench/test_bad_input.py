@@ -14,23 +14,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from toyruns import Answer, files
+from toyruns import Answer, files, refused
 
-from iqarena.registry import tables as registry
 from iqarena.store.folder import Store
 from iqarena.suite.file import load_suite
 from iqarena_models.zoo import scorers
 
 Cli = Callable[..., Answer]
-
-
-def refused(answer: Answer, *words: str) -> None:
-    assert answer.code == 2, answer
-    assert answer.out == ""
-    lines = answer.err.strip().splitlines()
-    assert len(lines) == 1, answer.err
-    assert lines[0].startswith("iqarena: ")
-    assert [word for word in words if word not in lines[0]] == [], lines[0]
 
 
 SETTINGS = [
@@ -164,86 +154,6 @@ def test_a_file_name_that_is_not_utf8(iqarena: Cli, suite: Path, photos: Path, t
 def test_another_set_replaces_even_what_is_none(images: object) -> None:
     keys = {"images": images, "targets": ["toy_curved"], "attacks": ["fgsm"]}
     assert load_suite(keys, images="photos").images == {"set": "folder", "path": "photos"}
-
-
-PLUGIN = """
-from dataclasses import dataclass
-from iqarena.api import Model
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class {name}(Model):
-    "A scorer that cannot be loaded."
-    name = "{name}"
-    def load(self):
-        {load}
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "load", "words"),
-    [
-        ("load_raises", "raise KeyError('net')", "load_raises: cannot be loaded: KeyError: 'net'"),
-        ("load_none", "return None", "load_none: cannot be loaded: TypeError: expected a torch module, found NoneType"),
-        ("load_other", "return 5", "load_other: cannot be loaded: TypeError: expected a torch module, found int"),
-    ],
-)
-def test_a_plugin_that_cannot_be_loaded(
-    iqarena: Cli, suite: Path, photos: Path, tmp_path: Path, name: str, load: str, words: str
-) -> None:
-    plugin = tmp_path / f"{name}_plugin.py"
-    plugin.write_text(PLUGIN.format(name=name, load=load))
-    run = ["run", suite, "--out", tmp_path / "run", "--set", f'targets=["{name}", "toy_step"]']
-    refused(iqarena("--plugin", plugin, *run), words)
-    refused(iqarena("--plugin", plugin, "score", photos / "p0.png", "--model", name), words)
-
-
-FAILING = """
-import sys
-from dataclasses import dataclass
-from torch import nn
-from iqarena.api import Attack, Model
-
-class Net(nn.Module):
-    def forward(self, x):
-        {body}
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class FailingModel(Model):
-    name = "failing_model_{name}"
-    def load(self):
-        return Net()
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class FailingAttack(Attack):
-    name = "failing_attack_{name}"
-    access = "none"
-    def perturb(self, x, source, streams):
-        {body}
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "body", "of_model", "of_attack"),
-    [
-        ("raises", "raise KeyError('red')", "cannot be evaluated: KeyError: 'red'", "KeyError: 'red'"),
-        ("exits", "sys.exit(0)", "cannot be evaluated: SystemExit: 0", "SystemExit: 0"),
-        ("tuple", "return x, x", "expected a tensor of scores (N,), found tuple", "expected images of shape"),
-    ],
-)
-def test_a_plugin_that_fails_is_named(
-    iqarena: Cli, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str, of_model: str,
-    of_attack: str,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(registry, "_from_files", {kind: dict(table) for kind, table in registry._from_files.items()})
-    plugin = tmp_path / f"failing_{name}.py"
-    plugin.write_text(FAILING.format(name=name, body=body))
-    model, words = f"failing_model_{name}", f"failing_model_{name}: {of_model}"
-    image, attack = photos / "p0.png", ["attack", photos / "p0.png", "--out", tmp_path / "a.png", "--source"]
-    refused(iqarena("--plugin", plugin, "score", image, "--model", model), words)
-    refused(iqarena("score", image, "--model", f"jpeg|{model}"), words)
-    refused(iqarena(*attack, model, "--attack", "fgsm"), words)
-    refused(iqarena(*attack, "toy_linear", "--attack", f"failing_attack_{name}"), f"failing_attack_{name}: {of_attack}")
-    assert "Traceback" in iqarena("score", image, "--model", model, "--debug").err
 
 
 def test_a_bug_of_ours_is_not_mistaken_for_bad_input(

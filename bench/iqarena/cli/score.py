@@ -34,9 +34,11 @@ def score(images: tuple[Path, ...], models: tuple[str, ...], device: str) -> int
     columns: dict[str, list[float | None]] = {}
     errors: list[IqarenaError] = []
     for one in scorers:
-        found = _scores(one, list(images))
-        columns[one.name] = [None if isinstance(score, IqarenaError) else score for score in found]
-        errors += [score for score in found if isinstance(score, IqarenaError)]
+        chunk = one.engine.chunk
+        batches = [list(images[k : k + chunk]) for k in range(0, len(images), chunk)]
+        scores = [score for batch in batches for score in _scores(one, batch)]
+        columns[one.name] = [None if isinstance(score, IqarenaError) else score for score in scores]
+        errors += [score for score in scores if isinstance(score, IqarenaError)]
     if len(errors) == len(images) * len(columns):
         raise errors[0]
     rows = [dict(zip(columns, scores, strict=True)) for scores in zip(*columns.values(), strict=True)]
@@ -50,14 +52,13 @@ def score(images: tuple[Path, ...], models: tuple[str, ...], device: str) -> int
 
 
 def _scores(scorer: Scorer, images: list[Path]) -> list[float | IqarenaError]:
-    """The score of each image, or why it has none; when some image fails, each half of them is tried alone."""
+    """The score of each image of a micro-batch, or why it has none; where one fails, each is scored alone."""
     try:
         return scorer(images)
     except IqarenaError as error:
         if len(images) == 1:
             return [error]
-    half = len(images) // 2
-    return [*_scores(scorer, images[:half]), *_scores(scorer, images[half:])]
+    return [score for image in images for score in _scores(scorer, [image])]
 
 
 @click.command()

@@ -74,17 +74,8 @@ def run(
     check_workers(executor, workers_kind, ray_address, cell_timeout)
     plan = resolved(suite, settings, limit=limit, seed=seed, images=images)
     store = Store(place(out) if out is not None else Path("results") / "runs" / plan.suite.name)
-    options = Options(
-        checked_device(device or "auto"),
-        precision,
-        batch_size,
-        shard,
-        workers,
-        executor,
-        workers_kind,
-        ray_address,
-        cell_timeout,
-    )
+    place_of_work = (workers, executor, workers_kind, ray_address, cell_timeout)
+    options = Options(checked_device(device or "auto"), precision, batch_size, shard, *place_of_work)
     show = partial(_bar, plan.suite.name) if progress else lambda cells: nullcontext(lambda n: None)
     command = command or f"iqarena.run({suite!r})"
     manifest, rows = execute(plan, store, options, overwrite=overwrite, command=command, progress=show)

@@ -35,7 +35,7 @@ def cluster_weights(clusters: Sequence[str], seed: int, replicates: int = REPLIC
     if len(names) < FEWEST:
         return np.empty((0, len(index)), np.int32)
     rng, n = np.random.default_rng(seed), len(names)
-    size = max(1.0, n / _widening(n) ** 2)
+    size = n / _widening(n) ** 2
     sizes = np.floor(size).astype(int) + (rng.random(replicates) < size % 1)
     counts = rng.multinomial(sizes, np.full(n, 1 / n)).astype(np.int32)
     return np.ascontiguousarray(counts.T[index]).T

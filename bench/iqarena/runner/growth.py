@@ -17,6 +17,7 @@ from iqarena.runner.driver import shard_items
 from iqarena.store.folder import Store
 from iqarena.store.keys import identity
 from iqarena.store.manifest import Manifest
+from iqarena.store.schema import NAMES
 from iqarena.store.union import members_of, renamed, renamed_source, united
 from iqarena.suite.plan import Plan
 
@@ -53,13 +54,17 @@ def grown(earlier: Manifest | None, now: Manifest, rows: pd.DataFrame, plan: Pla
 def forget_failures(store: Store, plan: Plan) -> None:
     """Drop the rows outside ``plan`` that failed: they hold no numbers, and no run of it would try them again. Only a
     runner that is alone may."""
-    rows = store.rows()
-    gone = (rows["status"] == "error") & outside(rows, plan)
-    left = {str(image): rows[(rows["image"] == image) & ~gone] for image in rows["image"][gone].unique()}
-    store.forget([image for image, others in left.items() if others.empty])
+    rows = store.rows([*NAMES, "status"])
+    gone = rows[(rows["status"] == "error") & outside(rows, plan)]
+    names = set(gone[NAMES].itertuples(index=False, name=None))
+    left = {
+        image: [row for row in store.stored(image) if tuple(row[name] for name in NAMES) not in names]
+        for image in gone["image"].astype(str).unique()
+    }
+    store.forget([image for image, others in left.items() if not others])
     for image, others in left.items():
-        if len(others):
-            store.replace(image, others.to_dict("records"))
+        if others:
+            store.replace(image, others)
 
 
 def bring_up_to_date(store: Store, earlier: Manifest, now: Manifest, plan: Plan) -> None:
