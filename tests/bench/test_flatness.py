@@ -18,7 +18,7 @@ from iqarena.report.studies.flatness import fitted, line_through_zero, write
 from iqarena.store.sweep import SweepManifest
 from iqarena.testing.toys import Curved, Linear
 from iqarena.tools import flatness
-from iqarena.tools.sweep import kept
+from iqarena.tools.sweep import cached_measurement
 
 IMAGES = [(item.id, PocketImages().read(item)) for item in PocketImages().items()[:8]]
 MANIFEST = SweepManifest(
@@ -108,9 +108,9 @@ def test_a_measurement_that_a_kill_left_half_written_is_made_again(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", stopped)
         with pytest.raises(KeyboardInterrupt):
-            kept(path, ["cnn"], lambda: {"srocc": 0.5})
-    assert kept(path, ["cnn"], lambda: {"srocc": 0.6}) == {"srocc": 0.6}
-    assert kept(path, ["cnn"], lambda: {"srocc": 0.7}) == {"srocc": 0.6}
+            cached_measurement(path, ["cnn"], lambda: {"srocc": 0.5})
+    assert cached_measurement(path, ["cnn"], lambda: {"srocc": 0.6}) == {"srocc": 0.6}
+    assert cached_measurement(path, ["cnn"], lambda: {"srocc": 0.7}) == {"srocc": 0.6}
 
 
 def test_a_manifest_is_read_as_it_was_written_and_a_damaged_one_is_one_line(tmp_path: Path) -> None:

@@ -39,6 +39,12 @@ def test_the_evidence_is_lean() -> None:
     }
 
 
+def test_the_evidence_names_no_place_of_a_machine() -> None:
+    texts = [path for path in REFERENCE.rglob("*") if path.suffix in (".json", ".md")]
+    assert len(texts) > 2 * len(SUITES)
+    assert [path for path in texts if re.search(r"(^|[\s'\"=(])(/|~|[A-Z]:)[\w./]*/", path.read_text("utf-8"))] == []
+
+
 @pytest.mark.parametrize("suite", SUITES)
 def test_derived_files_are_what_the_rows_give(suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers, and the words of the tables; how a text is laid out and what else it says is free."""

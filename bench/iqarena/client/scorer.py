@@ -53,7 +53,7 @@ def scorer(
             raise SpecError(f"{model}: its scale is known; leave out range, higher_better and name")
         if isinstance(model, Scorer):
             there = model.engine.device
-            if device not in (None, "auto") and not _same(torch.device(checked_device(device)), there):
+            if device not in (None, "auto") and not _same_device(torch.device(checked_device(device)), there):
                 raise SpecError(f"{model}: it is on {there} already; make another for {device}")
             return model
         built = build_model(model) if isinstance(model, str) else model
@@ -202,7 +202,7 @@ def _checked_range(range: tuple[float, float] | None) -> tuple[float, float] | N
     return low, high
 
 
-def _same(a: torch.device, b: torch.device) -> bool:
+def _same_device(a: torch.device, b: torch.device) -> bool:
     return (a.type, a.index or 0) == (b.type, b.index or 0)
 
 

@@ -69,7 +69,7 @@ def sweep(
             identity += [plan.images.label, [attack.label for attack in attacks]]
             measure = partial(attacked, images=images[:count], attacks=attacks, device=device)
             trained = partial(_trained, defense, scorer, data, folder, options, measure, log, first=i == 0)
-            measured = kept(folder / "measured.json", identity, trained)
+            measured = cached_measurement(folder / "measured.json", identity, trained)
             facts = measured["facts"]
             if i == 0:
                 rows.append({"scorer": scorer.label, "defense": "none", **_clean(facts["before"]), **measured["own"]})
@@ -79,7 +79,7 @@ def sweep(
     for model in (model for target, hardened in shipped for model in (target, *hardened)):
         identity = [repr(model), model.weights_sha256, EPS, plan.images.label, len(images)]
         path = out / "theorem" / f"{model.label.replace('|', '-')}.json"
-        points += kept(path, identity, partial(theorem, model, images, EPS, device))
+        points += cached_measurement(path, identity, partial(theorem, model, images, EPS, device))
     pd.DataFrame(rows).to_csv(out / "sweep.csv", index=False, float_format="%.6g")
     pd.DataFrame(points).to_csv(out / "theorem.csv", index=False, float_format="%.6g")
     SweepManifest(
@@ -125,7 +125,7 @@ def _numbers(defense: Defense) -> dict[str, float]:
     return {key: value.value for key, value in parse(repr(defense)).single.kwargs if isinstance(value, Number)}
 
 
-def kept(path: Path, identity: list[Any], make: Callable[[], Any]) -> Any:
+def cached_measurement(path: Path, identity: list[Any], make: Callable[[], Any]) -> Any:
     """What ``make`` gives, or gave earlier for the same ``identity``."""
     identity = json.loads(json.dumps(identity))
     if path.exists() and (earlier := json.loads(path.read_text(encoding="utf-8")))["asked"] == identity:
