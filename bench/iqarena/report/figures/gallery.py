@@ -55,9 +55,10 @@ def _figure(folder: Path, entries: list[dict[str, Any]], rows: pd.DataFrame) -> 
             _show(below[column], difference, _score_change(entry, rows))
     source = shortened(short_source(entries[0]["source"]), 40)
     queried = rows["relation"].eq("query").any()
-    note = f"Crafted on {source}{', query attacks on the target alone' if queried else ''}."
-    note += f" Lower lines: difference from the clean image × {AMPLIFY}, and the score of the"
-    figure.supxlabel(f"{note} target that was held out{' or queried' if queried else ''}.", fontsize=9)
+    note = f"Crafted on {source}{', query attacks on the target alone' if queried else ''}. Lower lines: difference"
+    note += f" from the clean image × {AMPLIFY}, and the score of the target that was held out"
+    note += " or queried." if queried else "."
+    figure.supxlabel(wrapped(note, int(14 * figure.get_figwidth())), fontsize=9)
     return figure
 
 
