@@ -65,7 +65,7 @@ def test_processes_yield_what_threads_do(plan: Plan, tmp_path: Path) -> None:
         assert min(there.evaluated.pop("seconds"), here.evaluated.pop("seconds")) > 0
     assert elsewhere == counted
     assert_frame_equal(numbers(processes), numbers(threads), check_exact=True)
-    assert sum(ticks) == 5 * len(plan.cells)
+    assert sum(ticks) == 5 * len(plan.attacks) * len(plan.cells)
     assert files(processes.folder, "gallery/*") == files(threads.folder, "gallery/*")
     assert counted[0].evaluated["gradient"] > 0
 
@@ -295,7 +295,7 @@ def test_cells_may_be_sent_into(plan: Plan, tmp_path: Path) -> None:
     with suppress(StopIteration):
         while True:
             events.append(running.send("anything"))
-    assert [event.cells for event in events if isinstance(event, Result)] == [len(plan.cells)]
+    assert [event.craftings for event in events if isinstance(event, Result)] == [len(bench.craftings)]
 
 
 @pytest.mark.parametrize("attack", [pytest.param(name, marks=with_ray) for name in ("dies", "sleeps")])

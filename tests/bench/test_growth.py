@@ -109,7 +109,7 @@ def test_a_damaged_or_removed_image_is_crafted_again(small: Plan, tmp_path: Path
     data = bytearray(flipped.read_bytes())
     data[data.rindex(b"IDAT") + 6] ^= 1  # of the second image in the file
     flipped.write_bytes(data)
-    counts = grow(replace(keeping(small), targets=(STEP, OTHER)), folder)
+    counts = grow(replace(keeping(small), targets=(STEP, OTHER)), folder, batch_size=1)
     assert counts[repr(SOURCE)] == {"forward": 0, "gradient": 3 * 3}
     assert (Store(folder).rows()["status"] == "ok").all()
     assert len(files(folder, "adversarials/*/*.zip")) == IMAGES

@@ -83,7 +83,7 @@ def _shard(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
 @executor_options
 @click.option("--ray-address", metavar="ADDRESS", help="Of a running cluster [one is started on this machine].")
 @click.option("--cell-timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Limit for one attack in a cell; needs process or Ray workers.")  # fmt: skip
+              help="Limit for one attack on one image; needs process or Ray workers.")  # fmt: skip
 @click.option("--shard", default="1/1", show_default=True, metavar="I/N", callback=_shard,
               help="Every N-th image, from the I-th.")  # fmt: skip
 @click.option("--keep", type=click.Choice(["adversarials"]), help="Keep every adversarial image in the run folder.")

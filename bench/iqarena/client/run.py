@@ -56,9 +56,9 @@ def run(
     ``shard`` (every N-th image from the I-th, ``(I, N)``) never change a number; neither does where cells run: in
     ``thread`` or ``process`` workers here, or with the executor ``ray`` on the cluster at ``ray_address`` (left out,
     one is started here). A plugin that brings its process down costs the rows it was at, unless it is a thread of this
-    one. ``cell_timeout`` is how many seconds one attack may take in a cell, which is on one source and one batch;
-    threads cannot be stopped and have no such limit. ``overwrite`` adds what is ``missing``, starts ``always`` afresh
-    or ``never`` touches a folder that holds a run. ``command`` stands in the manifest as what was called.
+    one. ``cell_timeout`` is how many seconds one attack from one source may take on one image; threads cannot be
+    stopped and have no such limit. ``overwrite`` adds what is ``missing``, starts ``always`` afresh or ``never``
+    touches a folder that holds a run. ``command`` stands in the manifest as what was called.
 
     Raises :class:`~iqarena.errors.IqarenaError`, in one line, for what cannot be understood, loaded or written. An
     image, an attack or a model that fails costs rows (``status`` is then ``error``), not the run.
@@ -79,7 +79,7 @@ def run(
         workers=workers, executor=executor, workers_kind=workers_kind, ray_address=ray_address,
         cell_timeout=cell_timeout,
     )  # fmt: skip
-    show = partial(_bar, plan.suite.name) if progress else lambda cells: nullcontext(lambda n: None)
+    show = partial(_bar, plan.suite.name) if progress else lambda craftings: nullcontext(lambda n: None)
     command = command or f"iqarena.run({suite!r})"
     manifest, rows = execute(plan, store, options, overwrite=overwrite, command=command, progress=show)
     done = Run(store.folder)
@@ -108,12 +108,12 @@ def resolved(
 
 
 @contextmanager
-def _bar(suite: str, cells: int) -> Iterator[Callable[[int], object]]:
-    """A progress bar that comes with the first cell, so that a mistake that is noticed while loading is one line.
+def _bar(suite: str, craftings: int) -> Iterator[Callable[[int], object]]:
+    """A progress bar that comes with the first attack, so that a mistake that is noticed while loading is one line.
 
-    It is drawn at every cell: by the clock, a run of a tenth of a second would show none.
+    It is drawn at every step: by the clock, a run of a tenth of a second would show none.
     """
     from iqarena.files.progress import progress_bar
 
-    with progress_bar(total=cells, desc=suite, unit="cell", smoothing=0.02, delay=1e-3, mininterval=0) as bar:
+    with progress_bar(total=craftings, desc=suite, unit="attack", smoothing=0.02, delay=1e-3, mininterval=0) as bar:
         yield bar.update

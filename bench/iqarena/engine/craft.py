@@ -22,12 +22,17 @@ from iqarena.engine.source import Source
 class Crafted:
     """Adversarial images of one attack: uint8 ``(N, 3, H, W)``, and the float ones before rounding."""
 
+    clean: Tensor
     adversarial: Tensor
-    control: Tensor
     shift: Tensor  # int16, whole grey levels before the box cut them
     unrounded: Tensor
     finite: Tensor  # (N,) bool: False where the attack gave NaN or infinity (the image is then left clean)
     changed: Tensor  # (N,) bool: whether rounding changed anything
+
+    @property
+    def control(self) -> Tensor:
+        """The sign-flip control, uint8 ``(N, 3, H, W)``."""
+        return mirrored(self.clean, self.shift)
 
 
 def craft(attack: Attack, images: Tensor, x: Tensor, source: Source, streams: Streams) -> Crafted:
@@ -42,7 +47,7 @@ def craft(attack: Attack, images: Tensor, x: Tensor, source: Source, streams: St
         raise AttackError(f"{attack.name}: changed the weights of a scorer that it may only ask; {error}") from error
     finally:
         touched = _restored(x, images, before)
-        scorers = source.touched()
+        scorers = source.touched() if attack.code_sha256 else ""  # for iqarena's own attacks a test looks
     if touched:
         raise AttackError(f"{attack.name}: changed its input in place; work on a copy")
     if scorers:
@@ -60,8 +65,8 @@ def craft(attack: Attack, images: Tensor, x: Tensor, source: Source, streams: St
     shift = shift_of(images, moved, attack.eps)
     adversarial, unrounded = shifted(images, shift), moved.clamp_(0, 1)
     return Crafted(
+        clean=images,
         adversarial=adversarial,
-        control=mirrored(images, shift),
         shift=shift,
         unrounded=unrounded,
         finite=finite.cpu(),

@@ -17,7 +17,7 @@ from typing import Any
 
 from iqarena.errors import IqarenaError
 from iqarena.executors.job import Job
-from iqarena.executors.pool import TICK, Start, WorkerLost, timed_out
+from iqarena.executors.pool import TICK, Start, WorkerLost, limit_after, timed_out
 from iqarena.executors.remote import Remote, portable
 from iqarena.worker.measure import Result
 from iqarena.worker.task import Step, Task
@@ -85,7 +85,7 @@ class _Actor:
 
 
 class RayWorker:
-    """An actor for the packed ``job``; ``limit`` is how many seconds a step may take."""
+    """An actor for the packed ``job``; ``limit`` is how many seconds a step may take for each of its images."""
 
     def __init__(self, ray: Any, actor: Any, job: bytes, limit: float | None, stopping: threading.Event) -> None:
         self._ray, self._limit, self._stopping = ray, limit, stopping
@@ -98,8 +98,8 @@ class RayWorker:
             raise
 
     def run(self, task: Task) -> Iterator[Step | Result]:
-        stream = self._actor.run.remote(task)
-        while self._wait(stream, self._limit):
+        stream, event = self._actor.run.remote(task), None
+        while self._wait(stream, limit_after(event, self._limit)):
             try:
                 event = self._value(next(stream))
             except StopIteration:

@@ -37,6 +37,11 @@ def timed_out(limit: float) -> WorkerLost:
     return WorkerLost(f"stopped after {limit:g} s (--cell-timeout); raise the limit, or leave the attack out")
 
 
+def limit_after(event: Step | Result | None, limit: float | None) -> float | None:
+    """Seconds until the next event of a worker: ``limit`` for each image of the step that this one announced."""
+    return limit * len(event.images) if limit and isinstance(event, Step) else limit
+
+
 class Worker(Protocol):
     """Where cells run. :meth:`run` yields each step before it is done, and the cells. It raises :class:`WorkerLost`, as
     making one does."""
@@ -105,7 +110,7 @@ class Pool:
                         for event in worker.run(task):
                             if isinstance(event, Result):
                                 self._events.put(event)
-                                task = replace(task, done=task.done + 1)
+                                task = replace(task, done=task.done + event.parts)
                             if self._stopping.is_set():
                                 return
                             self._steps[slot] = event if isinstance(event, Step) else None

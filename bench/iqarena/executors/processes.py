@@ -17,7 +17,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
-from iqarena.executors.pool import TICK, WorkerLost, timed_out
+from iqarena.executors.pool import TICK, WorkerLost, limit_after, timed_out
 from iqarena.executors.remote import Remote, portable
 from iqarena.worker.measure import Result
 from iqarena.worker.task import Step, Task
@@ -26,7 +26,7 @@ _DONE = "done"
 
 
 class ProcessWorker:
-    """A process for the packed ``job``; ``limit`` is how many seconds a step may take."""
+    """A process for the packed ``job``; ``limit`` is how many seconds a step may take for each of its images."""
 
     def __init__(self, job: bytes, limit: float | None, stopping: threading.Event) -> None:
         self._limit, self._stopping = limit, stopping
@@ -52,7 +52,8 @@ class ProcessWorker:
 
     def run(self, task: Task) -> Iterator[Step | Result]:
         self._send(task)
-        while (event := self._receive(self._limit)) != _DONE and not self._stopping.is_set():
+        event = None
+        while (event := self._receive(limit_after(event, self._limit))) != _DONE and not self._stopping.is_set():
             yield event
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ images side by side and each evaluates models with one thread; numbers therefore
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -28,7 +28,9 @@ from iqarena.suite.plan import Plan
 from iqarena.worker.measure import Result
 from iqarena.worker.task import Task
 from iqarena.worker.threads import cores, single_threaded
+from iqarena.worker.work import craftings
 
+CPU_BATCH = 8  # images: what a run does beside its evaluations takes half as long as with single ones
 PATIENCE = 1.5  # seconds that a run which was stopped waits for steps to end
 
 
@@ -38,13 +40,13 @@ class Options:
 
     device: str = "cpu"
     precision: str = "fp32"
-    batch_size: int | None = None  # images that travel together; none: 1 on the CPU, a micro-batch on a GPU
+    batch_size: int | None = None  # images that travel together; none: up to 8 on the CPU, a micro-batch on a GPU
     shard: tuple[int, int] = (1, 1)
     workers: int | None = None  # none: one per core on the CPU, one on a GPU; with Ray what the cluster has
     executor: Literal["local", "ray"] = "local"
     workers_kind: Literal["thread", "process"] = "thread"  # of the local executor
     ray_address: str | None = None  # of a cluster; none: one is started here
-    cell_timeout: float | None = None  # seconds for an attack in a cell; threads cannot be stopped and have none
+    cell_timeout: float | None = None  # seconds for an attack on an image; threads cannot be stopped and have none
 
     @property
     def on_cpu(self) -> bool:
@@ -73,11 +75,11 @@ def run_plan(
     plan: Plan,
     store: Store,
     options: Options,
-    tick: Callable[[int], object] = lambda cells: None,
+    tick: Callable[[int], object] = lambda craftings: None,
     keys: Keys | None = None,
     settled: Collection[str] = (),
 ) -> list[Usage]:
-    """Fill ``store`` with every missing row; ``tick`` hears of finished cells, one per image, source and repeat.
+    """Fill ``store`` with every missing row; ``tick`` hears of finished craftings, one per image.
     Images that are ``settled`` are passed over: nothing of them is missing.
 
     Returns what was evaluated. Raises :class:`StoreError` when rows cannot be written, after the workers have stopped;
@@ -87,13 +89,10 @@ def run_plan(
     store.create()
     every = shard_items(plan, options.shard)
     items = [item for item in every if item.id not in settled]
-    size = options.batch_size or (1 if options.on_cpu else CUDA_BATCH)
-    batches = [items[i : i + size] for i in range(0, len(items), size)]
-    tasks = (Task(batch, {item.id: store.stored(item.id) for item in batch}) for batch in batches)
     usage = [Usage(model, {"forward": 0, "gradient": 0, "seconds": 0.0}) for model in plan.models]
     of_model = {repr(one.model): one.evaluated for one in usage}
     if len(items) < len(every):
-        tick((len(every) - len(items)) * len(plan.cells) * plan.suite.repeats)
+        tick((len(every) - len(items)) * len(list(craftings(plan))))
     if not items:
         return usage
 
@@ -104,10 +103,12 @@ def run_plan(
         for spec, counts in result.evaluated.items():
             for kind, n in counts.items():
                 of_model[spec][kind] += n
-        tick(result.cells)
+        tick(result.craftings)
 
     job = Job(plan, store.folder, options.device, options.precision, keys or options.keys(plan))
     with single_threaded(options.on_cpu), _workers(job, options) as (start, workers):
+        batches = list(_batches(items, options, workers))
+        tasks = (Task(batch, {item.id: store.stored(item.id) for item in batch}) for batch in batches)
         pool = Pool(start, min(workers, len(batches)), tasks)
         try:
             for result in pool.results():
@@ -124,6 +125,15 @@ def run_plan(
         finally:
             unwritten.write()
     return usage
+
+
+def _batches(items: Sequence[ImageItem], options: Options, workers: int) -> Iterator[Sequence[ImageItem]]:
+    """The images that travel together. On the CPU fewer towards the end, so that no worker waits long for another."""
+    size = options.batch_size or (CPU_BATCH if options.on_cpu else CUDA_BATCH)
+    while items:
+        n = min(size, -(-len(items) // workers)) if options.on_cpu and not options.batch_size else size
+        yield items[:n]
+        items = items[n:]
 
 
 @contextmanager

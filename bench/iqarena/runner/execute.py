@@ -21,8 +21,9 @@ from iqarena.store.manifest import GradientCounts, Manifest
 from iqarena.store.union import setting
 from iqarena.suite.plan import Plan
 from iqarena.worker.gallery import Gallery
+from iqarena.worker.work import craftings
 
-Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]  # cells → what hears of finished ones
+Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]  # craftings → what hears of finished ones
 
 
 def execute(
@@ -46,10 +47,10 @@ def execute(
                 store.remove_leftovers()
             earlier, before, manifest = _opened(plan, store, own, overwrite, alone=alone)
         settled = Settled(store.folder, plan, own, items)
-        known, cells = settled.images(before), len(items) * len(plan.cells) * plan.suite.repeats
+        known, planned = settled.images(before), len(items) * len(list(craftings(plan)))
         evaluated, budgets = 0, plan
         for budgets in rounds(plan, store):
-            with progress(cells) as tick:
+            with progress(planned) as tick:
                 usage = run_plan(budgets, store, options, tick, keys, known)
             evaluated += round(sum(used.evaluated["gradient"] for used in usage))
         with lock.gate():

@@ -70,9 +70,13 @@ class Batch:
         return hashes(self.images)
 
     def singles(self) -> list[Batch]:
-        """The images as batches of one."""
-        each = zip(self.items, self.images, self.references, strict=True)
-        return [Batch([item], [image], [reference], self.device) for item, image, reference in each]
+        """The images as batches of one, with the scores that are known of each."""
+        singles = []
+        for i, (item, image, reference) in enumerate(zip(self.items, self.images, self.references, strict=True)):
+            scores = {(model, 0, sha): score for (model, j, sha), score in self._scores.items() if i == j}
+            known = {"_scores": scores, "_uses": dict(self._uses), "_seconds": self._seconds}
+            singles.append(Batch([item], [image], [reference], self.device, **known))
+        return singles
 
     def remember(self, model: Model, i: int, scores: Mapping[str, float], seconds: float) -> None:
         """Scores of the ``i``-th image that are stored, by hash, and the time such a score took."""
@@ -86,12 +90,15 @@ class Batch:
     def scores(self, scorer: Scorer, images: Mapping[str, tuple[Tensor, Sequence[str]]]) -> dict[str, np.ndarray]:
         """The same of several at once, by name; what nobody has scored yet goes to the scorer in one call."""
         keys = {name: [(scorer.model, i, sha) for i, sha in enumerate(sha256)] for name, (_, sha256) in images.items()}
-        missing: dict[tuple[Model, int, str], Tensor] = {}
+        missing: list[tuple[Model, int, str]] = []
+        parts: list[Tensor] = []
         for name, (pixels, _) in images.items():
-            missing |= {key: image for key, image in zip(keys[name], pixels, strict=True) if key not in self._scores}
+            new = [i for i, key in enumerate(keys[name]) if key not in self._scores and key not in missing]
+            missing += [keys[name][i] for i in new]
+            parts += [pixels if len(new) == len(pixels) else pixels[new]]
         if missing:
             started, values = time.perf_counter(), []
-            for unscored in torch.stack([*missing.values()]).split(max(1, MAX_VALUES // self.pixels[0].numel())):
+            for unscored in torch.cat(parts).split(max(1, MAX_VALUES // self.pixels[0].numel())):
                 values += scorer.score(unscored.to(self.x).div_(255)).tolist()
             self._seconds[scorer.model].append((time.perf_counter() - started) / len(missing))
             self._scores.update(zip(missing, values, strict=True))

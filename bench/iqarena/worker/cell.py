@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 
 from iqarena.api import ImageItem
 from iqarena.images.memory import one_at_a_time
 from iqarena.metrics.distortion import Reference
 from iqarena.store.adversarials import pixels_sha256
+from iqarena.store.keys import foreign
 from iqarena.worker.batch import Batch, clean_sha256
 from iqarena.worker.measure import Result, attack_rows, failed, reason
 from iqarena.worker.task import Step, Task
-from iqarena.worker.work import Bench, Crafting, Todo, row_id, todo
+from iqarena.worker.work import Bench, Crafting, Row, Todo, row_id, todo
 
-Cells = Generator[Step | Result, object, None]  # a generator all the way down: Ray sends into what it iterates
+HELD_BACK = 5.0  # seconds of finished work that a worker keeps to itself
+PIXELS_TOGETHER = 2**20  # of images that travel together on the CPU: what they need of memory is little beside a model
+LONG = 1000  # queries of an attack that takes one image at a time there, so that a step stays short
+Running = Generator[Step, object, Result]
 
 
 @dataclass
@@ -26,85 +32,102 @@ class Group:
     batch: Batch
     todos: list[Todo] = field(default_factory=list)
 
+    @cached_property
+    def singles(self) -> list[Group]:
+        """The images one by one."""
+        return [Group(batch, [own]) for batch, own in zip(self.batch.singles(), self.todos, strict=True)]
 
-def cells(bench: Bench, task: Task) -> Cells:
-    """The cells of a task: a source (with all attacks, in one repeat) each, rows only where they are missing.
+
+@dataclass
+class Part:
+    """The smallest piece of a task: a crafting, or rows that are known already; and how many craftings are done with
+    it. Once an ``end`` is done, what is finished is yielded."""
+
+    craftings: int
+    work: tuple[Crafting, Group] | None = None
+    rows: Sequence[Row] = ()
+    end: bool = True
+
+
+def cells(bench: Bench, task: Task) -> Generator[Step | Result, object, None]:
+    """The cells of a task: a source (with all attacks, in one repeat) each, rows only where they are missing. One that
+    takes longer than ``HELD_BACK`` comes in several pieces.
 
     Each :class:`Step` is yielded before it runs, so the caller always knows what is running. An image that cannot be
     read costs error rows, not the run.
     """
-    passed = 0
+    passed, result = 0, Result()
     for part in _parts(bench, task):
         if isinstance(part, Step):
             yield part
-        elif passed < task.done:
-            passed += 1
-        else:
-            yield from part
+            continue
+        passed += 1
+        if passed <= task.done:
+            continue
+        started = time.perf_counter()
+        result.rows += part.rows
+        if part.work:
+            result.add((yield from _craft(bench, task, *part.work)))
+        result.seconds += time.perf_counter() - started
+        result.parts += 1
+        result.craftings += part.craftings
+        if part.end or result.seconds > HELD_BACK:
+            result.evaluated = bench.newly_evaluated()
+            yield result
+            result = Result()
 
 
-def _parts(bench: Bench, task: Task) -> Iterator[Step | Cells]:
-    """Steps of reading; cells, none of which has begun."""
-    for part in _groups(bench, task):
-        if isinstance(part, Step):
-            yield part
+def _parts(bench: Bench, task: Task) -> Iterator[Step | Part]:
+    """Steps of reading; parts, none of which has begun."""
+    for group in _groups(bench, task):
+        if not isinstance(group, Group):
+            yield group
             continue
-        if isinstance(part, Result):
-            yield _alone(part)
-            continue
+        missing = group.todos[0].row_ids
+        yield Part((len(bench.craftings) - len(missing)) * len(group.todos), end=False)
         for repeat in range(bench.plan.suite.repeats):
-            part.batch.gradients.clear()
-            by_source: defaultdict[object, list[Crafting]] = defaultdict(list)
-            for crafting in part.todos[0].row_ids:
-                if crafting.repeat == repeat:
-                    by_source[crafting.source].append(crafting)
-            for source in bench.plan.cells:
-                yield _cell(bench, task, part, by_source[source])
+            again = Group(group.batch, group.todos)
+            again.batch.gradients.clear()
+            for _, of_source in groupby((one for one in missing if one.repeat == repeat), attrgetter("source")):
+                *others, last = (Part(len(again.todos), (crafting, again), end=False) for crafting in of_source)
+                yield from (*others, replace(last, end=True))
 
 
-def _alone(result: Result) -> Cells:
-    yield result
+def _craft(bench: Bench, task: Task, crafting: Crafting, group: Group) -> Running:
+    """One attack from one source on a group. Image by image if it fails for one; and on the CPU, where that costs
+    little, if it takes long or is a stranger's, which might let images depend on their company."""
+    one, attack = len(group.todos) == 1, crafting.attack
+    if one or group.batch.device.type != "cpu" or not (attack.queries > LONG or foreign([attack])):
+        result = yield from _run(bench, task, crafting, group)
+        if one or all(row["status"] == "ok" for row in result.rows):
+            return result
+    result = Result()
+    for single in group.singles:
+        result.add((yield from _run(bench, task, crafting, single)))
+    return result
 
 
-def _cell(bench: Bench, task: Task, group: Group, craftings: Sequence[Crafting]) -> Cells:
-    cell, started = Result(cells=len(group.todos)), time.perf_counter()
-    for crafting in craftings:
-        result = yield from _run(bench, task, crafting, group.batch, group.todos)
-        if len(group.todos) > 1 and any(row["status"] == "error" for row in result.rows):
-            result = Result()  # one at a time: no image pays for its neighbour
-            for batch, own in zip(group.batch.singles(), group.todos, strict=True):
-                alone = yield from _run(bench, task, crafting, batch, [own])
-                result.rows += alone.rows
-                result.files |= alone.files
-        cell.rows += result.rows
-        cell.files |= result.files
-    cell.evaluated, cell.seconds = bench.newly_evaluated(), time.perf_counter() - started
-    yield cell
-
-
-def _run(
-    bench: Bench, task: Task, crafting: Crafting, batch: Batch, todos: Sequence[Todo]
-) -> Generator[Step, object, Result]:
-    attack, images = crafting.attack, tuple(item.id for item in batch.items)
+def _run(bench: Bench, task: Task, crafting: Crafting, group: Group) -> Running:
+    attack, images = crafting.attack, tuple(item.id for item in group.batch.items)
     target = repr(crafting.targets[0]) if attack.queries else ""
     step = Step(images, attack.label, crafting.source.spec, target, crafting.repeat)
-    row_ids = [own.row_ids[crafting] for own in todos]
+    row_ids = [own.row_ids[crafting] for own in group.todos]
     if message := task.lost.get(step):
         return Result([failed(one, message) for of_image in row_ids for one in of_image])
     yield step
-    stored = [own.stored[crafting] for own in todos] if crafting.known else []
-    with one_at_a_time(sum(image.size for image in batch.images) // 3):
-        return attack_rows(bench, crafting, batch, row_ids, stored)
+    stored = [own.stored[crafting] for own in group.todos] if crafting.known else []
+    with one_at_a_time(sum(image.size for image in group.batch.images) // 3):
+        return attack_rows(bench, crafting, group.batch, row_ids, stored)
 
 
-def _groups(bench: Bench, task: Task) -> Iterator[Step | Group | Result]:
-    """Results for images that need or allow no work; the others in groups that travel together."""
+def _groups(bench: Bench, task: Task) -> Iterator[Step | Group | Part]:
+    """Parts for images that need or allow no work; the others in groups that travel together."""
     groups: dict[object, Group] = {}
-    every = len(bench.plan.cells) * bench.plan.suite.repeats
+    every = len(bench.craftings)
     for item in task.items:
         step = Step((item.id,))
         if message := task.lost.get(step):
-            yield Result(_unreadable(bench, item, message), cells=every)
+            yield Part(every, rows=_unreadable(bench, item, message))
             continue
         yield step
         try:
@@ -114,10 +137,10 @@ def _groups(bench: Bench, task: Task) -> Iterator[Step | Group | Result]:
             with one_at_a_time(image.size // 3):
                 reference = Reference.of(image) if missing.row_ids else None
         except (Exception, SystemExit) as error:  # an image set of somebody else's may fail in any way
-            yield Result(_unreadable(bench, item, reason(error)), cells=every)
+            yield Part(every, rows=_unreadable(bench, item, reason(error)))
             continue
         if reference is None:
-            yield Result(cells=every)
+            yield Part(every)
             continue
         key = (image.shape, tuple(missing.row_ids))
         group = groups.setdefault(key, Group(Batch([], [], [], bench.device)))
@@ -128,6 +151,8 @@ def _groups(bench: Bench, task: Task) -> Iterator[Step | Group | Result]:
         group.batch.images.append(image)
         group.batch.references.append(reference)
         group.todos.append(missing)
+        if bench.device.type == "cpu" and image.size // 3 * (len(group.todos) + 1) > PIXELS_TOGETHER:
+            yield groups.pop(key)
     yield from groups.values()
 
 

@@ -24,17 +24,23 @@ from iqarena.worker.work import Bench, Crafting, Row
 
 @dataclass
 class Result:
-    """What a cell yields, for the driver to write: rows, and files that belong to them.
+    """What a worker yields, for the driver to write: rows, and files that belong to them.
 
-    ``cells`` counts cells, one an image, ``evaluated`` what its worker evaluated since the cell
-    before, by model; ``seconds`` is what the cell took.
+    ``craftings`` counts those that are done with it, one an image, ``parts`` the parts of its task that it holds;
+    ``evaluated`` is what the worker evaluated since the result before, by model, ``seconds`` what it took.
     """
 
     rows: list[Row] = field(default_factory=list)
     files: dict[Path, bytes] = field(default_factory=dict)
-    cells: int = 0
+    craftings: int = 0
+    parts: int = 0
     evaluated: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: float = 0.0
+
+    def add(self, other: Result) -> None:
+        """Take the rows and files of ``other`` too."""
+        self.rows += other.rows
+        self.files |= other.files
 
 
 def attack_rows(

@@ -33,7 +33,7 @@ class Step:
 class Task:
     """A batch of images, with what is stored of each (by id).
 
-    One that comes back from a worker that was lost goes on elsewhere: after the ``done`` cells that were yielded, and
+    One that comes back from a worker that was lost goes on elsewhere: after the ``done`` parts that were yielded, and
     with error rows in place of the steps in ``lost``, which hold why.
     """
 

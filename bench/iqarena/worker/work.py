@@ -31,7 +31,7 @@ class Bench:
         self._reported = {repr(model): dict.fromkeys(scorer.evaluated, 0.0) for model, scorer in scorers.items()}
         self._lock = threading.Lock()
         self.names = cache(_names)  # of a row, whatever its image
-        self.craftings = tuple(_craftings(plan))  # of any image
+        self.craftings = tuple(craftings(plan))  # of any image
 
     def newly_evaluated(self) -> dict[str, dict[str, float]]:
         """What every scorer has evaluated since this was called last, by spec."""
@@ -84,7 +84,7 @@ def todo(bench: Bench, item: ImageItem, sha256: str, stored: Sequence[Row]) -> T
     return result
 
 
-def _craftings(plan: Plan) -> Iterator[tuple[Attack, SourceSpec, tuple[Model, ...], int]]:
+def craftings(plan: Plan) -> Iterator[tuple[Attack, SourceSpec, tuple[Model, ...], int]]:
     """Each attack and source with the targets of one crafting: all of them, or each alone if it is queried."""
     for repeat in range(plan.suite.repeats):
         for source in plan.cells:
