@@ -11,21 +11,21 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from iqarena.api import Source
 from iqarena.images.sets.pocket import PocketImages
-from iqarena.images.tensors import to_float
+from iqarena.images.tensors import to_pixels
 
 ALIKE = 0.9  # correlation of two thumbnails above which they are of one reference image
 
 
 @cache
 def embedded() -> Tensor:
-    """Image set ``pocket``, ``(52, 3, 288, 384)``; do not write into it."""
-    return to_float([PocketImages().read(item) for item in PocketImages().items()])
+    """Image set ``pocket``, uint8 ``(52, 3, 288, 384)``; do not write into it."""
+    return to_pixels([PocketImages().read(item) for item in PocketImages().items()])
 
 
 @cache
 def references() -> Tensor:
-    """The reference images of the same, undegraded, ``(52, 3, 288, 384)``; do not write into it."""
-    return to_float([PocketImages().read_reference(item) for item in PocketImages().items()])
+    """The reference images of the same, undegraded, uint8 ``(52, 3, 288, 384)``; do not write into it."""
+    return to_pixels([PocketImages().read_reference(item) for item in PocketImages().items()])
 
 
 def others(x: Tensor, ids: Sequence[str]) -> list[tuple[int, ...]]:
@@ -46,7 +46,7 @@ def ranges(source: Source) -> Tensor:
     """Highest minus lowest score ``(K,)`` that each member gives the embedded images."""
 
     def extent(member: Source) -> float:
-        scores = member.score(embedded())
+        scores = torch.cat([member.score(images.float() / 255) for images in embedded().split(16)])
         return float(scores.max() - scores.min())
 
     return torch.tensor([member.once("range of embedded images", extent) for member in source.alone()])
@@ -54,7 +54,7 @@ def ranges(source: Source) -> Tensor:
 
 @cache
 def _known() -> Tensor:
-    return _thumbnails(references())
+    return torch.cat([_thumbnails(image.float() / 255) for image in references().split(1)])
 
 
 def _thumbnails(x: Tensor) -> Tensor:

@@ -68,4 +68,5 @@ def _drawn(z: Tensor, allowed: list[tuple[int, ...]], streams: Streams) -> Tenso
     """One of the ``allowed`` reference images for each image, at its size."""
     drawn = streams.uniform(z.new_empty(len(z), 1)).flatten().tolist()
     places = [among[int(u * len(among))] for u, among in zip(drawn, allowed, strict=True)]
-    return torch.cat([interpolate(references()[i : i + 1], z.shape[-2:], mode="area") for i in places]).to(z)
+    images = [references()[i : i + 1].float() / 255 for i in places]
+    return torch.cat([interpolate(image, z.shape[-2:], mode="area") for image in images]).to(z)

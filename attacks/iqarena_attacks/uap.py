@@ -27,6 +27,7 @@ from iqarena_attacks.mi_fgsm import MiFgsm
 class Uap(MiFgsm):
     name = "uap"
     version = 2
+    trains_on = (288, 384)
     reconstructed = "training set, steps and the rule of the step are ours"
     bibtex = """@inproceedings{shumitskaya2022universal,
   title = {Universal Perturbation Attack on Differentiable No-Reference Image- and Video-Quality Metrics},
@@ -45,7 +46,8 @@ class Uap(MiFgsm):
 
     def train(self, source: Source, places: tuple[int, ...]) -> Tensor:
         """δ ``(3, 288, 384)``: the loop's ``z``, whose ``x`` are the reference images at these places."""
-        x, zero = references()[list(places)], torch.zeros_like(references()[:1])
+        x = references()[list(places)[: self.steps]].float() / 255
+        zero = torch.zeros_like(x[:1])
         return self.ascend(State(x, zero, source, Streams([], ""), zero))[0]
 
     def view(self, s: State) -> Tensor:

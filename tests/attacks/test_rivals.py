@@ -130,7 +130,7 @@ def test_what_si_and_admix_show_a_scorer() -> None:
     assert [float(seen.mean()) for seen in _shown("si_fgsm(steps=1, scales=3)", x)] == pytest.approx([0.8, 0.65, 0.575])
     first, second = _shown("admix(steps=1, samples=1, scales=2, eta=0.5)", x)
     other = (first - x) / 0.5 + 0.5
-    small = torch.nn.functional.interpolate(references(), (24, 32), mode="area")
+    small = torch.nn.functional.interpolate(references().float() / 255, (24, 32), mode="area")
     assert float((small - other).abs().amax((1, 2, 3)).min()) < 1e-5, "one of the reference images, about mid-grey"
     assert torch.allclose(second, 0.5 + (first - 0.5) / 2, atol=1e-6)
 
@@ -158,7 +158,7 @@ def test_admix_mixes_in_reference_images(spec: str, pivot: float) -> None:
         total = torch.zeros_like(z)
         for _ in range(2):
             other = int(len(references()) * float(streams.uniform(z.new_empty(1, 1))))  # toy images show none of them
-            small = torch.nn.functional.adaptive_avg_pool2d(references()[other : other + 1], (32, 40))
+            small = torch.nn.functional.adaptive_avg_pool2d(references()[other : other + 1].float() / 255, (32, 40))
             mixed = z + 0.2 * (small - pivot)
             total += nabla(mixed) + nabla((mixed + pivot) / 2) / 2
         return total / 4

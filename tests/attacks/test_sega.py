@@ -175,7 +175,7 @@ def test_equal_weights_follow_the_steep_member_and_the_others_do_not() -> None:
     x = Run("fgsm").x
     each = torch.stack([Scorer(model).value_and_gradient(x)[1].double() for model in models])
     norms = each.flatten(2).norm(dim=2).view(2, -1, 1, 1, 1)
-    scores = torch.stack([Scorer(model).score(embedded()) for model in models])
+    scores = torch.stack([Scorer(model).score(embedded().float() / 255) for model in models])
     ranges = (scores.amax(1) - scores.amin(1)).view(2, 1, 1, 1, 1)
     for weights, expected in (("equal", each.sum(0)), ("l2", (each / norms).sum(0)), ("range", (each / ranges).sum(0))):
         run = Run(f"sega(sigma=0, weights={weights}, {BARE})", models)
@@ -192,7 +192,7 @@ def test_ranges_are_worked_out_once_a_run_and_not_counted() -> None:
         actual = ranges(view)
         assert view.forwards == 0
     assert [s.evaluated["forward"] for s in scorers] == [52, 52]
-    scores = scorers[0].score(embedded())
+    scores = scorers[0].score(embedded().float() / 255)
     assert float(actual[0]) == pytest.approx(float(scores.max() - scores.min()))
 
 

@@ -59,14 +59,14 @@ def test_the_own_reference_image_is_left_out_of_training() -> None:
     items = PocketImages().items()
     clusters = [item.cluster for item in items]
     unknown, crops = [""] * len(items), torch.rand(len(items), 3, 40, 40)
-    for x, ids in ((embedded(), unknown), (crops, [item.id for item in items])):
+    for x, ids in ((embedded().float() / 255, unknown), (crops, [item.id for item in items])):
         for item, kept in zip(items, others(x, ids), strict=True):
             assert {clusters[i] for i in kept} == set(clusters) - {item.cluster}, item.id
     assert others(images(range(3)).float() / 255, unknown[:3]) == [tuple(range(len(references())))] * 3
     attack, scorers = Uap(steps=3), [Scorer(Curved())]
     shown, named, other = (
         _perturb(attack, scorers, x, 1, id)[..., :40, :40]
-        for x, id in ((references()[:1], ""), (crops[:1], items[0].id), (crops[:1], ""))
+        for x, id in ((references()[:1].float() / 255, ""), (crops[:1], items[0].id), (crops[:1], ""))
     )
     assert torch.allclose(shown, named, atol=1e-6)
     assert not torch.allclose(shown, other, atol=1e-6)
@@ -83,3 +83,16 @@ def test_admix_asks_for_what_is_not_the_attacked_image(monkeypatch: pytest.Monke
     x = torch.rand(1, 3, 40, 40)
     Admix(steps=1, samples=1, scales=1).perturb(x, _source([Scorer(Curved())], x), Streams(["bridge"], "admix"))
     assert asked == [("bridge",)]
+
+
+def test_a_forecast_is_told_how_large_the_images_are_that_it_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+    real = Scorer.value_and_gradient
+
+    def recorded(scorer: Scorer, x: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(tuple(x.shape[-2:]))
+        return real(scorer, x)
+
+    monkeypatch.setattr(Scorer, "value_and_gradient", recorded)
+    _perturb(Uap(steps=2), [Scorer(Curved())], images(range(1), (64, 48)).float() / 255, 1)
+    assert set(seen) == {Uap.trains_on}

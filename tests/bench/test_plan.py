@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 from toyruns import ATTACKS, PAIRS, ROWS, SOURCES
 
 from iqarena.api import Model
+from iqarena.engine.scorer import Scorer
 from iqarena.errors import IqarenaError, SpecError
 from iqarena.registry.tables import build_attack, build_model
 from iqarena.runner.driver import Options, run_plan, shard_items
@@ -18,6 +20,7 @@ from iqarena.store.folder import Store
 from iqarena.suite.file import Suite, load_suite, suites
 from iqarena.suite.plan import Plan, resolve
 from iqarena.suite.sources import SourceSpec, named_sources
+from iqarena.tools import forecast
 from iqarena.tools.describe import meanings_of
 from iqarena.tools.forecast import describe_plan
 
@@ -128,6 +131,24 @@ def test_what_a_run_costs_is_never_more_than_was_foretold(plan: Plan, tmp_path: 
         assert gradients == n * plan.gradients().get(repr(scorer.model), 0) >= scorer.evaluated["gradient"]
         assert 0.7 * scores <= scorer.evaluated["forward"] <= scores
     assert re.search(r"^about [\d.]+ minutes on \d+ cores of this machine, and about [\d.]+ GB of memory$", text, re.M)
+
+
+def test_gradients_of_other_images_are_timed_at_their_own_size(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[tuple[int, ...]] = []
+
+    def a_second(scorer: Scorer, x: Tensor) -> tuple[float, float]:
+        timed.append(tuple(x.shape))
+        return 0.0, float(x.shape[-1])
+
+    monkeypatch.setattr(forecast, "_timed", a_second)
+    plan = dataclasses.replace(plan, attacks=tuple(map(build_attack, ("fgsm", "uap(steps=3)"))))
+    lines = describe_plan(plan).splitlines()
+    first, trained, *_ = timed
+    assert trained == (1, 3, 288, 384)
+    own = next(line for line in lines if line.startswith("toy_curved(seed=0)")).split()
+    images = len(plan.images.items())
+    assert int(own[2]) == images * (1 + 2 * 3), "alone and in the ensemble"
+    assert float(own[-1]) == images * (1 * first[-1] + 2 * 3 * 384)
 
 
 def test_limit_and_shards_share_out_every_image_once(suite: Path) -> None:

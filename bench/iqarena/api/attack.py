@@ -29,7 +29,8 @@ class Attack(Plugin):
     ``access`` is what :meth:`perturb` may ask of its source: ``"gradient"``, ``"score"`` of the target, both
     (``"gradient+score"``: a transfer attack's image from which queries go on), or ``"none"``. ``floor``: a control
     that knows nothing of any scorer, in every table for comparison. ``reference``: the others of a suite that names no
-    reference attack are compared with it.
+    reference attack are compared with it. ``trains_on``: height and width of images of its own, where its gradients are
+    of those and not of the image under attack, which a forecast has to know.
 
     eps:  how far a pixel may go, in [0, 1] units
     """
@@ -37,6 +38,7 @@ class Attack(Plugin):
     access: ClassVar[Access] = "gradient"
     floor: ClassVar[bool] = False
     reference: ClassVar[bool] = False
+    trains_on: ClassVar[tuple[int, int] | None] = None
     published: ClassVar[str] = ""  # a number of its paper, shown beside ours and labelled as the paper's
 
     eps: Annotated[float, Interval(ge=0, le=1), Unit("(write 8/255)")] = 8 / 255

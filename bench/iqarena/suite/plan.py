@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_type_hints
 
@@ -69,14 +70,15 @@ class Plan:
         """All that is measured on each image."""
         return [(a, s, t) for s in self.cells for a in self.attacks for t in self.targets_of(a, s)]
 
-    def gradients(self) -> dict[str, int]:
-        """Gradient evaluations per image, by model: at most these, after sharing (see ``Source``)."""
+    def gradients(self, *, attacks: Sequence[Attack] | None = None) -> dict[str, int]:
+        """Gradient evaluations per image, by model, of all attacks or these: at most so many, after sharing (see
+        ``Source``)."""
         totals: dict[str, int] = {}
         for model in dict.fromkeys(m for s in self.sources for m in s.models):
             holding = [s for s in self.sources if model in s.models]
             seen: set[Estimate] = set()
             total = 0
-            for attack in self.attacks:
+            for attack in self.attacks if attacks is None else attacks:
                 shared = attack.shared_gradient
                 if shared is None:
                     total += attack.cost * sum(

@@ -38,14 +38,19 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
     missing: list[str] = []
     count, x = _images(plan, missing)
     times = count * plan.suite.repeats
-    gradients, table, loaded = plan.gradients(), [], []
+    gradients, elsewhere = plan.gradients(), _trained(plan)
+    table, loaded = [], []
     with single_threaded(device == "cpu"), no_downloads():
         for model in plan.models:
             counts = [_scores(plan, model) * times, gradients.get(repr(model), 0) * times]
             try:
                 loaded.append(Scorer(model, device))
                 each = _timed(loaded[-1], x)
-                table.append((repr(model), *counts, *(1000 * s for s in each), sum(map(mul, counts, each))))
+                seconds = sum(map(mul, counts, each))
+                for image, trained in elsewhere:
+                    if n := trained.get(repr(model), 0) * times:
+                        seconds += n * (_timed(loaded[-1], image)[1] - each[1])
+                table.append((repr(model), *counts, *(1000 * s for s in each), seconds))
             except (IqarenaError, ImportError) as error:
                 missing.append(f"{model!r}: {error}")
                 table.append((repr(model), *counts, None, None, None))
@@ -79,6 +84,13 @@ def _scores(plan: Plan, model: Model) -> int:
     crafted = {(attack, None if attack.floor else source) for attack, source in met if attack.eps > 0}
     asked = sum(attack.queries + 2 * sum(at <= attack.queries for at in CHECKPOINTS) for attack, _ in crafted)
     return 1 + sum(at <= len(met) for at in ASKED_AGAIN) + 4 * len(crafted) + asked
+
+
+def _trained(plan: Plan) -> list[tuple[Tensor, dict[str, int]]]:
+    """An image of each size that attacks train on, with the gradients of such that each model gives per image."""
+    sizes = {attack.trains_on for attack in plan.attacks if attack.trains_on}
+    attacks = {size: [attack for attack in plan.attacks if attack.trains_on == size] for size in sizes}
+    return [(torch.full((1, 3, *size), 0.5), plan.gradients(attacks=own)) for size, own in attacks.items()]
 
 
 def _images(plan: Plan, missing: list[str]) -> tuple[int, Tensor]:
