@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from operator import mul
 
 import torch
 from tabulate import tabulate
@@ -25,6 +24,7 @@ from iqarena.tools.memory import peak_memory
 from iqarena.worker.batch import ASKED_AGAIN
 from iqarena.worker.threads import cores, single_threaded
 
+SMALL = 2**18  # pixels of images that are timed several at a call, as they are evaluated in a run
 USUAL = (500, 500)  # pixels, for timing a database whose images differ in size and are not here
 
 
@@ -42,11 +42,12 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
     table, loaded = [], []
     with single_threaded(device == "cpu"), no_downloads():
         for model in plan.models:
-            counts = [_scores(plan, model) * times, gradients.get(repr(model), 0) * times]
+            scores, about = _scores(plan, model)
+            counts = [scores * times, gradients.get(repr(model), 0) * times]
             try:
                 loaded.append(Scorer(model, device))
                 each = _timed(loaded[-1], x)
-                seconds = sum(map(mul, counts, each))
+                seconds = about * times * each[0] + counts[1] * each[1]
                 for image, trained in elsewhere:
                     if n := trained.get(repr(model), 0) * times:
                         seconds += n * (_timed(loaded[-1], image)[1] - each[1])
@@ -77,13 +78,19 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
     return "\n".join(lines)
 
 
-def _scores(plan: Plan, model: Model) -> int:
-    """Scores that ``model`` as a target gives per image: the clean one and its repetitions, up to four for each
-    adversarial image (a floor's is the same from every source), and what query attacks ask and leave behind."""
+def _scores(plan: Plan, model: Model) -> tuple[int, float]:
+    """Scores that ``model`` gives per image, at most and about.
+
+    They are the clean one and its repetitions; up to four for each adversarial image of which it is the target, as
+    rounding changes about every second one (a floor's is the same from every source); one for each other image that it
+    was a source of; and what query attacks ask and leave behind.
+    """
     met = [(attack, source) for attack, source, target in plan.results() if target == model]
     crafted = {(attack, None if attack.floor else source) for attack, source in met if attack.eps > 0}
+    helped = {(a, s) for a, s, _ in plan.results() if model in s.models and a.eps > 0 and not (a.floor or a.queries)}
     asked = sum(attack.queries + 2 * sum(at <= attack.queries for at in CHECKPOINTS) for attack, _ in crafted)
-    return 1 + sum(at <= len(met) for at in ASKED_AGAIN) + 4 * len(crafted) + asked
+    most = 1 + sum(at <= len(met) for at in ASKED_AGAIN) + 4 * len(crafted) + len(helped - crafted) + asked
+    return most, most - len(crafted) / 2
 
 
 def _trained(plan: Plan) -> list[tuple[Tensor, dict[str, int]]]:
@@ -110,7 +117,8 @@ def _timed(scorer: Scorer, x: Tensor) -> tuple[float, float]:
     """Seconds that a score and a gradient take per image, of which each core works on one; 0 for a gradient that there
     is not."""
     on_cpu = scorer.device.type == "cpu"
-    batch = x if on_cpu else x.expand(CUDA_BATCH, -1, -1, -1)
+    together = max(1, min(4, SMALL // x[0, 0].numel())) if on_cpu else CUDA_BATCH
+    batch = x.expand(together, -1, -1, -1)
     at_once = cores() if on_cpu else 1
     with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)) as pool:
 
