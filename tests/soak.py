@@ -93,6 +93,7 @@ class Nodes:
 
     def __enter__(self) -> Nodes:
         if self._number:
+            os.environ["RAY_AUTH_MODE"] = "disabled"  # a token that another Ray left here would be asked for
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 address = f"127.0.0.1:{free.getsockname()[1]}"

@@ -117,8 +117,8 @@ def _timed(scorer: Scorer, x: Tensor) -> tuple[float, float]:
     """Seconds that a score and a gradient take per image, of which each core works on one; 0 for a gradient that there
     is not."""
     on_cpu = scorer.device.type == "cpu"
-    together = max(1, min(4, SMALL // x[0, 0].numel())) if on_cpu else CUDA_BATCH
-    batch = x.expand(together, -1, -1, -1)
+    images = max(1, min(4, SMALL // x[0, 0].numel())) if on_cpu else CUDA_BATCH
+    batch = x.expand(images, -1, -1, -1)
     at_once = cores() if on_cpu else 1
     with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)) as pool:
 
