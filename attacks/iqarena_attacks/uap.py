@@ -46,7 +46,7 @@ class Uap(MiFgsm):
 
     def train(self, source: Source, places: tuple[int, ...]) -> Tensor:
         """δ ``(3, 288, 384)``: the loop's ``z``, whose ``x`` are the reference images at these places."""
-        x = references()[list(places)[: self.steps]].float() / 255
+        x = references()[list(places[: self.steps])].float() / 255
         zero = torch.zeros_like(x[:1])
         return self.ascend(State(x, zero, source, Streams([], ""), zero))[0]
 

@@ -16,6 +16,7 @@ from iqarena.api import Attack, ImageItem, Source, Streams
 from iqarena.executors.job import Job
 from iqarena.executors.pool import WorkerLost, limit_after
 from iqarena.executors.thread import ThreadWorker
+from iqarena.registry.tables import build_attack
 from iqarena.runner import driver
 from iqarena.runner.driver import CPU_BATCH, Options, _batches
 from iqarena.suite.plan import Plan
@@ -89,8 +90,16 @@ def test_large_images_do_not_wait_for_each_other(plan: Plan, tmp_path: Path, mon
 def test_a_long_query_attack_takes_one_image_at_a_time(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cell, "LONG", -1)
-    assert {len(names) for names in steps(events(plan, tmp_path))} == {1}
+    asks = build_attack("random_search(queries=5)")
+    plan = replace(plan, attacks=(build_attack("fgsm"), asks))
+    for limit, alone in ((4, True), (5, False)):
+        monkeypatch.setattr(cell, "MANY_QUERIES", limit)
+        largest = {"fgsm": 0, asks.label: 0}
+        for step in events(plan, tmp_path / str(limit)):
+            if isinstance(step, Step) and step.attack:
+                largest[step.attack] = max(largest[step.attack], len(step.images))
+        assert largest["fgsm"] > 1
+        assert (largest[asks.label] == 1) == alone
 
 
 def test_a_cell_that_takes_long_comes_in_pieces(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from iqarena.store.folder import Store
 from iqarena.worker.measure import Result
 from iqarena.worker.work import Row
 
-AT_MOST = 10.0  # seconds of work that a power failure or kill -9 may cost
+AT_MOST = 10.0  # seconds of work that a power failure or kill -9 may cost, beside what workers hold back
 
 
 class Unwritten:

@@ -87,9 +87,9 @@ def _scores(plan: Plan, model: Model) -> tuple[int, float]:
     """
     met = [(attack, source) for attack, source, target in plan.results() if target == model]
     crafted = {(attack, None if attack.floor else source) for attack, source in met if attack.eps > 0}
-    helped = {(a, s) for a, s, _ in plan.results() if model in s.models and a.eps > 0 and not (a.floor or a.queries)}
+    lent = {(a, s) for a, s, _ in plan.results() if model in s.models and a.eps > 0 and not (a.floor or a.queries)}
     asked = sum(attack.queries + 2 * sum(at <= attack.queries for at in CHECKPOINTS) for attack, _ in crafted)
-    most = 1 + sum(at <= len(met) for at in ASKED_AGAIN) + 4 * len(crafted) + len(helped - crafted) + asked
+    most = 1 + sum(at <= len(met) for at in ASKED_AGAIN) + 4 * len(crafted) + len(lent - crafted) + asked
     return most, most - len(crafted) / 2
 
 

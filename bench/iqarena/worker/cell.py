@@ -21,7 +21,7 @@ from iqarena.worker.work import Bench, Crafting, Row, Todo, row_id, todo
 
 HELD_BACK = 5.0  # seconds of finished work that a worker keeps to itself
 PIXELS_TOGETHER = 2**20  # of images that travel together on the CPU: what they need of memory is little beside a model
-LONG = 1000  # queries of an attack that takes one image at a time there, so that a step stays short
+MANY_QUERIES = 1000  # an attack with more is given one image at a time there, so that a step stays short
 Running = Generator[Step, object, Result]
 
 
@@ -86,24 +86,25 @@ def _parts(bench: Bench, task: Task) -> Iterator[Step | Part]:
         missing = group.todos[0].row_ids
         yield Part((len(bench.craftings) - len(missing)) * len(group.todos), end=False)
         for repeat in range(bench.plan.suite.repeats):
-            again = Group(group.batch, group.todos)
-            again.batch.gradients.clear()
+            repeated = Group(group.batch, group.todos)  # without gradients, and singles, of the repeat before
+            repeated.batch.gradients.clear()
             for _, of_source in groupby((one for one in missing if one.repeat == repeat), attrgetter("source")):
-                *others, last = (Part(len(again.todos), (crafting, again), end=False) for crafting in of_source)
+                *others, last = (Part(len(group.todos), (crafting, repeated), end=False) for crafting in of_source)
                 yield from (*others, replace(last, end=True))
 
 
 def _craft(bench: Bench, task: Task, crafting: Crafting, group: Group) -> Running:
     """One attack from one source on a group. Image by image if it fails for one; and on the CPU, where that costs
     little, if it takes long or is a stranger's, which might let images depend on their company."""
-    one, attack = len(group.todos) == 1, crafting.attack
-    if one or group.batch.device.type != "cpu" or not (attack.queries > LONG or foreign([attack])):
+    single, attack = len(group.todos) == 1, crafting.attack
+    apart = group.batch.device.type == "cpu" and (attack.queries > MANY_QUERIES or foreign([attack]))
+    if single or not apart:
         result = yield from _run(bench, task, crafting, group)
-        if one or all(row["status"] == "ok" for row in result.rows):
+        if single or all(row["status"] == "ok" for row in result.rows):
             return result
     result = Result()
-    for single in group.singles:
-        result.add((yield from _run(bench, task, crafting, single)))
+    for image in group.singles:
+        result.add((yield from _run(bench, task, crafting, image)))
     return result
 
 
