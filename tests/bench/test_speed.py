@@ -32,6 +32,8 @@ def test_speed_has_a_line_for_every_gradient_attack_of_a_suite(iqarena: Cli, sui
     assert "--matrix and --growth are two measurements" in both.err
     elsewhere = iqarena("speed", suite, "--matrix", "--workers-kind", "process")
     assert (elsewhere.code, "leave out --matrix" in elsewhere.err) == (2, True)
+    assert "ray_address: expected none without" in iqarena("speed", suite, "--ray-address", "auto").err
+    assert "workers_kind: it is for" in iqarena("speed", "--executor", "ray", "--workers-kind", "process").err
 
 
 def test_a_matrix_crafted_pair_by_pair_takes_a_gradient_for_each_of_them(iqarena: Cli, suite: Path) -> None:

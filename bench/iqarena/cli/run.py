@@ -15,6 +15,7 @@ import click
 
 from iqarena.cli.options import Place, answer, json_option
 from iqarena.client import run as client
+from iqarena.client.checks import check_workers
 from iqarena.client.stored import Run, load
 from iqarena.errors import IqarenaError
 from iqarena.suite.file import DEFAULT
@@ -42,6 +43,7 @@ def suite_options(command: F) -> F:
 def executor_options(command: F) -> F:
     """Where cells run."""
     for option in (
+        click.option("--ray-address", metavar="ADDRESS", help="Of a running cluster [one is started on this machine]."),
         click.option("--workers-kind", type=click.Choice(["thread", "process"]), default="thread", show_default=True,
                      help="Of the local executor; a plugin that crashes a process costs its own rows."),
         click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True,
@@ -81,7 +83,6 @@ def _shard(ctx: click.Context, parameter: click.Parameter, text: str) -> tuple[i
 @click.option("--batch-size", type=click.IntRange(1), help="Images that travel together; never changes a number.")
 @click.option("--workers", type=click.IntRange(1), help="Cells at a time [one per CPU core, or GPU].")
 @executor_options
-@click.option("--ray-address", metavar="ADDRESS", help="Of a running cluster [one is started on this machine].")
 @click.option("--cell-timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               help="Limit for one attack on one image; needs process or Ray workers.")  # fmt: skip
 @click.option("--shard", default="1/1", show_default=True, metavar="I/N", callback=_shard,
@@ -162,7 +163,7 @@ def compare(run_folder: Path, first: str, second: str | None) -> None:
 @executor_options
 def speed(
     suite: str, limit: int | None, matrix: bool, growth: Path | None, executor: Literal["local", "ray"],
-    workers_kind: Literal["thread", "process"],
+    workers_kind: Literal["thread", "process"], ray_address: str | None,
 ) -> None:  # fmt: skip
     """Share of SUITE's wall time that is not model evaluation, and each gradient attack beside its gradients.
 
@@ -175,7 +176,8 @@ def speed(
 
     if matrix and growth:
         raise click.UsageError("--matrix and --growth are two measurements; take one of them")
-    options = Options(executor=executor, workers_kind=workers_kind)
+    check_workers(executor, workers_kind, ray_address, None)
+    options = Options(executor=executor, workers_kind=workers_kind, ray_address=ray_address)
     if (matrix or growth) and options != Options():
         raise click.UsageError("--executor and --workers-kind are of the run alone; leave out --matrix and --growth")
     plan = client.resolved(suite, limit=limit)
