@@ -174,6 +174,31 @@ def test_an_image_set_may_fail_in_any_way(plan: Plan, results: Run) -> None:
     assert len(rows) == 3 * ROWS
 
 
+def test_an_image_that_cannot_be_read_again_costs_what_is_not_stored_of_it(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured stays, as a share may be away for a moment; rows of an attack that has changed do not."""
+    store, some = Store(tmp_path / "run"), replace(plan, attacks=plan.attacks[:2])
+    run_plan(some, store, Options())
+    before = numbers(store)
+
+    def away(images: ImageSet, item: ImageItem) -> np.ndarray:
+        raise ImageError("stale file handle")
+
+    monkeypatch.setattr(type(plan.images), "read", away)
+    run_plan(plan, store, Options())
+    after = store.rows()
+    assert_frame_equal(numbers(store)[after["status"] == "ok"].reset_index(drop=True), before, check_exact=True)
+    assert set(after["message"]) == {"", "stale file handle"}
+    assert len(after) == 5 * ROWS
+
+    monkeypatch.setattr(type(plan.attacks[1]), "version", 99)
+    run_plan(some, store, Options())
+    rows = store.rows()
+    assert set(rows.loc[rows["attack"] == repr(plan.attacks[1]), "status"]) == {"error"}
+    assert set(rows.loc[rows["attack"] == repr(plan.attacks[0]), "status"]) == {"ok"}
+
+
 def test_a_full_disk_stops_all_workers_and_keeps_what_is_stored(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: pd.DataFrame
 ) -> None:
