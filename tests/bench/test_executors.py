@@ -80,8 +80,11 @@ def test_shards_joined_by_merge_are_what_one_run_gives(
 
 
 @pytest.mark.usefixtures("faults")
-def test_a_crash_or_a_hang_in_a_process_costs_its_own_rows(suite: Path, results: Run) -> None:
-    attacks = ["fgsm", "exits", "dies", "segfaults", "sleeps", "noise"]
+def test_a_crash_or_a_hang_in_a_process_costs_its_own_rows(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results: Run
+) -> None:
+    monkeypatch.setenv("IQARENA_TEST_ASLEEP", str(asleep := tmp_path / "asleep"))
+    attacks = ["fgsm", "exits", "dies", "segfaults", "forks", "sleeps", "noise"]
     rows = results(small(suite, *attacks), workers=1, workers_kind="process", cell_timeout=4)
     fine = results(small(suite, "fgsm", "noise"))
     assert_frame_equal(rows[rows["attack"].isin(fine["attack"])].reset_index(drop=True), fine, check_exact=True)
@@ -92,11 +95,15 @@ def test_a_crash_or_a_hang_in_a_process_costs_its_own_rows(suite: Path, results:
         "exits": ["SystemExit: 5"],
         "dies": ["dies from toy_curved(seed=0) on p1.png: the worker died (exit code 7)"],
         "segfaults": ["segfaults from toy_curved(seed=0) on p1.png: the worker died (SIGSEGV)"],
+        "forks": ["forks from toy_curved(seed=0) on p1.png: the worker died (exit code 7)"],
         "sleeps": [
             "sleeps from toy_curved(seed=0) on p1.png: stopped after 4 s (--cell-timeout); raise the limit, or"
             " leave the attack out"
         ],
     }
+    last = asleep.stat().st_mtime_ns
+    time.sleep(0.5)
+    assert asleep.stat().st_mtime_ns == last, "what a worker forked outlives the run"
 
 
 @pytest.mark.parametrize(
