@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pandas as pd
 import pytest
@@ -16,9 +20,11 @@ from pandas.testing import assert_frame_equal
 from toyruns import ROWS, Answer, files, numbers, start
 
 from iqarena.errors import IqarenaError, plain
-from iqarena.executors.job import Job, _check
+from iqarena.executors.job import Job, _check, unpacked
+from iqarena.executors.on_ray import RayWorker
 from iqarena.executors.pool import WorkerLost
 from iqarena.executors.thread import ThreadWorker
+from iqarena.images.sets.database import data_folder
 from iqarena.registry import tables as registry
 from iqarena.runner import driver
 from iqarena.runner.driver import Options, run_plan
@@ -239,6 +245,36 @@ def test_a_worker_with_other_code_than_the_driver_is_refused(plan: Plan) -> None
         _check([(plan.attacks[0], [*good[0][1][:-2], "another", {}])], keys)
 
 
+def test_a_worker_that_was_started_elsewhere_looks_where_the_driver_does(
+    suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(suite.parent)
+    monkeypatch.setenv("IQARENA_DATA", "sets")
+    plan = resolve(load_suite(str(suite), {"images": {"path": "photos"}}))
+    packed = Job(plan, Path("run"), "cpu", "fp32", Options().keys(plan)).packed()
+    monkeypatch.chdir("/")
+    monkeypatch.delenv("IQARENA_DATA")
+    images = unpacked(packed).plan.images
+    assert repr(images) == repr(plan.images)
+    assert images.read(images.items()[0]).shape == (47, 33, 3)
+    assert data_folder() == Path("sets")
+
+
+def test_no_copy_of_a_plugin_is_left(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registered = {kind: dict(known) for kind, known in registry._from_files.items()}
+    monkeypatch.setattr(registry, "_from_files", {kind: dict(known) for kind, known in registered.items()})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    (own := tmp_path / "own.py").write_text(FAULTS.read_text())
+    registry.add_file(own)
+    plan = replace(plan, attacks=(registry.build_attack("dies"),))
+    packed = Job(plan, tmp_path, "cpu", "fp32", Options().keys(plan)).packed()
+    monkeypatch.setattr(registry, "_from_files", registered)
+    own.unlink()  # another machine does not have it
+    assert unpacked(packed).plan.attacks[0].label == "dies"
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_no_thread_is_left(plan: Plan, results: Run) -> None:
     before = set(threading.enumerate())
     results(plan, workers=3)
@@ -268,6 +304,20 @@ def test_escapes_are_taken_out_and_nothing_else(text: str, expected: str) -> Non
 
 
 # ---- Ray
+
+
+@pytest.mark.parametrize("at", ["next", "get"])
+def test_whatever_ray_raises_in_place_of_a_cell_is_a_lost_worker(at: str) -> None:
+    """Ray has many errors for a node that goes, and not all of them are of the actor."""
+    errors = SimpleNamespace(RayError=type("RayError", (Exception,), {}))
+    stream, ray = MagicMock(), MagicMock(exceptions=errors)
+    ray.get.return_value = None
+    worker = RayWorker(ray, actor := MagicMock(), b"", None, threading.Event())
+    actor.remote().run.remote.return_value = stream
+    {"next": stream.__next__, "get": ray.get}[at].side_effect = type("ObjectLostError", (errors.RayError,), {})
+    with pytest.raises(WorkerLost, match=r"the worker died \(ObjectLostError\)") as lost:
+        next(worker.run(Task([], {})))
+    assert lost.value.tries == 2
 
 
 def on_ray(suite: Path, out: Path, *more: object) -> tuple[int, str]:

@@ -91,18 +91,14 @@ class RayWorker:
         self._actor = actor.remote()
         try:
             if self._arrives(loaded := self._actor.load.remote(job), None):
-                self._value(loaded)
+                self._next(iter([loaded]))
         except BaseException:
             self.close()
             raise
 
     def run(self, task: Task) -> Iterator[Step | Result]:
         stream, event = self._actor.run.remote(task), None
-        while self._arrives(stream, limit_after(event, self._limit)):
-            try:
-                event = self._value(next(stream))
-            except StopIteration:
-                return
+        while self._arrives(stream, limit_after(event, self._limit)) and (event := self._next(stream)):
             yield event
 
     def close(self) -> None:
@@ -112,11 +108,14 @@ class RayWorker:
     def _arrives(self, coming: Any, limit: float | None) -> bool:
         return arrives(lambda seconds: self._ray.wait([coming], timeout=seconds)[0], self._stopping, limit)
 
-    def _value(self, reference: Any) -> Any:
+    def _next(self, references: Iterator[Any]) -> Any:
+        """What the next of ``references`` stands for; None after the last."""
         try:
-            value = self._ray.get(reference)
-        except self._ray.exceptions.RayActorError:
-            raise WorkerLost("the worker died", _TRIES) from None
+            value = self._ray.get(next(references))
+        except StopIteration:
+            return None
+        except self._ray.exceptions.RayError as error:  # a node that goes takes along what it had sent
+            raise WorkerLost(f"the worker died ({type(error).__name__})", _TRIES) from None
         if isinstance(value, Exception):
             raise value
         return value
