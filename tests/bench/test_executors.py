@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,6 +18,7 @@ from unittest.mock import MagicMock
 
 import pandas as pd
 import pytest
+import rayruns
 from pandas.testing import assert_frame_equal
 from toyruns import ROWS, Answer, files, numbers, start
 
@@ -40,10 +43,10 @@ Run = Callable[..., pd.DataFrame]
 SOURCE = "toy_curved(seed=0)"
 FAULTS = Path(__file__).parents[1] / "faults.py"  # they fail on images of 40 pixels: p1 and p3
 
-with_ray = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="ray is not installed: pip install 'iqarena[ray]'"),
-]
+with_ray = pytest.mark.skipif(
+    not importlib.util.find_spec("ray"),
+    reason="ray is not installed: pip install 'iqarena[ray]', where there is one for this Python and platform",
+)
 
 
 @pytest.fixture
@@ -326,17 +329,28 @@ def on_ray(suite: Path, out: Path, *more: object) -> tuple[int, str]:
     return process.returncode, err
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=with_ray), pytest.param(2, marks=with_ray)])
-def test_ray_yields_what_threads_do(suite: Path, tmp_path: Path, iqarena: Callable[..., Answer], workers: int) -> None:
-    """And goes on where rows are missing."""
+@with_ray
+def test_any_number_of_workers_on_ray_yields_what_one_thread_does(
+    suite: Path, tmp_path: Path, undisturbed: pd.DataFrame
+) -> None:
+    subprocess.run([sys.executable, rayruns.__file__, suite, tmp_path], check=True, timeout=240)
+    for workers in rayruns.WORKERS:
+        assert_frame_equal(numbers(Store(tmp_path / str(workers))), undisturbed, check_exact=True)
+
+
+@pytest.mark.slow
+@with_ray
+def test_a_run_on_ray_goes_on_where_rows_are_missing(
+    suite: Path, tmp_path: Path, iqarena: Callable[..., Answer]
+) -> None:
     stores = [Store(tmp_path / name) for name in ("ray", "threads")]
-    code, err = on_ray(suite, stores[0].folder, "--workers", workers)
+    code, err = on_ray(suite, stores[0].folder, "--workers", 2)
     assert code == 0, err
     assert iqarena("run", suite, "--out", stores[1].folder).code == 0
     assert_frame_equal(numbers(stores[0]), numbers(stores[1]), check_exact=True)
     assert stores[0].manifest().gradients == stores[1].manifest().gradients
     sorted(stores[0].rows_folder.glob("*.parquet"))[1].unlink()
-    code, err = on_ray(suite, stores[0].folder, "--workers", workers)
+    code, err = on_ray(suite, stores[0].folder, "--workers", 2)
     assert code == 0, err
     assert_frame_equal(numbers(stores[0]), numbers(stores[1]), check_exact=True)
 
@@ -355,7 +369,9 @@ def test_cells_may_be_sent_into(plan: Plan, tmp_path: Path) -> None:
     assert [event.craftings for event in events if isinstance(event, Result)] == [len(bench.craftings)]
 
 
-@pytest.mark.parametrize("attack", [pytest.param(name, marks=with_ray) for name in ("dies", "sleeps")])
+@pytest.mark.slow
+@with_ray
+@pytest.mark.parametrize("attack", ["dies", "sleeps"])
 def test_a_crash_or_a_hang_on_ray_costs_its_own_rows(suite: Path, tmp_path: Path, attack: str) -> None:
     attacks = f'attacks=["fgsm", "{attack}", "noise"]'
     options = ["--workers", 1, "--limit", 2, "--set", attacks, "--set", 'sources=["toy_curved"]']
