@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -65,10 +65,11 @@ def shard_items(plan: Plan, shard: tuple[int, int] = (1, 1)) -> list[ImageItem]:
 @dataclass(frozen=True)
 class Usage:
     """How many images (``forward``) a run scored with a model, with how many it asked for a ``gradient``, and the
-    ``seconds`` that its workers spent on these."""
+    ``seconds`` that its ``workers`` spent on these."""
 
     model: Model
     evaluated: dict[str, float]
+    workers: int = 0
 
 
 def run_plan(
@@ -109,7 +110,7 @@ def run_plan(
     with single_threaded(options.on_cpu), _workers(job, options) as (start, workers):
         batches = list(_batches(items, options, workers))
         tasks = (Task(batch, {item.id: store.stored(item.id) for item in batch}) for batch in batches)
-        pool = Pool(start, min(workers, len(batches)), tasks)
+        pool = Pool(start, workers := min(workers, len(batches)), tasks)
         try:
             for result in pool.results():
                 keep(result)
@@ -124,7 +125,7 @@ def run_plan(
             raise
         finally:
             unwritten.write()
-    return usage
+    return [replace(one, workers=workers) for one in usage]
 
 
 def _batches(items: Sequence[ImageItem], options: Options, workers: int) -> Iterator[Sequence[ImageItem]]:
