@@ -165,9 +165,15 @@ class Store:
     def clear(self) -> None:
         """Forget a run (``--overwrite always``): the files that it and its report write, no other.
 
-        Raises :class:`StoreError`, and removes nothing, when ``manifest.json`` is not iqarena's or a folder is a link.
+        Raises :class:`StoreError`, and removes nothing, when ``manifest.json`` is not iqarena's, or not there beside
+        rows, or a folder is a link.
         """
         if not self.has_manifest():
+            if self._row_files() or (self.folder / PACK).exists():
+                raise StoreError(
+                    f"{self.folder}: expected manifest.json beside rows, found none; nothing is removed: move rows/ and"
+                    f" {PACK} away, or choose another --out"
+                )
             return
         self.manifest()
         for folder in (path for pattern in _FOLDERS for path in self.folder.glob(pattern) if path.is_symlink()):

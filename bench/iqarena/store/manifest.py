@@ -157,6 +157,11 @@ class Manifest:
         return self.settings.get("ssim")
 
     @property
+    def repeats(self) -> int:
+        """How often each image is attacked; once where the settings do not say."""
+        return self.settings.get("repeats") or 1
+
+    @property
     def factors(self) -> tuple[str, ...]:
         """The parameters of the reference attack that the suite's grid varies; empty without a grid."""
         return tuple(name for name in self.settings.get("grid") or {} if name != "attack")
