@@ -208,8 +208,10 @@ def _data(done: Run) -> dict[str, Any]:
 
 
 def _places(folder: Path) -> str:
+    from iqarena.files.atomic import plain_errors
     from iqarena.store.pack import FILE
 
-    parts = [f"{name}/" for name in ("plots", "gallery", "rows") if any((folder / name).glob("*"))]
-    parts += [FILE] if (folder / FILE).is_file() else []
+    with plain_errors(f"cannot list {folder}", folder):
+        parts = [f"{name}/" for name in ("plots", "gallery", "rows") if any((folder / name).glob("*"))]
+        parts += [FILE] if (folder / FILE).exists() else []
     return ", ".join([f"In {folder}: index.html (start here), leaderboard.md, leaderboard_*.csv, pairs.csv", *parts])

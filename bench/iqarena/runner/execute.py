@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 import pandas as pd
 
 from iqarena.errors import IqarenaError
+from iqarena.files.atomic import plain_errors
 from iqarena.files.hashing import json_digest
 from iqarena.runner.budget_search import rounds
 from iqarena.runner.driver import Options, run_plan, shard_items
@@ -72,7 +73,8 @@ def execute(
             manifest = dataclasses.replace(manifest, gradients=counts)
             store.write_manifest(manifest)
             if len(rows) == manifest.planned:
-                Gallery(store.folder, plan).write_index()
+                with plain_errors(f"cannot read {store.folder / 'gallery'}", store.folder):
+                    Gallery(store.folder, plan).write_index()
                 manifest = finish(manifest, rows)
                 store.write_manifest(manifest)
             return manifest, rows

@@ -137,7 +137,7 @@ def _counted(both: Manifest, manifests: Sequence[Manifest], rows: pd.DataFrame) 
 
 
 def _copy(source: Path, target: Path) -> None:
-    with plain_errors(f"cannot copy {source} to {target}"):
+    with plain_errors(f"cannot copy {source} to {target}", source, target):
         for path in source.glob("*/*.zip"):
             copy = target / path.relative_to(source)
             if not copy.exists():
