@@ -146,7 +146,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return photos / "run"
 
 
-@cases(8)
+@cases(6)
 @given(data=st.data(), value=VALUES)
 def test_runs_into_folders_whose_manifest_is_edited_and_merges_of_them(
     finished: Path, data: st.DataObject, value: Any
