@@ -110,6 +110,15 @@ def test_one_shard_says_that_the_others_are_missing(
     assert (tmp_path / "run" / "pairs.csv").exists()
 
 
+def test_a_run_without_shards_that_misses_rows_says_start_it_again(
+    suite: Path, tmp_path: Path, iqarena: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("iqarena.runner.execute.run_plan", lambda *arguments: [])
+    answer = iqarena("run", suite, "--out", tmp_path / "run")
+    assert answer.code == 3
+    assert f"0 of {5 * ROWS} rows are in {tmp_path / 'run'}; start it again" in answer.out
+
+
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_counts_are_what_was_evaluated_when_nothing_is_shared(plan: Plan, tmp_path: Path, batch_size: int) -> None:
     source, target = build_model("toy_curved"), build_model("toy_step")

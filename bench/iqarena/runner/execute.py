@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager
 import pandas as pd
 
 from iqarena.errors import IqarenaError
+from iqarena.files.atomic import plain_errors
 from iqarena.files.hashing import json_digest
 from iqarena.runner.budget_search import rounds
 from iqarena.runner.driver import Options, run_plan, shard_items
 from iqarena.runner.growth import bring_up_to_date, forget_failures, grown, outside
-from iqarena.runner.manifest import build_manifest, earlier_manifest, finish, with_budgets
+from iqarena.runner.manifest import build_manifest, earlier_manifest, finish, row_counts, with_budgets
 from iqarena.runner.settled import Settled
 from iqarena.store.folder import Store
 from iqarena.store.lock import RunLock
@@ -62,7 +63,8 @@ def execute(
                 manifest = grown(earlier, with_budgets(own, plan, budgets), rows, budgets)
             if len(rows) == manifest.planned:
                 settled.note(rows)
-            if earlier and earlier.finished and not store.written and _work(earlier) == _work(manifest):
+            same = earlier and (_work(earlier), earlier.rows) == (_work(manifest), row_counts(rows))
+            if earlier and earlier.finished and same and not store.written:
                 return earlier, rows
             counts = GradientCounts(evaluated, resumed=earlier is not None or len(before) > 0)
             if options.shard != (1, 1):
@@ -71,7 +73,8 @@ def execute(
             manifest = dataclasses.replace(manifest, gradients=counts)
             store.write_manifest(manifest)
             if len(rows) == manifest.planned:
-                Gallery(store.folder, plan).write_index()
+                with plain_errors(f"cannot read {store.folder / 'gallery'}", store.folder):
+                    Gallery(store.folder, plan).write_index()
                 manifest = finish(manifest, rows)
                 store.write_manifest(manifest)
             return manifest, rows

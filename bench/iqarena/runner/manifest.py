@@ -130,13 +130,17 @@ def finish(manifest: Manifest, rows: pd.DataFrame) -> Manifest:
     """The manifest with the end time, the hashes of the images and the row counts."""
     readable = rows[rows["image_sha256"] != ""]
     hashes = dict(zip(readable["image"], readable["image_sha256"], strict=True))
-    ok = int(rows["status"].eq("ok").sum())
     return dataclasses.replace(
         manifest,
         finished=_now(),
         images=tuple(dataclasses.replace(image, sha256=hashes.get(image.id, "")) for image in manifest.images),
-        rows=RowCounts(ok=ok, error=len(rows) - ok),
+        rows=row_counts(rows),
     )
+
+
+def row_counts(rows: pd.DataFrame) -> RowCounts:
+    ok = int(rows["status"].eq("ok").sum())
+    return RowCounts(ok=ok, error=len(rows) - ok)
 
 
 def _now() -> str:

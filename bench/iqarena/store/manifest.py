@@ -126,7 +126,7 @@ class Manifest:
     def read(cls, path: Path) -> Manifest:
         """Raises :class:`StoreError`, one line that names the key, for what is no manifest or cannot be read."""
         try:
-            with plain_errors(f"cannot read {path}"):
+            with plain_errors(f"cannot read {path}", path):
                 text = path.read_text(encoding="utf-8")
             return cls.from_json(json.loads(text, object_pairs_hook=each_key_once))
         except (ValueError, RecursionError) as error:
@@ -155,6 +155,11 @@ class Manifest:
     def ssim(self) -> float | None:
         """The mean SSIM at which the suite compares attacks, if it does."""
         return self.settings.get("ssim")
+
+    @property
+    def repeats(self) -> int:
+        """How often each image is attacked; once where the settings do not say."""
+        return self.settings.get("repeats") or 1
 
     @property
     def factors(self) -> tuple[str, ...]:
