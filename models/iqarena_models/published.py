@@ -54,6 +54,10 @@ class Published(Model):
         return dataclasses.asdict(self.metric)
 
     @property
+    def reconstructed(self) -> str:
+        return self.metric.reconstructed
+
+    @property
     def backbones(self) -> tuple[str, ...]:
         return self.metric.backbones
 
