@@ -11,7 +11,8 @@
 
 R is of Zhang et al., "Perceptual attacks of no-reference image quality models with human-in-the-loop"
 (NeurIPS 2022, arXiv 2210.00933), who average it over images; lower R = stronger attack. The boundary ratio is what the
-score-boundary attack (arXiv 2401.05217) raises step by step. The aligned and the directed effect are ours: undirected noise has about 0.
+score-boundary attack (arXiv 2401.05217) raises step by step. The aligned and the directed effect are ours: undirected
+noise has about 0.
 """
 
 from __future__ import annotations
