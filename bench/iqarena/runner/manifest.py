@@ -66,6 +66,7 @@ def _model_facts(model: Model, keys: Keys) -> ModelFacts:
         label=model.label,
         random_defense=any(defense.stochastic for defense in model.defenses),
         hardened=known[-1] != keys.identity(model.undefended)[-1],
+        reconstructed="; ".join(p.reconstructed for p in (*model.defenses, model.undefended) if p.reconstructed),
         identity=json_digest(known),
     )
 

@@ -44,6 +44,7 @@ class ModelFacts:
     label: str = ""  # the spec without default values
     random_defense: bool = False
     hardened: bool = False  # by a defense with weights of its own
+    reconstructed: str = ""  # of its defenses and of itself
     planned: int = 0
     identity: str = ""  # hash of its label, version, code and weights, and of the plugins among its parameters
 
