@@ -79,9 +79,11 @@ def run_plan(
     tick: Callable[[int], object] = lambda craftings: None,
     keys: Keys | None = None,
     settled: Collection[str] = (),
+    unread: Callable[[str, str], object] = lambda image, message: None,
 ) -> list[Usage]:
     """Fill ``store`` with every missing row; ``tick`` hears of finished craftings, one per image.
-    Images that are ``settled`` are passed over: nothing of them is missing.
+    Images that are ``settled`` are passed over: nothing of them is missing. ``unread`` hears of those that have rows
+    and cannot be read any more, and why: they keep these.
 
     Returns what was evaluated. Raises :class:`StoreError` when rows cannot be written, after the workers have stopped;
     :class:`WeightsError`, with no row written, when weights are not those of ``keys``. ``KeyboardInterrupt`` comes
@@ -104,6 +106,8 @@ def run_plan(
         for spec, counts in result.evaluated.items():
             for kind, n in counts.items():
                 of_model[spec][kind] += n
+        for image, message in result.unread.items():
+            unread(image, message)
         tick(result.craftings)
 
     job = Job(plan, store.folder, options.device, options.precision, keys or options.keys(plan))

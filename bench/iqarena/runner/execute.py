@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -50,9 +51,14 @@ def execute(
         settled = Settled(store.folder, plan, own, items)
         known, planned = settled.images(before), len(items) * len(list(craftings(plan)))
         evaluated, budgets = 0, plan
+
+        def unread(image: str, message: str) -> None:
+            logging.getLogger("iqarena").warning(f"iqarena: {message}; {image} keeps the results that it has")
+            settled.forget(image)
+
         for budgets in rounds(plan, store):
             with progress(planned) as tick:
-                usage = run_plan(budgets, store, options, tick, keys, known)
+                usage = run_plan(budgets, store, options, tick, keys, known, unread)
             evaluated += round(sum(used.evaluated["gradient"] for used in usage))
         with lock.gate():
             if lock.is_alone():

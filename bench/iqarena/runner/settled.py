@@ -43,6 +43,10 @@ class Settled:
         known = self._noted(_digest(rows))
         return {image for image, stamp in self._stamps.items() if known.get(image) == stamp}
 
+    def forget(self, image: str) -> None:
+        """Let it be read again the next time."""
+        self._stamps.pop(image, None)
+
     def note(self, rows: pd.DataFrame) -> None:
         """Keep the stamps for the next run; ``rows`` are those of a run of which none is missing."""
         failed = set(rows.loc[rows["status"] != "ok", "image"])
