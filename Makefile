@@ -16,6 +16,10 @@ setup: .venv/ready  ## virtual environment in .venv with pinned packages; quick 
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps pyiqa openai-clip einops facexlib ftfy regex setuptools wcwidth
 	@touch $@
 
+# 80 MB to download; without it, as where there is none for this Python or platform, its tests are skipped
+.venv/ray: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt ray && touch $@ || echo 'no Ray: its tests are skipped'
+
 bench: setup     ## the main job: the pocket suite, two to six minutes on two cores
 	$(BIN)/iqarena run pocket
 
@@ -29,10 +33,10 @@ ABLATIONS := ablation_filters ablation_sigma_samples ablation_sources ablation_b
 ablation: setup  ## the four ablation suites, one after the other
 	for suite in $(ABLATIONS); do $(BIN)/iqarena run $$suite || exit; done
 
-test: .venv/pyiqa  ## all tests but the slow ones, on all cores
+test: .venv/pyiqa .venv/ray  ## all tests but the slow ones, on all cores
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-slow: .venv/pyiqa  ## the slow tests
+slow: .venv/pyiqa .venv/ray  ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
 fuzz: .venv/pyiqa  ## bad input of every kind, about 7,000 cases, others each time

@@ -60,6 +60,17 @@ class Sleeps(Faulty):
             time.sleep(0.1)
 
 
+class Forks(Sleeps):
+    """Dies and leaves a child behind that sleeps."""
+
+    name = "forks"
+
+    def fail(self) -> None:
+        if not os.fork():
+            super().fail()
+        os._exit(7)
+
+
 class Colourful(Faulty):
     name = "colourful"
 

@@ -15,7 +15,7 @@ from typing import Annotated
 from annotated_types import Ge
 from torch import Tensor
 
-from iqarena_attacks._frame import Iterative, unit
+from iqarena_attacks._frame import Iterative, State, unit
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -31,6 +31,10 @@ class MiFgsm(Iterative):
 }"""
 
     decay: Annotated[float, Ge(0)] = 1.0
+
+    def ahead(self, s: State) -> Tensor:
+        """Where the next step would lead by the momentum alone: Nesterov's look-ahead, for variants of this attack."""
+        return s.z + self.decay * self.stride * s.m
 
     def accumulate(self, g: Tensor, m: Tensor) -> Tensor:
         return self.decay * m + unit(g)

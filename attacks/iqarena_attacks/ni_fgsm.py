@@ -26,4 +26,4 @@ class NiFgsm(MiFgsm):
 }"""
 
     def view(self, s: State) -> Tensor:
-        return s.z + self.decay * self.stride * s.m
+        return self.ahead(s)

@@ -44,7 +44,7 @@ class SiFgsm(MiFgsm):
         return self.steps * self.scales
 
     def view(self, s: State) -> Tensor:
-        return s.z + self.decay * self.stride * s.m if self.nesterov else s.z
+        return self.ahead(s) if self.nesterov else s.z
 
     def gradient(self, z: Tensor, s: State) -> Tensor:
         total = s.source.gradient(z)

@@ -31,6 +31,7 @@ class SmoothgradFgsm(Attack):
   author = {Smilkov, Daniel and Thorat, Nikhil and Kim, Been and Vi{\\'e}gas, Fernanda and Wattenberg, Martin},
   year = {2017}, eprint = {1706.03825}
 }"""
+    reconstructed = "the sign step, samples and sigma are ours; the paper averages gradients for maps of saliency"
 
     samples: Annotated[int, Ge(1)] = 20
     sigma: Annotated[float, Ge(0)] = 8 / 255

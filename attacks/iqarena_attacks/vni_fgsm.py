@@ -20,4 +20,4 @@ class VniFgsm(VmiFgsm):
     name = "vni_fgsm"
 
     def view(self, s: State) -> Tensor:
-        return s.z + self.decay * self.stride * s.m
+        return self.ahead(s)

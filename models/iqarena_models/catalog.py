@@ -32,6 +32,7 @@ class Metric:
     min_size: int = 1
     gradient: Literal["exact", "straight-through", "none"] = "exact"
     stateful: bool = False
+    reconstructed: str = ""
     licence: str = ""
 
     @property

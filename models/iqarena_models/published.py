@@ -54,6 +54,10 @@ class Published(Model):
         return dataclasses.asdict(self.metric)
 
     @property
+    def reconstructed(self) -> str:
+        return self.metric.reconstructed
+
+    @property
     def backbones(self) -> tuple[str, ...]:
         return self.metric.backbones
 
@@ -93,7 +97,8 @@ class PyiqaModel(Published):
 
     @property
     def backbones(self) -> tuple[str, ...]:
-        return (f"{self.backbone} of timm",) if self.backbone else super().backbones
+        own = super().backbones
+        return (_network(self.backbone), *own[1:]) if self.backbone else own  # DBCNN keeps its S-CNN
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -134,7 +139,7 @@ class LinearityIQA(Published):
 
     @property
     def backbones(self) -> tuple[str, ...]:
-        return (f"{self.backbone} of timm" if self.backbone else _RESNETS[self.resnet],)
+        return (_network(self.backbone or self.resnet),)
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
@@ -158,7 +163,7 @@ class LiqeStyle(Published):
 
     @property
     def backbones(self) -> tuple[str, ...]:
-        return (f"{self.backbone} of timm",)
+        return (_network(self.backbone),)
 
     def build(self, paths: Mapping[str, Path]) -> nn.Module:
         from iqarena_models.common_scale import filled, read_tensors
@@ -169,11 +174,19 @@ class LiqeStyle(Published):
         return filled(lambda: LiqeStyleNet(self.backbone), tensors.get("params", tensors), path)
 
 
-_RESNETS = {
+_NETWORKS = {  # of timm and torchvision, by the names that the catalogue and the zoo have for them
     "resnext101_32x8d": "ResNeXt-101 32x8d, ImageNet", "resnext50_32x4d": "ResNeXt-50 32x4d, ImageNet",
     "resnet101": "ResNet-101, ImageNet", "resnet50": "ResNet-50, ImageNet", "resnet34": "ResNet-34, ImageNet",
-    "resnet18": "ResNet-18, ImageNet",
+    "resnet18": "ResNet-18, ImageNet", "resnet50_clip": "ResNet-50 of CLIP", "vgg16": "VGG-16, ImageNet",
+    "vgg16_bn": "VGG-16-BN, 7 convolutions", "inception_resnet_v2": "Inception-ResNet-v2, ImageNet",
+    "swin_base_patch4_window12_384": "Swin-B, ImageNet", "tf_efficientnet_lite0": "EfficientNet-Lite0",
 }  # fmt: skip
+
+
+def _network(name: str) -> str:
+    """One name for a network, whichever of its trainings timm's tag after the dot says."""
+    bare = name.partition(".")[0]
+    return _NETWORKS.get(bare, f"{bare} of timm")
 
 
 def _expect_weights(model: Published, backbone: str | None) -> None:

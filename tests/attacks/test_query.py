@@ -185,9 +185,6 @@ def test_queries_lead_towards_the_optimum_of_a_linear_scorer(spec: str, share: f
     assert gained[0] < gained[1]
 
 
-# ---- the score-boundary attack
-
-
 # ---- warm start
 
 

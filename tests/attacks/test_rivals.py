@@ -166,12 +166,6 @@ def test_admix_mixes_in_reference_images(spec: str, pivot: float) -> None:
     _slow(spec, 3, gradient)
 
 
-# ---- DI
-
-
-# ---- TI
-
-
 # ---- PI
 
 
@@ -258,12 +252,6 @@ def test_ssa_without_simulation_is_i_fgsm() -> None:
         a, b = Run(f"ssa(samples=1, rho=0, sigma=0, {ours})"), Run(same)
         assert (a.crafted.adversarial == b.crafted.adversarial).double().mean() > 0.998, "D⁻¹D rounds"
     assert not torch.equal(Run("ssa(samples=1, rho=0, steps=2)").raw, Run("ssa(samples=1, sigma=0, steps=2)").raw)
-
-
-# ---- Korhonen and You
-
-
-# ---- Zhang et al.
 
 
 @pytest.mark.parametrize(

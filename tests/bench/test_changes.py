@@ -14,6 +14,7 @@ from iqarena.api import Plugin
 from iqarena.registry import tables as registry
 from iqarena.registry.tables import build_attack
 from iqarena.store.folder import Store
+from iqarena.store.manifest import RowCounts
 
 Cli = Callable[..., Answer]
 IMAGES = 5
@@ -93,6 +94,17 @@ def test_rows_of_an_edited_attack_that_the_plan_lacks_are_no_results_of_it(
         "edited(eps=8/255) has changed since; run it again"
     }
     assert (rows[rows["attack_label"] != "edited"]["status"] == "ok").all()
+
+
+def test_results_that_become_errors_are_counted_though_nothing_is_missing(
+    tmp_path: Path, edited: Callable[..., Answer]
+) -> None:
+    store, less = Store(tmp_path / "run"), ["--set", 'attacks=["fgsm"]']
+    assert edited().code == edited("1", "", *less).code == 0
+    before = store.manifest().rows
+    assert before
+    assert edited("0", "", *less).code == 3
+    assert store.manifest().rows == RowCounts(before.ok - PAIRS * IMAGES, PAIRS * IMAGES)
 
 
 @pytest.mark.parametrize("packed", [False, True])

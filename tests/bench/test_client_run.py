@@ -168,6 +168,7 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], dict[str, Any], str]] = [
     (dict, {"shard": (3, 2)}, "shard: expected (I, N) with 1 ≤ I ≤ N, found (3, 2)"),
     (dict, {"shard": "1/2"}, "shard: expected (I, N) with 1 ≤ I ≤ N, found '1/2'; for example (1, 2)"),
     (dict, {"shard": 3}, "shard: expected (I, N) with 1 ≤ I ≤ N, found 3"),
+    (dict, {"shard": (1, 2), "overwrite": "always"}, "overwrite: 'always' removes what other shards have written;"),
     (dict, {"images": "nowhere"}, "nowhere: expected a folder of images, found nothing there"),
 ]
 

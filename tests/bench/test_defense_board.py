@@ -17,7 +17,12 @@ from iqarena.report.pairs import pair_table
 from iqarena.report.specs import split_target
 from iqarena.report.studies.defenses import defense_study
 from iqarena.report.studies.masking import masking_table, signs
+from iqarena.report.text.tables import reconstruction_table
+from iqarena.runner.driver import Options
+from iqarena.runner.manifest import build_manifest
 from iqarena.store.manifest import Manifest
+from iqarena.suite.file import load_suite
+from iqarena.suite.plan import resolve
 
 PGD4, PGD8, SQUARE, NOISE = "pgd(eps=4/255)", "pgd(eps=8/255)", "square(eps=8/255, queries=9)", "noise(eps=8/255)"
 JPEG = "jpeg(quality=50)"
@@ -84,6 +89,15 @@ def test_readers_see_labels_and_files_hold_specs() -> None:
         assert JPEG not in str(table.rows)
     assert JPEG + "|cnn" in set(shown.files["pairs.csv"]["target"])
     assert JPEG + "|cnn" in set(shown.files["leaderboard_models.csv"]["model"])
+
+
+def test_readings_of_papers_in_defenses_stand_with_those_in_attacks() -> None:
+    targets = ["median_smoothing|gaussian|toy_curved", "jpeg|toy_curved"]
+    plan = resolve(load_suite({"images": "pocket", "targets": targets, "sources": ["own"], "attacks": ["fgsm", "uap"]}))
+    table = reconstruction_table(build_manifest(plan, Options(), "a test"))
+    smoothing, gaussian = (defense.reconstructed for defense in plan.targets[0].defenses)
+    assert table is not None
+    assert table.rows == [["uap", plan.attacks[1].reconstructed], [targets[0], f"{smoothing}; {gaussian}"]]
 
 
 def test_a_target_is_split_into_defenses_and_scorer() -> None:

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pandas as pd
 import pytest
+import rayruns
 from pandas.testing import assert_frame_equal
 from toyruns import ROWS, Answer, files, numbers, start
 
 from iqarena.errors import IqarenaError, plain
-from iqarena.executors.job import Job, _check
+from iqarena.executors.job import Job, _check, unpacked
+from iqarena.executors.on_ray import RayWorker
 from iqarena.executors.pool import WorkerLost
 from iqarena.executors.thread import ThreadWorker
+from iqarena.images.sets.database import data_folder
 from iqarena.registry import tables as registry
 from iqarena.runner import driver
 from iqarena.runner.driver import Options, run_plan
@@ -34,10 +43,10 @@ Run = Callable[..., pd.DataFrame]
 SOURCE = "toy_curved(seed=0)"
 FAULTS = Path(__file__).parents[1] / "faults.py"  # they fail on images of 40 pixels: p1 and p3
 
-with_ray = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="ray is not installed: pip install 'iqarena[ray]'"),
-]
+with_ray = pytest.mark.skipif(
+    not importlib.util.find_spec("ray"),
+    reason="ray is not installed: pip install 'iqarena[ray]', where there is one for this Python and platform",
+)
 
 
 @pytest.fixture
@@ -80,8 +89,11 @@ def test_shards_joined_by_merge_are_what_one_run_gives(
 
 
 @pytest.mark.usefixtures("faults")
-def test_a_crash_or_a_hang_in_a_process_costs_its_own_rows(suite: Path, results: Run) -> None:
-    attacks = ["fgsm", "exits", "dies", "segfaults", "sleeps", "noise"]
+def test_a_crash_or_a_hang_in_a_process_costs_its_own_rows(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results: Run
+) -> None:
+    monkeypatch.setenv("IQARENA_TEST_ASLEEP", str(asleep := tmp_path / "asleep"))
+    attacks = ["fgsm", "exits", "dies", "segfaults", "forks", "sleeps", "noise"]
     rows = results(small(suite, *attacks), workers=1, workers_kind="process", cell_timeout=4)
     fine = results(small(suite, "fgsm", "noise"))
     assert_frame_equal(rows[rows["attack"].isin(fine["attack"])].reset_index(drop=True), fine, check_exact=True)
@@ -92,11 +104,15 @@ def test_a_crash_or_a_hang_in_a_process_costs_its_own_rows(suite: Path, results:
         "exits": ["SystemExit: 5"],
         "dies": ["dies from toy_curved(seed=0) on p1.png: the worker died (exit code 7)"],
         "segfaults": ["segfaults from toy_curved(seed=0) on p1.png: the worker died (SIGSEGV)"],
+        "forks": ["forks from toy_curved(seed=0) on p1.png: the worker died (exit code 7)"],
         "sleeps": [
             "sleeps from toy_curved(seed=0) on p1.png: stopped after 4 s (--cell-timeout); raise the limit, or"
             " leave the attack out"
         ],
     }
+    last = asleep.stat().st_mtime_ns
+    time.sleep(0.5)
+    assert asleep.stat().st_mtime_ns == last, "what a worker forked outlives the run"
 
 
 @pytest.mark.parametrize(
@@ -232,6 +248,36 @@ def test_a_worker_with_other_code_than_the_driver_is_refused(plan: Plan) -> None
         _check([(plan.attacks[0], [*good[0][1][:-2], "another", {}])], keys)
 
 
+def test_a_worker_that_was_started_elsewhere_looks_where_the_driver_does(
+    suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(suite.parent)
+    monkeypatch.setenv("IQARENA_DATA", "sets")
+    plan = resolve(load_suite(str(suite), {"images": {"path": "photos"}}))
+    packed = Job(plan, Path("run"), "cpu", "fp32", Options().keys(plan)).packed()
+    monkeypatch.chdir("/")
+    monkeypatch.delenv("IQARENA_DATA")
+    images = unpacked(packed).plan.images
+    assert repr(images) == repr(plan.images)
+    assert images.read(images.items()[0]).shape == (47, 33, 3)
+    assert data_folder() == Path("sets")
+
+
+def test_no_copy_of_a_plugin_is_left(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registered = {kind: dict(known) for kind, known in registry._from_files.items()}
+    monkeypatch.setattr(registry, "_from_files", {kind: dict(known) for kind, known in registered.items()})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    (own := tmp_path / "own.py").write_text(FAULTS.read_text())
+    registry.add_file(own)
+    plan = replace(plan, attacks=(registry.build_attack("dies"),))
+    packed = Job(plan, tmp_path, "cpu", "fp32", Options().keys(plan)).packed()
+    monkeypatch.setattr(registry, "_from_files", registered)
+    own.unlink()  # another machine does not have it
+    assert unpacked(packed).plan.attacks[0].label == "dies"
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_no_thread_is_left(plan: Plan, results: Run) -> None:
     before = set(threading.enumerate())
     results(plan, workers=3)
@@ -263,23 +309,48 @@ def test_escapes_are_taken_out_and_nothing_else(text: str, expected: str) -> Non
 # ---- Ray
 
 
+@pytest.mark.parametrize("at", ["next", "get"])
+def test_whatever_ray_raises_in_place_of_a_cell_is_a_lost_worker(at: str) -> None:
+    """Ray has many errors for a node that goes, and not all of them are of the actor."""
+    errors = SimpleNamespace(RayError=type("RayError", (Exception,), {}))
+    stream, ray = MagicMock(), MagicMock(exceptions=errors)
+    ray.get.return_value = None
+    worker = RayWorker(ray, actor := MagicMock(), b"", None, threading.Event())
+    actor.remote().run.remote.return_value = stream
+    {"next": stream.__next__, "get": ray.get}[at].side_effect = type("ObjectLostError", (errors.RayError,), {})
+    with pytest.raises(WorkerLost, match=r"the worker died \(ObjectLostError\)") as lost:
+        next(worker.run(Task([], {})))
+    assert lost.value.tries == 2
+
+
 def on_ray(suite: Path, out: Path, *more: object) -> tuple[int, str]:
     process = start("run", suite, "--executor", "ray", "--out", out, *more)
     _, err = process.communicate(timeout=240)
     return process.returncode, err
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=with_ray), pytest.param(2, marks=with_ray)])
-def test_ray_yields_what_threads_do(suite: Path, tmp_path: Path, iqarena: Callable[..., Answer], workers: int) -> None:
-    """And goes on where rows are missing."""
+@with_ray
+def test_any_number_of_workers_on_ray_yields_what_one_thread_does(
+    suite: Path, tmp_path: Path, undisturbed: pd.DataFrame
+) -> None:
+    subprocess.run([sys.executable, rayruns.__file__, suite, tmp_path], check=True, timeout=240)
+    for workers in rayruns.WORKERS:
+        assert_frame_equal(numbers(Store(tmp_path / str(workers))), undisturbed, check_exact=True)
+
+
+@pytest.mark.slow
+@with_ray
+def test_a_run_on_ray_goes_on_where_rows_are_missing(
+    suite: Path, tmp_path: Path, iqarena: Callable[..., Answer]
+) -> None:
     stores = [Store(tmp_path / name) for name in ("ray", "threads")]
-    code, err = on_ray(suite, stores[0].folder, "--workers", workers)
+    code, err = on_ray(suite, stores[0].folder, "--workers", 2)
     assert code == 0, err
     assert iqarena("run", suite, "--out", stores[1].folder).code == 0
     assert_frame_equal(numbers(stores[0]), numbers(stores[1]), check_exact=True)
     assert stores[0].manifest().gradients == stores[1].manifest().gradients
     sorted(stores[0].rows_folder.glob("*.parquet"))[1].unlink()
-    code, err = on_ray(suite, stores[0].folder, "--workers", workers)
+    code, err = on_ray(suite, stores[0].folder, "--workers", 2)
     assert code == 0, err
     assert_frame_equal(numbers(stores[0]), numbers(stores[1]), check_exact=True)
 
@@ -298,7 +369,9 @@ def test_cells_may_be_sent_into(plan: Plan, tmp_path: Path) -> None:
     assert [event.craftings for event in events if isinstance(event, Result)] == [len(bench.craftings)]
 
 
-@pytest.mark.parametrize("attack", [pytest.param(name, marks=with_ray) for name in ("dies", "sleeps")])
+@pytest.mark.slow
+@with_ray
+@pytest.mark.parametrize("attack", ["dies", "sleeps"])
 def test_a_crash_or_a_hang_on_ray_costs_its_own_rows(suite: Path, tmp_path: Path, attack: str) -> None:
     attacks = f'attacks=["fgsm", "{attack}", "noise"]'
     options = ["--workers", 1, "--limit", 2, "--set", attacks, "--set", 'sources=["toy_curved"]']

@@ -15,6 +15,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 from toyruns import ATTACKS, ROWS, SOURCES, Answer, files, numbers, paint, pairs
 
+from iqarena.api import Attack, Model, Plugin
 from iqarena.runner import export as module
 from iqarena.store.adversarials import pixels_sha256
 from iqarena.store.folder import Store
@@ -158,6 +159,38 @@ def test_runs_of_different_attacks_are_one_leaderboard_and_what_one_lacks_is_cou
     assert [a.label for a in merged.attacks] == ["noise", "fgsm", "i_fgsm(steps=2)"]
     assert (merged.planned, merged.finished) == (3 * 2 * 7, None)
     assert f"{5 * 7} of {6 * 7} rows are in" in answer.out
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Model, "toy_curved"), (Attack, "fgsm")])
+def test_results_of_other_weights_or_code_are_not_joined_though_no_row_is_in_both(
+    short: Path, tmp_path: Path, iqarena: Cli, monkeypatch: pytest.MonkeyPatch, kind: type[Plugin], name: str
+) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for i, folder in enumerate(folders, 1):
+        monkeypatch.setattr(kind, "version", i)
+        options = ["--set", 'attacks=["fgsm"]', "--shard", f"{i}/2"]
+        assert iqarena("run", short, "--out", folder, *options).code == 3
+    answer = iqarena("merge", *folders, "--out", tmp_path / "c")
+    assert (answer.code, answer.err.count("\n")) == (2, 1), answer.err
+    assert f"{folders[0]} and {folders[1]} disagree on {name}: other weights, code or versions; " in answer.err
+    assert not (tmp_path / "c").exists()
+    store = Store(folders[0])
+    store.replace("p0.png", [{**row, "status": "error"} for row in store.stored("p0.png")])
+    answer = iqarena("merge", *folders, "--out", tmp_path / "c")
+    assert f"14 of 14 rows are in {tmp_path / 'c'}" in answer.out, "those that failed hold no numbers"
+
+
+def test_results_of_other_pixels_are_not_joined_though_no_row_is_in_both(
+    short: Path, photos: Path, tmp_path: Path, iqarena: Cli
+) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder, attack in zip(folders, ("fgsm", "noise"), strict=True):
+        assert iqarena("run", short, "--out", folder, "--set", f'attacks=["{attack}"]').code == 0
+        paint(photos / "p1.png", 99)
+    answer = iqarena("merge", *folders, "--out", tmp_path / "c")
+    assert (answer.code, answer.err.count("\n")) == (2, 1), answer.err
+    assert f"{folders[0]} and {folders[1]} disagree on image p1.png: other pixels; " in answer.err
+    assert not (tmp_path / "c").exists()
 
 
 def test_runs_that_do_not_go_together_are_refused_in_one_line(short: Path, tmp_path: Path, iqarena: Cli) -> None:

@@ -37,6 +37,14 @@ def test_the_search_ends_at_two_neighbours_around_the_wanted_ssim(power: float, 
         assert around is None, "out of reach at either end"
 
 
+def test_an_ssim_that_rises_again_does_not_end_the_search() -> None:
+    ssim = {level: 0.85 if 3 <= level <= 6 else 0.95 for level in range(1, 9)}
+    seen = {level: ssim[level] for level in (5, 8)}
+    while level := next_level(seen, 0.9):
+        seen[level] = ssim[level]
+    assert bracket(seen, 0.9) == (2, 3)
+
+
 def test_levels_are_whole_and_what_does_not_move_ends_the_search() -> None:
     assert [level_of(eps) for eps in (8 / 255, 1 / 255, 0.0, 0.03, 0.5 / 255)] == [8, 1, None, None, None]
     assert next_level({}, 0.9) is None

@@ -73,6 +73,7 @@ def test_an_earlier_manifest_says_what_floors_and_labels_are(tmp_path: Path) -> 
             {"attacks": [{**dataclasses.asdict(FULL.attacks[0]), "eps": math.nan}]},
             r"expected a number ≥ 0 for 'attacks\[0\].eps', found nan",
         ),
+        ({"settings": {"ssim": 10**400}}, "expected a number for 'settings.ssim', found 1000"),
         ({"settings": {"ssim": "high"}}, "expected a number for 'settings.ssim', found 'high'"),
         ({"settings": {"grid": 3}}, "expected an object for 'settings.grid', found 3"),
         ({"settings": {"repeats": "2"}}, "expected a whole number for 'settings.repeats', found '2'"),
@@ -110,6 +111,11 @@ def test_a_grid_of_an_earlier_run_stays_with_its_reference_beside_a_later_refere
     assert united(ablation, later).reference == united(later, ablation).reference == "fgsm(steps=1)"
     plain = dataclasses.replace(later, reference=None)
     assert united(later, plain).reference == united(plain, later).reference == "pgd"
+
+
+def test_the_most_repeats_count_and_none_said_are_one() -> None:
+    one, none, two = (toy_manifest(settings={"repeats": repeats}) for repeats in (1, None, 2))
+    assert [united(*both).settings["repeats"] for both in ((one, none), (none, none), (two, none))] == [1, 1, 2]
 
 
 def test_a_value_may_be_of_one_of_several_kinds() -> None:

@@ -63,7 +63,7 @@ def test_score_changes_have_their_closed_forms() -> None:
     np.testing.assert_allclose(relative_gain(clean, attacked), [20 / 80, 7 / 70])
     np.testing.assert_allclose(boundary_ratio(clean, attacked, s), [20 / 80, 7 / 70])
     np.testing.assert_allclose(boundary_ratio(clean, attacked, -s), [20 / 20, 7 / 30])
-    assert robustness(clean, attacked) == pytest.approx((math.log10(4) + math.log10(10)) / 2)
+    np.testing.assert_allclose(robustness(clean, attacked), [math.log10(4), math.log10(10)])
 
 
 def test_directed_effect_does_not_see_what_both_signs_do() -> None:
@@ -79,5 +79,4 @@ def test_aligned_effect_does_not_see_what_the_displaced_control_does() -> None:
 
 def test_score_changes_at_the_ends_of_the_scale() -> None:
     assert robustness(np.array([50.0]), np.array([50.0])) == pytest.approx(math.log10(50 / 1e-6))
-    assert math.isnan(robustness(np.array([]), np.array([])))
     assert np.isfinite(boundary_ratio(np.array([100.0]), np.array([101.0]), np.array([1.0]))).all()

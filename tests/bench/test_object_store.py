@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,15 +13,19 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from fuzzing import outcome
+from toymanifest import toy_manifest
 from toyruns import ROWS, Answer, files, numbers, pairs, start
 
 from iqarena.client.stored import load
 from iqarena.errors import StoreError
 from iqarena.files.place import created, place
 from iqarena.store.folder import Store
+from iqarena.store.lock import RunLock
 
 BUCKET = "s3://iqarena-test"
 
@@ -71,7 +76,8 @@ def test_a_run_there_is_the_run_here(iqarena: Callable[..., Answer], suite: Path
     assert there.rows["score_adv"].notna().all()
     assert numbers(Store(there.folder)).equals(numbers(Store(here)))
     expected = {name for name in files(here) if not name.endswith(".lock")}
-    assert {path.relative_to(there.folder).as_posix() for path in there.folder.rglob("*") if path.is_file()} == expected
+    found = {path.relative_to(there.folder).as_posix() for path in there.folder.rglob("*") if path.is_file()}
+    assert found - {"settled.json"} == expected
     assert pairs(Store(there.folder)) == pairs(Store(here))
 
     def written() -> dict[str, float]:
@@ -134,8 +140,6 @@ def test_one_of_many_creates_an_object(s3: str) -> None:
 
 
 def test_a_second_run_is_told_who_is_there(iqarena: Callable[..., Answer], suite: Path, s3: str) -> None:
-    from iqarena.store.lock import RunLock
-
     with RunLock(place(s3), "another") as lock:
         with lock.gate():
             lock.enter()
@@ -175,6 +179,46 @@ def test_what_cannot_be_reached_is_one_line(
         assert len(answer.err.strip().splitlines()) == 1
     with pytest.raises(StoreError):
         load(where)
+
+
+def test_a_store_that_goes_away_is_one_line_whenever_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error is its driver's own, and no operating system's."""
+    folder = place(f"memory://{uuid.uuid4().hex}")
+    row = {"image": "a", "repeat": 0, "attack": "f", "source": "s", "target": "t", "key": "k", "status": "ok"}
+    Store(folder).write("a", [row])
+    Store(folder).write_manifest(toy_manifest(images=[{"id": "a", "cluster": ""}]))
+    driver: Any = type(folder.fs)  # pyright: ignore[reportAttributeAccessIssue]
+    left = 0
+
+    def mortal(call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise RuntimeError("no route\nto the host")
+            return call(*arguments, **options)
+
+        return called
+
+    for name in ("open", "pipe_file", "exists", "glob", "rm"):
+        monkeypatch.setattr(driver, name, mortal(getattr(driver, name)))
+    lock = RunLock(folder, "work")
+    line = r"cannot [a-z ]+ memory://.*: no route to the host; what is stored stays, mend that and run again"
+    uses: list[Callable[[], object]] = [
+        *(getattr(Store(folder), name) for name in ("rows", "manifest", "remove_leftovers")),
+        lambda: Store(folder).stored("a"), lambda: Store(folder).write("a", [row]), lock.enter, lock.is_alone,
+        Store(folder).clear,
+    ]  # fmt: skip
+    for use in uses:
+        for allowed in range(100):
+            left = allowed
+            if not (refusal := outcome(use)):
+                break
+            assert re.fullmatch(line, refusal)
+        assert 0 < allowed < 99
+    left = 0
+    with pytest.raises(StoreError, match=line), lock.gate():
+        pass
 
 
 def test_what_needs_a_folder_says_so(iqarena: Callable[..., Answer]) -> None:

@@ -70,6 +70,33 @@ def test_scorers_that_share_a_pretrained_network_are_relatives() -> None:
     assert resolve(load_suite(keys)).without_strangers == (topiq,)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("cnniqa_live", "cnniqa_live(max_side=500)", "same_backbone"),
+        ("brisque", "brisque(max_side=500)", "same_backbone"),
+        ("cnniqa", "cnniqa(weights=own.pth)", "same_backbone"),
+        ("cnniqa", "cnniqa_live", "transfer"),
+        ("hyperiqa", "hyperiqa(weights=own.pth, backbone=resnet50)", "same_backbone"),
+        ("hyperiqa", "hyperiqa(weights=own.pth, backbone=convnext_tiny)", "transfer"),
+        ("hyperiqa", "liqe_style", "same_backbone"),
+        ("hyperiqa", "liqe_style(backbone=resnet50.tv_in1k)", "same_backbone"),
+        ("liqe_style(backbone=resnet18)", "liqe_style(weights=own.pth, backbone=convnext_tiny)", "transfer"),
+        ("linearity", "dbcnn(weights=own.pth, backbone=tf_efficientnet_lite0)", "same_backbone"),
+        ("scnn", "dbcnn(weights=own.pth, backbone=tf_efficientnet_lite0)", "same_backbone"),
+        ("linearityiqa(resnet=resnet50)", "linearityiqa(weights=own.pth, backbone=resnet50)", "same_backbone"),
+        ("linearityiqa", "linearityiqa(resnet=resnet50)", "transfer"),
+        ("toy_curved", "toy_curved(seed=1)", "transfer"),
+        ("brisque", "jpeg|brisque(max_side=500)", "same_backbone"),
+    ],
+)
+def test_other_parameters_make_a_relative_unless_they_choose_another_network(
+    one: str, other: str, expected: str
+) -> None:
+    first, second = build_model(one), build_model(other)
+    assert SourceSpec((first,)).relation(second) == SourceSpec((second,)).relation(first) == expected
+
+
 def test_a_source_may_be_named_and_need_not_be_a_target(suite: Path) -> None:
     sources = ["ensemble(toy_curved, toy_linear)", "toy_linear", "toy_linear(seed=0)"]
     plan = resolve(load_suite(str(suite), {"sources": sources, "targets": ["toy_step"]}))

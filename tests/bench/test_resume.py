@@ -272,6 +272,17 @@ def test_overwrite_always_starts_afresh_and_never_refuses(suite: Path, tmp_path:
     assert Store(out).manifest().settings["limit"] == 2
 
 
+def test_overwrite_always_takes_no_rows_without_a_manifest_over(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
+    out, always = tmp_path / "run", ["--limit", 2, "--overwrite", "always"]
+    assert iqarena("run", suite, "--out", out, *always).code == 0
+    (out / "manifest.json").unlink()
+    before = files(out)
+    answer = iqarena("run", suite, "--out", out, *always)
+    assert (answer.code, len(answer.err.strip().splitlines())) == (2, 1)
+    assert f"{out}: expected manifest.json beside rows, found none; nothing is removed: move" in answer.err
+    assert files(out) == before
+
+
 def test_the_suite_may_be_moved_and_what_it_no_longer_has_stays(suite: Path, tmp_path: Path, iqarena: Cli) -> None:
     out = tmp_path / "run"
     assert iqarena("run", suite, "--out", out).code == 0

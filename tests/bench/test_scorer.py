@@ -177,6 +177,43 @@ def test_weights_that_somebody_wrote_into_score_nothing(ask: str) -> None:
         assert torch.equal(scorer.score(X), before), "loaded anew"
 
 
+class Scaled(CurvedNet):
+    """With a number that belongs to no checkpoint."""
+
+    scale: Tensor
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.register_buffer("scale", torch.ones(1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.scale
+
+
+def test_buffers_that_no_checkpoint_has_are_watched_too() -> None:
+    scorer = Scorer(Misbehaving(net=Scaled))
+    next(scorer.module.buffers()).mul_(2)
+    with pytest.raises(ScorerError, match="were changed from outside"):
+        scorer.score(X)
+
+
+def test_what_was_worked_out_with_weights_that_another_thread_found_changed_is_worked_out_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scorer, plain = Scorer(Curved()), CurvedNet.forward
+    before = scorer.score(X[:1])
+    next(scorer.module.parameters()).mul_(2)
+
+    def meanwhile(net: CurvedNet, x: Tensor) -> Tensor:
+        monkeypatch.setattr(CurvedNet, "forward", plain)
+        scores = plain(net, x)
+        assert not scorer.intact(), "another thread looks, and loads them anew"
+        return scores
+
+    monkeypatch.setattr(CurvedNet, "forward", meanwhile)
+    assert torch.equal(scorer.score(X[:1]), before)
+
+
 def test_the_watch_over_weights_and_input_costs_the_same_few_operations_whatever_the_scorer() -> None:
     """ATen operations of a score beyond those of the bare module: by tensor of weights, none."""
     from torch.utils._python_dispatch import TorchDispatchMode

@@ -98,10 +98,15 @@ def test_a_damaged_memory_is_none(again: Callable[..., list[str]], tmp_path: Pat
     assert again() == []
 
 
-def test_an_image_that_fails_is_tried_again(again: Callable[..., list[str]], photos: Path) -> None:
+def test_an_image_that_fails_is_tried_again_and_keeps_what_it_has(
+    again: Callable[..., list[str]], photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = numbers(Store(tmp_path / "run"))
     (photos / "p2.png").write_bytes(b"no image")
-    assert again(code=3) == ["p2.png"]
-    assert again(code=3) == ["p2.png"]
+    assert again() == again() == ["p2.png"]
+    assert numbers(Store(tmp_path / "run")).equals(before)
+    assert "p2.png keeps the results that it has" in caplog.text
+    assert again("--set", 'attacks=["noise", "fgsm(eps=3/255)"]', code=3)
 
 
 def test_other_code_looks_at_everything(again: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:

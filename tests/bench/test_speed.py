@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from toyruns import ROWS, Answer
 
-from iqarena.runner.driver import shard_items
+from iqarena.runner.driver import Options, shard_items
 from iqarena.suite.file import load_suite
 from iqarena.suite.plan import resolve
+from iqarena.tools.speed import speed_report
 from iqarena.tools.speed_growth import parts
 
 Cli = Callable[..., Answer]
@@ -34,6 +35,11 @@ def test_speed_has_a_line_for_every_gradient_attack_of_a_suite(iqarena: Cli, sui
     assert (elsewhere.code, "leave out --matrix" in elsewhere.err) == (2, True)
     assert "ray_address: expected none without" in iqarena("speed", suite, "--ray-address", "auto").err
     assert "workers_kind: it is for" in iqarena("speed", "--executor", "ray", "--workers-kind", "process").err
+
+
+def test_the_share_is_of_the_workers_that_the_run_had(suite: Path) -> None:
+    text = speed_report(resolve(load_suite(str(suite), {"limit": 2})), Options(workers=1))
+    assert "model evaluations of each of its 1 workers" in text
 
 
 def test_a_matrix_crafted_pair_by_pair_takes_a_gradient_for_each_of_them(iqarena: Cli, suite: Path) -> None:

@@ -301,13 +301,13 @@ def test_agreement_is_the_rank_correlation_over_pairs_without_floors(tmp_path: P
     real = table[(table["relation"] != "whitebox") & (table["attack"] != "noise")]
     expected = scipy_stats.spearmanr(real["cosine"], real["aligned_sd_mean"])[0]
     summary = study.table.summary["Rank correlation"]
-    assert summary.startswith(f"Spearman's ρ = {expected:.2f} [")
+    assert summary.startswith(f"Spearman's ρ = {expected:.2f} of mean cosine")
     assert f"over {len(real)} points" in summary
     places = real.groupby(["source", "target"])[["cosine", "aligned_sd_mean"]]
     ranks = places.rank() - places.rank().groupby([real["source"], real["target"]]).transform("mean")
     within = ranks["cosine"].corr(ranks["aligned_sd_mean"])
     assert within < 1
-    assert f"ranked within it: ρ = {within:.2f} [" in summary
+    assert f"ranked within it: ρ = {within:.2f}." in summary
     assert [row[0] for row in study.table.rows] == ["three", "two", "one", "noise"]
     derive(rows, manifest, tmp_path)
     assert (tmp_path / "plots" / "agreement.png").exists()

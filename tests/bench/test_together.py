@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 from torch import Tensor
 from toyruns import ROWS
 
-from iqarena.api import Attack, ImageItem, Source, Streams
+from iqarena.api import Attack, ImageError, ImageItem, ImageSet, Source, Streams
 from iqarena.executors.job import Job
 from iqarena.executors.pool import WorkerLost, limit_after
 from iqarena.executors.thread import ThreadWorker
@@ -133,6 +134,31 @@ def test_a_worker_that_is_lost_in_the_middle_of_a_cell_repeats_no_piece_that_cam
     twice = {step.attack for step in seen if step.attack and seen.count(step) > 1}
     assert ("identity" in twice) == (held_back > 0), "what came before fgsm in its cell"
     assert "fgsm" in twice
+
+
+def test_an_image_that_the_next_worker_cannot_read_costs_no_other_one_its_rows(
+    plan: Plan, results: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, read = [True], type(plan.images).read
+
+    def flaky(images: ImageSet, item: ImageItem) -> np.ndarray:
+        if item.id == "p2.png" and not there[0]:
+            raise ImageError("not on this node")
+        return read(images, item)
+
+    class LostOnce(ThreadWorker):
+        def run(self, task: Task) -> Iterator[Step | Result]:
+            for event in super().run(task):
+                yield event
+                if isinstance(event, Step) and event.attack == "fgsm" and "seed=1" in event.source and there[0]:
+                    there[0] = False
+                    raise WorkerLost("its node went", 2)
+
+    monkeypatch.setattr(driver, "ThreadWorker", LostOnce)
+    monkeypatch.setattr(type(plan.images), "read", flaky)
+    rows = results(plan, workers=1, batch_size=100)
+    assert len(rows) == 5 * ROWS
+    assert set(rows.loc[rows["status"] == "error", "image"]) == {"p2.png"}
 
 
 def test_the_limit_of_a_step_is_for_each_of_its_images() -> None:

@@ -182,6 +182,13 @@ def test_scores_of_an_earlier_run_are_not_compared() -> None:
     assert [batch.clean(scorer).tolist() for _ in range(20)] == [[12.5]] * 20
 
 
+def test_a_scorer_that_drifts_beside_scores_of_an_earlier_run_is_found_too() -> None:
+    scorer, batch = Scorer(Wandering(shift=lambda call: 1e-4 * call)), batch_of_one()
+    batch.remember(scorer.model, 0, {batch.sha256[0]: 12.5}, 0.1)
+    with pytest.raises(ScorerError, match="the same image"):
+        batch.clean(scorer)
+
+
 def test_equal_pixels_with_unequal_scores_are_error_rows(plan: Plan, tmp_path: Path) -> None:
     """The identity's image is scored once more, not looked up: the third evaluation here."""
     target = Wandering(shift=lambda call: 1e-4 * (call == 3))

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 from fuzzing import ODD_TEXT, ODD_VALUES, TIMES, cases, damaged, outcome
 from hypothesis import given
 from hypothesis import strategies as st
 from toyrows import make_manifest, make_rows
+from toyruns import paint
 
+from iqarena.client.run import run
 from iqarena.client.stored import load
+from iqarena.runner.merge import merge
 from iqarena.store import rowfile
 from iqarena.store.folder import Store
 from iqarena.store.schema import COLUMNS
@@ -104,23 +109,53 @@ def _places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from _places(one, (*at, key))
 
 
+VALUES = st.one_of(ODD_VALUES, st.sampled_from(["cnn", "ensemble(", "ensemble(cnn, vit)"]))
+
+
+def _edit(path: Path, data: st.DataObject, value: Any) -> None:
+    manifest = json.loads(path.read_text())
+    *at, last = data.draw(st.sampled_from([*_places(manifest)][1:]))
+    inside = manifest
+    for key in at:
+        inside = inside[key]
+    if data.draw(st.booleans()):
+        inside[last] = value
+    else:
+        del inside[last]
+    path.write_text(json.dumps(manifest))
+
+
 @cases(25)
-@given(data=st.data(), value=st.one_of(ODD_VALUES, st.sampled_from(["cnn", "ensemble(", "ensemble(cnn, vit)"])))
+@given(data=st.data(), value=VALUES)
 def test_manifests_that_are_edited(data: st.DataObject, value: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path = _store(Path(folder)).folder / "manifest.json"
-        text = path.read_text()
-        manifest = json.loads(text)
-        *at, last = data.draw(st.sampled_from([*_places(manifest)][1:]))
-        inside = manifest
-        for key in at:
-            inside = inside[key]
-        if data.draw(st.booleans()):
-            inside[last] = value
-        else:
-            del inside[last]
-        path.write_text(json.dumps(manifest))
+        _edit(_store(Path(folder)).folder / "manifest.json", data, value)
         outcome(lambda: _used(Path(folder), data.draw(REPORT)))
+
+
+def _run(photos: Path, folder: Path, *attacks: str) -> None:
+    keys = {"images": {"path": str(photos)}, "targets": ["toy_curved"], "attacks": [*attacks]}
+    run(keys, folder, limit=1, workers=1, progress=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    photos = tmp_path_factory.mktemp("photos")
+    paint(photos / "p0.png", 0)
+    _run(photos, photos / "run", "fgsm")
+    return photos / "run"
+
+
+@cases(6)
+@given(data=st.data(), value=VALUES)
+def test_runs_into_folders_whose_manifest_is_edited_and_merges_of_them(
+    finished: Path, data: st.DataObject, value: Any
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        edited = shutil.copytree(finished, Path(folder) / "run")
+        _edit(edited / "manifest.json", data, value)
+        outcome(lambda: merge([finished, edited], Path(folder) / "merged"))
+        outcome(lambda: _run(finished.parent, edited, "fgsm", "noise"))
 
 
 @cases(25)

@@ -104,9 +104,9 @@ def test_the_shipped_weights_keep_their_size_together() -> None:
 
 @pytest.mark.parametrize("name", PLUGINS)
 def test_scores_fall_with_growing_degradation(name: str) -> None:
-    crops = [central_part(image, 160) for image in embedded_images()[::8]]
+    crops = [central_part(image, 160) for image in embedded_images()[::2]]
     for kind, measured in falls_on_ladders(build_model(name).load(), crops).items():
-        assert measured["steps_that_fall"] >= 0.8, kind
+        assert measured["steps_that_fall"] >= 0.95, kind
         assert measured["mean_scores"] == sorted(measured["mean_scores"], reverse=True), kind
 
 

@@ -34,6 +34,7 @@ class Nes(Query):
   author = {Ilyas, Andrew and Engstrom, Logan and Athalye, Anish and Lin, Jessy},
   booktitle = {ICML}, year = {2018}, eprint = {1804.08598}
 }"""
+    reconstructed = "sigma, the length of a step and the query of each new point are ours, for images of 8 bits"
 
     samples: Annotated[int, Ge(2), EVEN] = 50
     sigma: Annotated[float, Gt(0)] = 4 / 255

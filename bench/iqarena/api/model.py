@@ -35,7 +35,8 @@ class Model(Plugin):
 
     @property
     def backbones(self) -> tuple[str, ...]:
-        """Names of the pretrained networks that it contains; scorers that share one are relatives, not strangers."""
+        """Names of the pretrained networks that it contains: scorers that share one are relatives, not strangers, and
+        so are those of one plugin unless both name theirs."""
         return ()
 
     @property

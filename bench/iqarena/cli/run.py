@@ -111,7 +111,7 @@ def run(
         command=shlex.join(["iqarena", *sys.argv[1:]]),
     )  # fmt: skip
     boards = done.boards() if done.finished else ""
-    answer(lambda: _text(done, boards), lambda: _data(done))
+    answer(lambda: _text(done, boards, shard), lambda: _data(done))
     return 0 if done.complete else 3
 
 
@@ -187,13 +187,12 @@ def speed(
         click.echo(matrix_report(plan) if matrix else speed_report(plan, options))
 
 
-def _text(done: Run, boards: str) -> str:
+def _text(done: Run, boards: str, shard: tuple[int, int]) -> str:
     if done.finished:
         lines = [boards, _places(done.folder)]
     else:
-        lines = [
-            f"{len(done.rows)} of {done.manifest.planned} rows are in {done.folder}; the other shards make it whole"
-        ]
+        whole = "start it again" if shard == (1, 1) else "the other shards make it whole"
+        lines = [f"{len(done.rows)} of {done.manifest.planned} rows are in {done.folder}; {whole}"]
     for _, first in done.failed.head(1).iterrows():
         total = f"{len(done.failed)} of {len(done.rows)} rows failed"
         lines.append(f"{total}; the first, of {first['image']}: {first['message']}")
@@ -209,8 +208,10 @@ def _data(done: Run) -> dict[str, Any]:
 
 
 def _places(folder: Path) -> str:
+    from iqarena.files.atomic import plain_errors
     from iqarena.store.pack import FILE
 
-    parts = [f"{name}/" for name in ("plots", "gallery", "rows") if any((folder / name).glob("*"))]
-    parts += [FILE] if (folder / FILE).is_file() else []
+    with plain_errors(f"cannot list {folder}", folder):
+        parts = [f"{name}/" for name in ("plots", "gallery", "rows") if any((folder / name).glob("*"))]
+        parts += [FILE] if (folder / FILE).exists() else []
     return ", ".join([f"In {folder}: index.html (start here), leaderboard.md, leaderboard_*.csv, pairs.csv", *parts])

@@ -28,6 +28,10 @@ def check_options(*, precision: Any, overwrite: Any, batch_size: Any, workers: A
     two = isinstance(shard, tuple) and len(shard) == 2 and all(isinstance(one, Integral) for one in shard)
     if not two or not 1 <= shard[0] <= shard[1]:
         raise SpecError(f"shard: expected (I, N) with 1 ≤ I ≤ N, found {shard!r}; for example (1, 2)")
+    if overwrite == "always" and shard != (1, 1):
+        raise SpecError(
+            "overwrite: 'always' removes what other shards have written; choose another --out, or remove the run first"
+        )
 
 
 def check_workers(executor: Any, workers_kind: Any, ray_address: Any, cell_timeout: Any) -> None:

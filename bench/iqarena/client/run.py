@@ -57,8 +57,8 @@ def run(
     ``thread`` or ``process`` workers here, or with the executor ``ray`` on the cluster at ``ray_address`` (left out,
     one is started here). A plugin that brings its process down costs the rows it was at, unless it is a thread of this
     one. ``cell_timeout`` is how many seconds one attack from one source may take on one image; threads cannot be
-    stopped and have no such limit. ``overwrite`` adds what is ``missing``, starts ``always`` afresh or ``never``
-    touches a folder that holds a run. ``command`` stands in the manifest as what was called.
+    stopped and have no such limit. ``overwrite`` adds what is ``missing``, starts ``always`` afresh (no shard may) or
+    ``never`` touches a folder that holds a run. ``command`` stands in the manifest as what was called.
 
     Raises :class:`~iqarena.errors.IqarenaError`, in one line, for what cannot be understood, loaded or written. An
     image, an attack or a model that fails costs rows (``status`` is then ``error``), not the run.

@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Scorer(Resident):
         self._layout = torch.channels_last if model.channels_last else torch.contiguous_format
         self.module = self._load()
         self._weights = WeightsWatch(self.module)
-        self._lock = threading.Lock()
+        self._lock, self._looking = threading.Lock(), threading.Lock()
         self._kept: dict[Hashable, Any] = {}
         self._keeping = threading.RLock()
         self.fitting(lambda: None)
@@ -89,11 +89,11 @@ class Scorer(Resident):
 
     def certificate(self, x: Tensor) -> Tensor | None:
         """Bounds ``(N, 2)`` of the scores within the radius that a certified defense declares; none without one."""
-        module = self.module
-        if not isinstance(module, Certified):
+        if not isinstance(self.module, Certified):
             return None
 
         def bounds() -> Tensor:
+            module = cast(Certified, self.module)
             with torch.inference_mode():
                 return _joined([module.certificate(part)[:n] for part, n in self._parts(x)])
 
@@ -129,7 +129,7 @@ class Scorer(Resident):
 
     def intact(self) -> bool:
         """Whether the weights are those that were loaded; if not they are loaded anew."""
-        with self.turn():
+        with self.turn(), self._looking:
             if self._weights.intact(self.module):
                 return True
             self.left()
@@ -137,17 +137,22 @@ class Scorer(Resident):
             return False
 
     def _watched(self, evaluate: Callable[[], T]) -> T:
-        """What ``evaluate`` gives with weights that are the same before and after it."""
+        """What ``evaluate`` gives with weights that are the same before and after it, as the module is: another thread
+        may have found it written into, and loaded it anew, in between."""
 
         def blamed() -> T:
             with self._blamed("cannot be evaluated"):
                 return evaluate()
 
         started = time.perf_counter()
-        result = self.fitting(blamed)
-        if self.intact():
-            self._count("seconds", time.perf_counter() - started)
-            return result
+        while True:
+            module = self.module
+            result = self.fitting(blamed)
+            if not self.intact():
+                break
+            if module is self.module:
+                self._count("seconds", time.perf_counter() - started)
+                return result
         self.fitting(blamed)
         if not self.intact():
             raise ScorerError(f"{self.model!r}: changes its own weights when it is evaluated; keep its state elsewhere")

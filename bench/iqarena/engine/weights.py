@@ -1,6 +1,6 @@
 """A watch over the weights of a loaded module, at the price of a few operations a look.
 
-Of every parameter and stored buffer up to ``SAMPLES`` evenly spaced values are compared with those that were loaded. A
+Of every parameter and buffer up to ``SAMPLES`` evenly spaced values are compared with those that were loaded. A
 counter of writes would be cheaper still, but ``tensor.data`` and ``tensor.numpy()`` pass it by.
 """
 
@@ -53,11 +53,11 @@ class WeightsWatch:
 
 
 def _stored(module: nn.Module) -> Iterator[tuple[str, dict[str, Any], str, Tensor]]:
-    """Parameters and the buffers that belong to a checkpoint, each with its path and where it stands."""
+    """Parameters and buffers, each with its path and where it stands."""
     for path, part in module.named_modules():
         for owner in (part._parameters, part._buffers):
             for name, tensor in owner.items():
-                if tensor is not None and tensor.numel() and name not in part._non_persistent_buffers_set:
+                if tensor is not None and tensor.numel():
                     yield f"{path}.{name}", owner, name, tensor
 
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,10 @@ from typing import Any
 from iqarena.api import Model, Plugin, WeightsError
 from iqarena.engine.scorer import Scorer
 from iqarena.errors import IqarenaError
-from iqarena.files.weights import OFFLINE, WEIGHTS_DIR
 from iqarena.registry.tables import KINDS, add_file, names, plugin_class, plugin_files
 from iqarena.store.keys import Keys, foreign, identity
 from iqarena.suite.plan import Plan
 from iqarena.worker.work import Bench
-
-_ENVIRONMENT = (WEIGHTS_DIR, OFFLINE)
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,13 @@ class Job:
         return scorer
 
     def packed(self) -> bytes:
-        """This job for another process: with the plugin files themselves, as another machine may not have them."""
+        """This job for another process: with the plugin files themselves, as another machine may not have them, and
+        with the folder and the variables by which this process finds the rest."""
         plugins = [*self.plan.attacks, *self.plan.models, self.plan.images]
         kinds = [(kind, one.name) for one in foreign(plugins) for kind, base in KINDS.items() if isinstance(one, base)]
         head = {
-            "environment": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            "environment": {name: value for name, value in os.environ.items() if name.startswith("IQARENA_")},
+            "folder": os.getcwd(),
             "files": {str(path): path.read_bytes() for path in plugin_files()},
             "installed": [(kind, name) for kind, name in kinds if name in names(kind)],
         }
@@ -68,8 +68,11 @@ def unpacked(data: bytes) -> Job:
     """
     head, rest = pickle.loads(data)
     os.environ.update(head["environment"])
-    for path, content in head["files"].items():
-        add_file(_local(Path(path), content))
+    with suppress(OSError):  # a node may lack it
+        os.chdir(head["folder"])
+    with tempfile.TemporaryDirectory(prefix="iqarena-plugin-") as copies:
+        for path, content in head["files"].items():
+            add_file(_local(Path(path), content, Path(copies)))
     for kind, name in head["installed"]:
         plugin_class(kind, name)  # an installed plugin learns its distribution here
     job, identities = pickle.loads(rest)
@@ -77,11 +80,11 @@ def unpacked(data: bytes) -> Job:
     return job
 
 
-def _local(path: Path, content: bytes) -> Path:
-    """``path`` where it holds ``content``, else a copy of it."""
+def _local(path: Path, content: bytes, copies: Path) -> Path:
+    """``path`` where it holds ``content``, else a copy of it, which need not stay once it was imported."""
     if path.is_file() and path.read_bytes() == content:
         return path
-    copy = Path(tempfile.mkdtemp(prefix="iqarena-plugin-")) / path.name
+    copy = copies / path.name
     copy.write_bytes(content)
     return copy
 

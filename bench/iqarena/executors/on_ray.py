@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 
 from iqarena.errors import IqarenaError
 from iqarena.executors.job import Job
-from iqarena.executors.pool import TICK, Start, WorkerLost, limit_after, timed_out
+from iqarena.executors.pool import Start, WorkerLost, arrives, limit_after
 from iqarena.executors.remote import Remote, portable
 from iqarena.worker.measure import Result
 from iqarena.worker.task import Step, Task
@@ -91,40 +90,32 @@ class RayWorker:
         self._ray, self._limit, self._stopping = ray, limit, stopping
         self._actor = actor.remote()
         try:
-            if self._wait(loaded := self._actor.load.remote(job), None):
-                self._value(loaded)
+            if self._arrives(loaded := self._actor.load.remote(job), None):
+                self._next(iter([loaded]))
         except BaseException:
             self.close()
             raise
 
     def run(self, task: Task) -> Iterator[Step | Result]:
         stream, event = self._actor.run.remote(task), None
-        while self._wait(stream, limit_after(event, self._limit)):
-            try:
-                event = self._value(next(stream))
-            except StopIteration:
-                return
+        while self._arrives(stream, limit_after(event, self._limit)) and (event := self._next(stream)):
             yield event
 
     def close(self) -> None:
         """End it, whatever it does."""
         self._ray.kill(self._actor)
 
-    def _wait(self, coming: Any, limit: float | None) -> bool:
-        """Whether there is something to take; if not, the run is to stop."""
-        started = time.monotonic()
-        while not self._ray.wait([coming], timeout=TICK)[0]:
-            if self._stopping.is_set():
-                return False
-            if limit and time.monotonic() - started > limit:
-                raise timed_out(limit)
-        return True
+    def _arrives(self, coming: Any, limit: float | None) -> bool:
+        return arrives(lambda seconds: self._ray.wait([coming], timeout=seconds)[0], self._stopping, limit)
 
-    def _value(self, reference: Any) -> Any:
+    def _next(self, references: Iterator[Any]) -> Any:
+        """What the next of ``references`` stands for; None after the last."""
         try:
-            value = self._ray.get(reference)
-        except self._ray.exceptions.RayActorError:
-            raise WorkerLost("the worker died", _TRIES) from None
+            value = self._ray.get(next(references))
+        except StopIteration:
+            return None
+        except self._ray.exceptions.RayError as error:  # a node that goes takes along what it had sent
+            raise WorkerLost(f"the worker died ({type(error).__name__})", _TRIES) from None
         if isinstance(value, Exception):
             raise value
         return value

@@ -33,13 +33,21 @@ class WorkerLost(Exception):
         self.tries = tries
 
 
-def timed_out(limit: float) -> WorkerLost:
-    return WorkerLost(f"stopped after {limit:g} s (--cell-timeout); raise the limit, or leave the attack out")
-
-
 def limit_after(event: Step | Result | None, limit: float | None) -> float | None:
     """Seconds until the next event of a worker: ``limit`` for each image of the step that this one announced."""
     return limit * len(event.images) if limit and isinstance(event, Step) else limit
+
+
+def arrives(ready: Callable[[float], object], stopping: threading.Event, limit: float | None) -> bool:
+    """Wait until ``ready``, which is given seconds to wait for it, says that a worker has sent something; False once
+    the run is to stop. Raises :class:`WorkerLost` after ``limit`` seconds."""
+    started = time.monotonic()
+    while not ready(TICK):
+        if stopping.is_set():
+            return False
+        if limit and time.monotonic() - started > limit:
+            raise WorkerLost(f"stopped after {limit:g} s (--cell-timeout); raise the limit, or leave the attack out")
+    return True
 
 
 class Worker(Protocol):

@@ -13,11 +13,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
-from iqarena.executors.pool import TICK, WorkerLost, limit_after, timed_out
+from iqarena.executors.pool import WorkerLost, arrives, limit_after
 from iqarena.executors.remote import Remote, portable
 from iqarena.worker.measure import Result
 from iqarena.worker.task import Step, Task
@@ -57,8 +58,9 @@ class ProcessWorker:
             yield event
 
     def close(self) -> None:
-        """End it, whatever it does."""
-        self._process.kill()
+        """End it and what it forked, whatever they do."""
+        with suppress(OSError):  # all of them are gone
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._pipe.close()
 
@@ -70,19 +72,19 @@ class ProcessWorker:
 
     def _receive(self, limit: float | None) -> Any:
         """Its next message; ``_DONE`` when the run is to stop."""
-        started = time.monotonic()
         try:
-            while not self._pipe.poll(TICK):
-                if self._stopping.is_set():
-                    return _DONE
-                if limit and time.monotonic() - started > limit:
-                    raise timed_out(limit)
-            message = self._pipe.recv()
+            message = self._pipe.recv() if arrives(self._ready, self._stopping, limit) else _DONE
         except (EOFError, OSError):
             raise self._died() from None
         if isinstance(message, Exception):
             raise message
         return message
+
+    def _ready(self, seconds: float) -> bool:
+        ended = self._process.poll() is not None  # asked first: what it sent before is there
+        if not (there := self._pipe.poll(seconds)) and ended:
+            raise EOFError  # a child that it forked holds its end open
+        return there
 
     def _died(self) -> WorkerLost:
         self._pipe.close()  # it may have closed its end and live on
@@ -112,7 +114,7 @@ def main(handle: int, driver: int) -> None:
 
 
 def _leave_with(driver: int) -> None:
-    """End this process, whatever it does, once the driver is no longer there."""
+    """End this process and what it forked, whatever they do, once the driver is no longer there."""
     while os.getppid() == driver:
         time.sleep(1)
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from iqarena.errors import StoreError
+from iqarena.errors import IqarenaError, StoreError, plain
 from iqarena.files.hashing import json_digest
 from iqarena.files.place import is_local
 
@@ -29,7 +29,7 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
     The folder is made. Without ``sync`` a power failure may leave any content: for files that are checked when read.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with plain_errors(f"cannot write {path}"):
+    with plain_errors(f"cannot write {path}", path):
         if not is_local(path):
             path.write_bytes(data)
             return
@@ -53,11 +53,23 @@ def make_folder(path: Path) -> None:
             path.mkdir(parents=True, exist_ok=True)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is anything at ``path``; raises :class:`StoreError` when its store does not say."""
+    with plain_errors(f"cannot look for {path}", path):
+        return path.exists()
+
+
 @contextmanager
-def plain_errors(what: str) -> Iterator[None]:
-    """Turn an operating-system error (disk full, no permission) into one line for the user."""
+def plain_errors(what: str, *paths: Path) -> Iterator[None]:
+    """Turn an operating-system error (disk full, no permission) into one line for the user, and any error if one of the
+    ``paths`` is in an object store: each store has its own."""
     try:
         yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+    except IqarenaError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError) and all(map(is_local, paths)):
+            raise
+        code = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(code) if code else plain(str(error)) or type(error).__name__
         raise StoreError(f"{what}: {reason}; what is stored stays, mend that and run again") from error

@@ -7,11 +7,12 @@
     directed        s · (f(x + δ) − f(x − δ)) / 2
     RGO             |f' − f| / max(100 − f, f)
     boundary ratio  |f' − f| / (100 − f when raising, f when lowering)
-    R               mean log10( max(f, 100 − f) / |f' − f| )
+    R               log10( max(f, 100 − f) / |f' − f| )
 
 R is of Zhang et al., "Perceptual attacks of no-reference image quality models with human-in-the-loop"
-(NeurIPS 2022, arXiv 2210.00933); lower R = stronger attack. The boundary ratio is what the score-boundary attack
-(arXiv 2401.05217) raises step by step. The aligned and the directed effect are ours: undirected noise has about 0.
+(NeurIPS 2022, arXiv 2210.00933), who average it over images; lower R = stronger attack. The boundary ratio is what the
+score-boundary attack (arXiv 2401.05217) raises step by step. The aligned and the directed effect are ours: undirected
+noise has about 0.
 """
 
 from __future__ import annotations
@@ -55,9 +56,6 @@ def past_boundary(clean: Floats, attacked: Floats, direction: Floats, b: float) 
     return (gain(clean, attacked, direction) > headroom * b).astype(np.float64)
 
 
-def robustness(clean: Floats, attacked: Floats) -> float:
-    """R, one number; lower = stronger attack; NaN without scores."""
-    if not len(clean):
-        return float("nan")
-    change = np.maximum(np.abs(attacked - clean), GUARD)
-    return float(np.log10(np.maximum(clean, 100 - clean) / change).mean())
+def robustness(clean: Floats, attacked: Floats) -> Floats:
+    """R of each image, ``(N,)``; lower = stronger attack."""
+    return np.log10(np.maximum(clean, 100 - clean) / np.maximum(np.abs(attacked - clean), GUARD))

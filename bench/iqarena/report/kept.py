@@ -23,7 +23,7 @@ def keep(text: str, manifest: Manifest, folder: Path) -> None:
 def kept(manifest: Manifest, folder: Path) -> str | None:
     """That text, if the report is still there and of this run and code: a run in which anything changes is finished at
     another time."""
-    with suppress(OSError, ValueError, RecursionError, TypeError, KeyError):
+    with suppress(Exception):  # not there, damaged, or in a store that does not answer: the report is made again
         noted = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if noted["of"] == _of(manifest) and all((folder / part).exists() for part in _PARTS):
             return str(noted["text"])

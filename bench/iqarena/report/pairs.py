@@ -167,7 +167,7 @@ def _pair(
     record[f"{CONTROL_GAIN}_mean"] = _mean(ok[CONTROL_GAIN])
     record |= agreement(clean, attacked)
     record |= {
-        "r": robustness(clean, attacked),
+        "r": _mean(robustness(clean, attacked)),
         "rgo": _mean(relative_gain(clean, attacked)),
         "boundary_ratio": _mean(boundary_ratio(clean, attacked, s)),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -65,10 +65,11 @@ def shard_items(plan: Plan, shard: tuple[int, int] = (1, 1)) -> list[ImageItem]:
 @dataclass(frozen=True)
 class Usage:
     """How many images (``forward``) a run scored with a model, with how many it asked for a ``gradient``, and the
-    ``seconds`` that its workers spent on these."""
+    ``seconds`` that its ``workers`` spent on these."""
 
     model: Model
     evaluated: dict[str, float]
+    workers: int = 0
 
 
 def run_plan(
@@ -78,9 +79,11 @@ def run_plan(
     tick: Callable[[int], object] = lambda craftings: None,
     keys: Keys | None = None,
     settled: Collection[str] = (),
+    unread: Callable[[str, str], object] = lambda image, message: None,
 ) -> list[Usage]:
     """Fill ``store`` with every missing row; ``tick`` hears of finished craftings, one per image.
-    Images that are ``settled`` are passed over: nothing of them is missing.
+    Images that are ``settled`` are passed over: nothing of them is missing. ``unread`` hears of those that have rows
+    and cannot be read any more, and why: they keep these.
 
     Returns what was evaluated. Raises :class:`StoreError` when rows cannot be written, after the workers have stopped;
     :class:`WeightsError`, with no row written, when weights are not those of ``keys``. ``KeyboardInterrupt`` comes
@@ -103,13 +106,15 @@ def run_plan(
         for spec, counts in result.evaluated.items():
             for kind, n in counts.items():
                 of_model[spec][kind] += n
+        for image, message in result.unread.items():
+            unread(image, message)
         tick(result.craftings)
 
     job = Job(plan, store.folder, options.device, options.precision, keys or options.keys(plan))
     with single_threaded(options.on_cpu), _workers(job, options) as (start, workers):
         batches = list(_batches(items, options, workers))
         tasks = (Task(batch, {item.id: store.stored(item.id) for item in batch}) for batch in batches)
-        pool = Pool(start, min(workers, len(batches)), tasks)
+        pool = Pool(start, workers := min(workers, len(batches)), tasks)
         try:
             for result in pool.results():
                 keep(result)
@@ -124,7 +129,7 @@ def run_plan(
             raise
         finally:
             unwritten.write()
-    return usage
+    return [replace(one, workers=workers) for one in usage]
 
 
 def _batches(items: Sequence[ImageItem], options: Options, workers: int) -> Iterator[Sequence[ImageItem]]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import pandas as pd
 
 from iqarena.errors import IqarenaError
+from iqarena.files.atomic import plain_errors
 from iqarena.files.hashing import json_digest
 from iqarena.runner.budget_search import rounds
 from iqarena.runner.driver import Options, run_plan, shard_items
 from iqarena.runner.growth import bring_up_to_date, forget_failures, grown, outside
-from iqarena.runner.manifest import build_manifest, earlier_manifest, finish, with_budgets
+from iqarena.runner.manifest import build_manifest, earlier_manifest, finish, row_counts, with_budgets
 from iqarena.runner.settled import Settled
 from iqarena.store.folder import Store
 from iqarena.store.lock import RunLock
@@ -49,9 +51,14 @@ def execute(
         settled = Settled(store.folder, plan, own, items)
         known, planned = settled.images(before), len(items) * len(list(craftings(plan)))
         evaluated, budgets = 0, plan
+
+        def unread(image: str, message: str) -> None:
+            logging.getLogger("iqarena").warning(f"iqarena: {message}; {image} keeps the results that it has")
+            settled.forget(image)
+
         for budgets in rounds(plan, store):
             with progress(planned) as tick:
-                usage = run_plan(budgets, store, options, tick, keys, known)
+                usage = run_plan(budgets, store, options, tick, keys, known, unread)
             evaluated += round(sum(used.evaluated["gradient"] for used in usage))
         with lock.gate():
             if lock.is_alone():
@@ -62,7 +69,8 @@ def execute(
                 manifest = grown(earlier, with_budgets(own, plan, budgets), rows, budgets)
             if len(rows) == manifest.planned:
                 settled.note(rows)
-            if earlier and earlier.finished and not store.written and _work(earlier) == _work(manifest):
+            same = earlier and (_work(earlier), earlier.rows) == (_work(manifest), row_counts(rows))
+            if earlier and earlier.finished and same and not store.written:
                 return earlier, rows
             counts = GradientCounts(evaluated, resumed=earlier is not None or len(before) > 0)
             if options.shard != (1, 1):
@@ -71,7 +79,8 @@ def execute(
             manifest = dataclasses.replace(manifest, gradients=counts)
             store.write_manifest(manifest)
             if len(rows) == manifest.planned:
-                Gallery(store.folder, plan).write_index()
+                with plain_errors(f"cannot read {store.folder / 'gallery'}", store.folder):
+                    Gallery(store.folder, plan).write_index()
                 manifest = finish(manifest, rows)
                 store.write_manifest(manifest)
             return manifest, rows

@@ -12,7 +12,7 @@ import pandas as pd
 from iqarena.engine.device import checked_device
 from iqarena.engine.scorer import Scorer
 from iqarena.errors import SpecError, StoreError, nearest, plain
-from iqarena.files.atomic import make_folder, slug, write_atomically
+from iqarena.files.atomic import is_there, make_folder, plain_errors, slug, write_atomically
 from iqarena.files.progress import progress_bar
 from iqarena.images.tensors import to_images
 from iqarena.metrics.distortion import Reference
@@ -86,9 +86,9 @@ def export(
 
 def _earlier(out: Path) -> pd.DataFrame:
     """The table of an earlier export into the same folder."""
-    if not (out / _TABLE).exists():
+    if not is_there(out / _TABLE):
         return pd.DataFrame(columns=COLUMNS)
-    with suppress(ValueError, OSError):  # not a table, or another one
+    with plain_errors(f"cannot read {out / _TABLE}", out), suppress(ValueError, OSError):  # not a table, or another one
         return pd.read_csv(out / _TABLE, keep_default_na=False)[COLUMNS]
     raise StoreError(f"{out / _TABLE}: expected the table of an earlier export; choose another --out")
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from contextlib import suppress
-from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -18,7 +16,7 @@ from iqarena.store.folder import Store
 from iqarena.store.keys import identity
 from iqarena.store.manifest import Manifest
 from iqarena.store.schema import NAMES
-from iqarena.store.union import members_of, renamed, renamed_source, united
+from iqarena.store.union import identities, members_of, renamed, renamed_source, united
 from iqarena.suite.plan import Plan
 
 _METADATA = ["attack", "source", "target", "cluster", "mos", "status", "message"]
@@ -102,7 +100,7 @@ def bring_up_to_date(store: Store, earlier: Manifest, now: Manifest, plan: Plan)
 def _changed(earlier: Manifest, now: Manifest) -> set[str]:
     """Specs in ``now`` of what has another version, code or weights than in ``earlier``, and those of attacks outside
     it that do."""
-    old, new = _identities(earlier), _identities(now)
+    old, new = identities(earlier), identities(now)
     others = (attack for attack in earlier.attacks if attack.label not in new and attack.identity)
     return {
         *(spec for label, (spec, own) in new.items() if old.get(label, ("", own))[1] != own),
@@ -115,11 +113,6 @@ def _identity(attack: str) -> str:
     with suppress(IqarenaError):
         return json_digest(identity(build_attack(attack)))
     return ""
-
-
-def _identities(manifest: Manifest) -> Mapping[str, tuple[str, str]]:
-    facts = chain(((a.spec, a) for a in manifest.attacks), manifest.models.items())
-    return {one.label: (spec, one.identity) for spec, one in facts}
 
 
 def _same(old: Any, new: Any) -> bool:

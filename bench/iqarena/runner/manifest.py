@@ -66,6 +66,7 @@ def _model_facts(model: Model, keys: Keys) -> ModelFacts:
         label=model.label,
         random_defense=any(defense.stochastic for defense in model.defenses),
         hardened=known[-1] != keys.identity(model.undefended)[-1],
+        reconstructed="; ".join(p.reconstructed for p in (*model.defenses, model.undefended) if p.reconstructed),
         identity=json_digest(known),
     )
 
@@ -130,13 +131,17 @@ def finish(manifest: Manifest, rows: pd.DataFrame) -> Manifest:
     """The manifest with the end time, the hashes of the images and the row counts."""
     readable = rows[rows["image_sha256"] != ""]
     hashes = dict(zip(readable["image"], readable["image_sha256"], strict=True))
-    ok = int(rows["status"].eq("ok").sum())
     return dataclasses.replace(
         manifest,
         finished=_now(),
         images=tuple(dataclasses.replace(image, sha256=hashes.get(image.id, "")) for image in manifest.images),
-        rows=RowCounts(ok=ok, error=len(rows) - ok),
+        rows=row_counts(rows),
     )
+
+
+def row_counts(rows: pd.DataFrame) -> RowCounts:
+    ok = int(rows["status"].eq("ok").sum())
+    return RowCounts(ok=ok, error=len(rows) - ok)
 
 
 def _now() -> str:

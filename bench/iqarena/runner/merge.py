@@ -17,7 +17,7 @@ from iqarena.store.folder import Store
 from iqarena.store.lock import RunLock
 from iqarena.store.manifest import GradientCounts, Manifest
 from iqarena.store.schema import CRAFTED, NAMES, SCORED, TIMES
-from iqarena.store.union import differences, renamed, renamed_rows, united
+from iqarena.store.union import differences, identities, members_of, renamed, renamed_rows, united
 
 _NUMBERS = [name for name in ["sha256", *CRAFTED, *SCORED] if name not in TIMES]
 
@@ -27,7 +27,8 @@ def merge(folders: Sequence[Path], out: Path) -> Manifest:
 
     A row that several have must have the same key and numbers in all (times apart; ``score_float`` may be unknown in
     one); the first folder's is taken, and a result before a failure. Raises :class:`StoreError`, one line, for runs of
-    different settings, for rows that disagree, and for an ``out`` that holds a run.
+    different settings, for rows that disagree, for results of other pixels, weights or code, and for an ``out`` that
+    holds a run.
     """
     stores = [Store(folder) for folder in folders]
     manifests = [store.manifest() for store in stores]
@@ -37,8 +38,9 @@ def merge(folders: Sequence[Path], out: Path) -> Manifest:
                 f"{stores[0].folder} and {store.folder} are runs of different settings: {'; '.join(differing)}"
             )
     both = reduce(united, manifests)
-    rows = pd.concat([_renamed(store, manifest, both) for store, manifest in zip(stores, manifests, strict=True)])
-    rows = _agreed(rows)
+    tables = [store.rows().assign(folder=str(store.folder)) for store in stores]
+    _same_plugins(manifests, tables)
+    rows = _agreed(pd.concat([renamed_rows(t, renamed(m, both)) for t, m in zip(tables, manifests, strict=True)]))
     both = _counted(both, manifests, rows)
     if len(rows) == both.planned:
         both = finish(both, rows)
@@ -59,9 +61,21 @@ def merge(folders: Sequence[Path], out: Path) -> Manifest:
     return both
 
 
-def _renamed(store: Store, manifest: Manifest, both: Manifest) -> pd.DataFrame:
-    """The rows of one folder under the names that the united manifest has."""
-    return renamed_rows(store.rows(), renamed(manifest, both)).assign(folder=str(store.folder))
+def _same_plugins(manifests: Sequence[Manifest], tables: Sequence[pd.DataFrame]) -> None:
+    """Raises :class:`StoreError` naming an attack or a model that results of two folders were not made with alike."""
+    known: dict[str, tuple[str, str]] = {}
+    for manifest, rows in zip(manifests, tables, strict=True):
+        names = rows.loc[rows["status"] == "ok", ["attack", "source", "target", "folder"]].drop_duplicates()
+        used = {*names["attack"], *names["target"], *(one for source in names["source"] for one in members_of(source))}
+        for label, (spec, identity) in identities(manifest).items():
+            if spec in used:
+                folder = names["folder"].iloc[0]
+                other, where = known.setdefault(label, (identity, folder))
+                if other != identity:
+                    raise StoreError(
+                        f"{where} and {folder} disagree on {label}: other weights, code or versions; run the suite of"
+                        " one again, or merge without it"
+                    )
 
 
 def _agreed(rows: pd.DataFrame) -> pd.DataFrame:
@@ -76,7 +90,15 @@ def _agreed(rows: pd.DataFrame) -> pd.DataFrame:
                     f"{first['folder']} and {other['folder']} disagree on {first['attack']} from {first['source']} on"
                     f" {first['target']}, image {first['image']}: {why}; remove the rows of one, or merge without it"
                 )
-    return rows.drop_duplicates(NAMES).drop(columns=["folder", "failed"])
+    rows = rows.drop_duplicates(NAMES)
+    pixels = rows[rows["image_sha256"] != ""].drop_duplicates(["image", "image_sha256"])
+    for image, group in pixels[pixels.duplicated("image", keep=False)].groupby("image"):
+        one, other = group["folder"].iloc[:2]
+        raise StoreError(
+            f"{one} and {other} disagree on image {image}: other pixels; run the suite of one again, or merge without"
+            " it"
+        )
+    return rows.drop(columns=["folder", "failed"])
 
 
 def _disagreement(one: Any, other: Any) -> str:
@@ -115,7 +137,7 @@ def _counted(both: Manifest, manifests: Sequence[Manifest], rows: pd.DataFrame) 
 
 
 def _copy(source: Path, target: Path) -> None:
-    with plain_errors(f"cannot copy {source} to {target}"):
+    with plain_errors(f"cannot copy {source} to {target}", source, target):
         for path in source.glob("*/*.zip"):
             copy = target / path.relative_to(source)
             if not copy.exists():

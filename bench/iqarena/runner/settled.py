@@ -43,6 +43,10 @@ class Settled:
         known = self._noted(_digest(rows))
         return {image for image, stamp in self._stamps.items() if known.get(image) == stamp}
 
+    def forget(self, image: str) -> None:
+        """Let it be read again the next time."""
+        self._stamps.pop(image, None)
+
     def note(self, rows: pd.DataFrame) -> None:
         """Keep the stamps for the next run; ``rows`` are those of a run of which none is missing."""
         failed = set(rows.loc[rows["status"] != "ok", "image"])
@@ -54,7 +58,7 @@ class Settled:
             write_atomically(self._path, json.dumps(kept, indent=1).encode())
 
     def _noted(self, digest: str) -> dict[str, Any]:
-        with suppress(OSError, ValueError, RecursionError, TypeError, KeyError):  # not there, or not ours: no matter
+        with suppress(Exception):  # not there, not ours, out of reach: no matter
             noted = json.loads(self._path.read_text(encoding="utf-8"))
             if (noted["work"], noted["rows"]) == (self._work, digest):
                 return dict(noted["images"])

@@ -41,7 +41,8 @@ def from_json(hint: Any, value: Any, key: str) -> Any:
     if origin is dict and isinstance(value, Mapping):
         return {name: from_json(arguments[1], one, f"{key}[{name!r}]") for name, one in value.items()}
     if hint is float and type(value) is int:
-        return float(value)
+        with suppress(OverflowError):
+            return float(value)
     if type(value) is hint:
         return value
     raise ValueError(

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from iqarena.errors import StoreError
-from iqarena.files.atomic import file_name, make_folder, plain_errors, write_atomically
+from iqarena.files.atomic import file_name, is_there, make_folder, plain_errors, write_atomically
 from iqarena.store.manifest import Manifest
 from iqarena.store.pack import FILE as PACK
 from iqarena.store.pack import MANY, as_rows, by_image, joined, read_pack, write_pack
@@ -55,7 +55,7 @@ class Store:
 
         Whose process wrote them does not matter then, nor on which host: every writer holds the lock.
         """
-        with plain_errors(f"cannot clean {self.folder}"):
+        with plain_errors(f"cannot clean {self.folder}", self.folder):
             for leftover in self._written(r"\.\d+\.part"):
                 leftover.unlink()
 
@@ -116,12 +116,13 @@ class Store:
         return tables
 
     def _row_files(self) -> list[Path]:
-        return [path for path in sorted(self.rows_folder.glob("*.parquet")) if re.fullmatch(_ROWS, path.name)]
+        with plain_errors(f"cannot list {self.rows_folder}", self.rows_folder):
+            return [path for path in sorted(self.rows_folder.glob("*.parquet")) if re.fullmatch(_ROWS, path.name)]
 
     def stored(self, image: str) -> list[dict[str, Any]]:
         """The rows of one image, those that failed too."""
         path = self._path(image)
-        if path.exists():
+        if is_there(path):
             return as_rows(read(path))
         return as_rows(self._packed[image]) if image in self._packed else []
 
@@ -136,7 +137,7 @@ class Store:
             return
         write_pack(self.folder, read_pack(self.folder) | self._own())
         self.__dict__.pop("_packed", None)
-        with plain_errors(f"cannot clean {self.folder}"):
+        with plain_errors(f"cannot clean {self.folder}", self.folder):
             for path in paths:
                 path.unlink()
 
@@ -145,12 +146,12 @@ class Store:
         if not self._packed.keys().isdisjoint(images):
             write_pack(self.folder, {image: table for image, table in self._packed.items() if image not in images})
             self.__dict__.pop("_packed")
-        with plain_errors(f"cannot clean {self.folder}"):
+        with plain_errors(f"cannot clean {self.folder}", self.folder):
             for image in images:
                 self._path(image).unlink(missing_ok=True)
 
     def has_manifest(self) -> bool:
-        return (self.folder / "manifest.json").is_file()
+        return is_there(self.folder / "manifest.json")
 
     def write_manifest(self, manifest: Manifest) -> None:
         manifest.write(self.folder / "manifest.json")
@@ -165,17 +166,23 @@ class Store:
     def clear(self) -> None:
         """Forget a run (``--overwrite always``): the files that it and its report write, no other.
 
-        Raises :class:`StoreError`, and removes nothing, when ``manifest.json`` is not iqarena's or a folder is a link.
+        Raises :class:`StoreError`, and removes nothing, when ``manifest.json`` is not iqarena's, or not there beside
+        rows, or a folder is a link.
         """
         if not self.has_manifest():
+            if self._row_files() or is_there(self.folder / PACK):
+                raise StoreError(
+                    f"{self.folder}: expected manifest.json beside rows, found none; nothing is removed: move rows/ and"
+                    f" {PACK} away, or choose another --out"
+                )
             return
         self.manifest()
-        for folder in (path for pattern in _FOLDERS for path in self.folder.glob(pattern) if path.is_symlink()):
-            raise StoreError(
-                f"{folder}: expected a folder, found a link; nothing outside {self.folder} is removed:"
-                " remove what is there by hand, or choose another --out"
-            )
-        with plain_errors(f"cannot clear {self.folder}"):
+        with plain_errors(f"cannot clear {self.folder}", self.folder):
+            for folder in (path for pattern in _FOLDERS for path in self.folder.glob(pattern) if path.is_symlink()):
+                raise StoreError(
+                    f"{folder}: expected a folder, found a link; nothing outside {self.folder} is removed:"
+                    " remove what is there by hand, or choose another --out"
+                )
             for path in sorted(self._written(), key=lambda path: path.name == "manifest.json"):
                 path.unlink()  # the manifest last: rows without it would be nobody's
 

@@ -54,7 +54,7 @@ class RunLock:
         """Be the only one, waiting for whoever is; raises :class:`StoreError` when one of them does not go on."""
         before, since = None, time.monotonic()
         try:
-            with plain_errors(f"cannot lock {self._folder}"):
+            with plain_errors(f"cannot lock {self._folder}", self._folder):
                 while not self._created(self._gate):
                     holder = read(self._gate)
                     if isinstance(holder, Owner) and holder.dead:
@@ -74,7 +74,7 @@ class RunLock:
         Raises :class:`StoreError`, naming the owner, when somebody is there who is not another shard of this run, or
         anybody if ``alone``.
         """
-        with plain_errors(f"cannot lock {self._folder}"):
+        with plain_errors(f"cannot lock {self._folder}", self._folder):
             for path in self._places():
                 owner = read(path)
                 if isinstance(owner, Owner) and owner.dead:
@@ -91,7 +91,8 @@ class RunLock:
         return all(path == self._place for path in self._places())
 
     def _places(self) -> list[Path]:
-        paths = sorted(self._folder.glob("shard-*.lock"))
+        with plain_errors(f"cannot lock {self._folder}", self._folder):
+            paths = sorted(self._folder.glob("shard-*.lock"))
         return [path for path in paths if re.fullmatch(r"shard-\d+-of-\d+\.lock", path.name)]
 
     def _is_beside(self, owner: Owner | str) -> bool:
@@ -141,7 +142,7 @@ class RunLock:
             self._bury(claim, holder)
 
     def _remove_own(self, path: Path) -> None:
-        with plain_errors(f"cannot unlock {self._folder}"):
+        with plain_errors(f"cannot unlock {self._folder}", self._folder):
             if read(path) == self._me:
                 path.unlink(missing_ok=True)
 

@@ -44,6 +44,7 @@ class ModelFacts:
     label: str = ""  # the spec without default values
     random_defense: bool = False
     hardened: bool = False  # by a defense with weights of its own
+    reconstructed: str = ""  # of its defenses and of itself
     planned: int = 0
     identity: str = ""  # hash of its label, version, code and weights, and of the plugins among its parameters
 
@@ -126,7 +127,7 @@ class Manifest:
     def read(cls, path: Path) -> Manifest:
         """Raises :class:`StoreError`, one line that names the key, for what is no manifest or cannot be read."""
         try:
-            with plain_errors(f"cannot read {path}"):
+            with plain_errors(f"cannot read {path}", path):
                 text = path.read_text(encoding="utf-8")
             return cls.from_json(json.loads(text, object_pairs_hook=each_key_once))
         except (ValueError, RecursionError) as error:
@@ -155,6 +156,11 @@ class Manifest:
     def ssim(self) -> float | None:
         """The mean SSIM at which the suite compares attacks, if it does."""
         return self.settings.get("ssim")
+
+    @property
+    def repeats(self) -> int:
+        """How often each image is attacked; once where the settings do not say."""
+        return self.settings.get("repeats") or 1
 
     @property
     def factors(self) -> tuple[str, ...]:

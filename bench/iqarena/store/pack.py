@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from iqarena.files.atomic import write_atomically
+from iqarena.files.atomic import is_there, write_atomically
 from iqarena.store.rowfile import packed, read
 from iqarena.store.schema import BLANK, COLUMNS, NAMES, SCHEMA
 
@@ -26,7 +26,7 @@ MANY = 20  # row files; fewer are read in an instant
 def read_pack(folder: Path, columns: Sequence[str] = tuple(COLUMNS)) -> dict[str, pa.Table]:
     """The packed rows of each image; empty where nothing is packed."""
     path = folder / FILE
-    return by_image(read(path, columns)) if path.exists() else {}
+    return by_image(read(path, columns)) if is_there(path) else {}
 
 
 def write_pack(folder: Path, tables: Mapping[str, pa.Table]) -> None:

@@ -41,15 +41,16 @@ def read(path: Path, columns: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
     """
     try:
         data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except Exception:
+        with plain_errors(f"cannot read {path}", path):
+            raise
+    try:
         head, mark, tail = data.rpartition(_MARK)
         if mark and tail[:64] != (expected := _sha256(head, tail)):
             raise ValueError(f"its checksum is {expected[:12].decode()}…, it says {tail[:12]!r}")
         return _typed(pq.ParquetFile(io.BytesIO(data)).read([*NAMES, "status", *columns]))
-    except FileNotFoundError:
-        raise
-    except PermissionError:
-        with plain_errors(f"cannot read {path}"):
-            raise
     except Exception as error:  # whatever a reader says of damaged bytes
         reason = re.sub(r"\s+", " ", str(error)).strip()
         raise StoreError(f"{path}: not a readable row file ({reason}); remove it and run again") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -43,7 +44,7 @@ def united(earlier: Manifest, now: Manifest) -> Manifest:
     models |= {facts.label: (spec, facts) for spec, facts in now.models.items()}
     grid = earlier if earlier.factors and not now.factors else now
     reference = specs.get(earlier.reference or "", earlier.reference)
-    settings = {**now.settings, "repeats": max(earlier.settings.get("repeats", 1), now.settings.get("repeats", 1))}
+    settings = {**now.settings, "repeats": max(earlier.repeats, now.repeats)}
     return dataclasses.replace(
         now,
         settings={**settings, "grid": grid.settings.get("grid")},
@@ -58,6 +59,12 @@ def united(earlier: Manifest, now: Manifest) -> Manifest:
         plugins=_by("name", earlier.plugins, now.plugins),
         history=earlier.history if earlier.command == now.command else _all(earlier.history, (earlier.command,)),
     )
+
+
+def identities(manifest: Manifest) -> dict[str, tuple[str, str]]:
+    """Spec and identity of each attack and model, by label."""
+    facts = chain(((attack.spec, attack) for attack in manifest.attacks), manifest.models.items())
+    return {one.label: (spec, one.identity) for spec, one in facts}
 
 
 def renamed(earlier: Manifest, now: Manifest) -> dict[str, str]:

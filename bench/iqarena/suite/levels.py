@@ -17,8 +17,8 @@ def level_of(eps: float) -> int | None:
 
 def next_level(seen: Mapping[int, float], wanted: float) -> int | None:
     """The level to try after those ``seen`` (level → mean SSIM); none when ``wanted`` is bracketed or out of reach."""
-    above = max((level for level, ssim in seen.items() if ssim >= wanted), default=0)
     below = min((level for level, ssim in seen.items() if ssim < wanted), default=MAX_LEVELS + 1)
+    above = max((level for level, ssim in seen.items() if ssim >= wanted and level < below), default=0)
     if not seen or below - above <= 1:
         return None
     power, near = _POWER, min(seen, key=lambda level: abs(seen[level] - wanted))

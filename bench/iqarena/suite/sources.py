@@ -30,7 +30,7 @@ class SourceSpec:
     def relation(self, target: Model) -> Relation:
         """``whitebox``: the source is the target; ``ensemble_member``: it contains it; ``same_scorer``: it is or
         contains the target's scorer, with other defenses or none; ``same_backbone``: a scorer of it shares a
-        pretrained network with the target; else it never saw the target."""
+        pretrained network with the target, or is its plugin with other parameters; else it never saw the target."""
         alone = len(self.models) == 1
         if target in self.models:
             return "whitebox" if alone else "ensemble_member"
@@ -42,8 +42,11 @@ class SourceSpec:
 
 
 def related(one: Model, other: Model) -> bool:
-    """Whether two scorers are one behind different defenses, or contain the same pretrained network."""
-    return one.undefended == other.undefended or not set(one.backbones).isdisjoint(other.backbones)
+    """Whether two scorers contain the same pretrained network, or are of one plugin, whatever the defenses and other
+    parameters, unless both name their networks: a parameter may choose another."""
+    if one.undefended.name == other.undefended.name and not (one.backbones and other.backbones):
+        return True
+    return not set(one.backbones).isdisjoint(other.backbones)
 
 
 def parse_source(text: str) -> SourceSpec:

@@ -52,6 +52,10 @@ class Linear(Model):
 
     seed: int = 0
 
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        return (repr(self),)  # another seed is another network
+
     def load(self) -> LinearNet:
         return LinearNet(self.seed)
 
@@ -62,6 +66,10 @@ class Curved(Model):
     min_size = 16
 
     seed: int = 0
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        return (repr(self),)
 
     def load(self) -> CurvedNet:
         return CurvedNet(self.seed)

@@ -81,9 +81,10 @@ def describe_plan(plan: Plan, device: str = "cpu") -> str:
 def _scores(plan: Plan, model: Model) -> tuple[int, float]:
     """Scores that ``model`` gives per image, at most and about.
 
-    They are the clean one and its repetitions; up to four for each adversarial image of which it is the target, as
-    rounding changes about every second one (a floor's is the same from every source); one for each other image that it
-    was a source of; and what query attacks ask and leave behind.
+    They are the clean one and its repetitions; for each adversarial image of which it is the target (a floor's is the
+    same from every source) three, and a fourth where rounding changed the image, which is reckoned for half of them
+    (of ``pocket``'s none are changed, of ``transfer``'s 60 %); one for each other image that it was a source of; and
+    what query attacks ask and leave behind.
     """
     met = [(attack, source) for attack, source, target in plan.results() if target == model]
     crafted = {(attack, None if attack.floor else source) for attack, source in met if attack.eps > 0}

@@ -21,7 +21,7 @@ from iqarena.runner.manifest import build_manifest, finish
 from iqarena.store.folder import Store
 from iqarena.suite.plan import Plan
 from iqarena.tools.forecast import evaluation, first_image, timed_seconds
-from iqarena.worker.threads import cores, single_threaded
+from iqarena.worker.threads import single_threaded
 
 
 def speed_report(plan: Plan, options: Options) -> str:
@@ -42,7 +42,7 @@ def speed_report(plan: Plan, options: Options) -> str:
         )
     beside = _side_by_side(plan, first, first_image(plan))
     images = len(shard_items(plan))
-    workers = min(cores(), images)
+    workers = usage[0].workers
     table = [
         ("loading models for the first time", loading),
         ("run: loading, crafting, scoring, storing", run_seconds),

@@ -40,7 +40,8 @@ class Batch:
     device: torch.device
     gradients: dict[Any, Any] = field(default_factory=dict)
     _scores: dict[tuple[Model, int, str], float] = field(default_factory=dict)
-    _uses: dict[Model, int] = field(default_factory=dict)  # of clean scores that were worked out here
+    _first: dict[Model, np.ndarray] = field(default_factory=dict)  # clean scores when they were first worked out here
+    _uses: dict[Model, int] = field(default_factory=dict)  # of clean scores since then
     _seconds: defaultdict[Model, list[float]] = field(default_factory=lambda: defaultdict(list))
     _certificates: dict[Model, list[dict[str, float]]] = field(default_factory=dict)
     _distances: dict[tuple[int, str], dict[str, float]] = field(default_factory=dict)
@@ -74,7 +75,8 @@ class Batch:
         singles = []
         for i, (item, image, reference) in enumerate(zip(self.items, self.images, self.references, strict=True)):
             scores = {(model, 0, sha): score for (model, j, sha), score in self._scores.items() if i == j}
-            known = {"_scores": scores, "_uses": dict(self._uses), "_seconds": self._seconds}
+            first = {model: own[i : i + 1] for model, own in self._first.items()}
+            known = {"_scores": scores, "_first": first, "_uses": dict(self._uses), "_seconds": self._seconds}
             singles.append(Batch([item], [image], [reference], self.device, **known))
         return singles
 
@@ -109,22 +111,25 @@ class Batch:
 
         They are asked again at a few later uses too. Raises :class:`ScorerError`, and forgets them, for a scorer that
         then answers otherwise and does not declare itself stochastic. Stored scores may be another processor's, whose
-        last digits differ: they are taken as they are.
+        last digits differ: they are taken as they are, and what is compared is worked out here.
         """
         model, keys = scorer.model, [(scorer.model, i, sha) for i, sha in enumerate(self.sha256)]
-        if not any(key in self._scores for key in keys):
-            self._uses[model] = 0
+        stored = any(key in self._scores for key in keys)
         scores = self.score(scorer, self.pixels, self.sha256)
-        if model.stochastic or model not in self._uses:
+        if model.stochastic:
             return scores
+        if model not in self._first:
+            self._first[model] = scorer.score_again(self.x).cpu().numpy() if stored else scores
+            self._uses[model] = 0
         self._uses[model] += 1
         if self._uses[model] in ASKED_AGAIN:
-            again = scorer.score_again(self.x).cpu().numpy()
-            for i in (abs(again - scores) > scorer.tolerance).nonzero()[0]:
+            again, first = scorer.score_again(self.x).cpu().numpy(), self._first[model]
+            for i in (abs(again - first) > scorer.tolerance).nonzero()[0]:
+                del self._first[model]
                 for key in keys:
                     self._scores.pop(key, None)
                 raise ScorerError(
-                    f"{model!r}: scored the same image {scores[i]:.9g} and then {again[i]:.9g}; run again,"
+                    f"{model!r}: scored the same image {first[i]:.9g} and then {again[i]:.9g}; run again,"
                     " and if it happens again let it declare itself stochastic"
                 )
         return scores

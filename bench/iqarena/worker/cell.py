@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
@@ -17,7 +17,7 @@ from iqarena.store.keys import foreign
 from iqarena.worker.batch import Batch, clean_sha256
 from iqarena.worker.measure import Result, attack_rows, failed, reason
 from iqarena.worker.task import Step, Task
-from iqarena.worker.work import Bench, Crafting, Row, Todo, row_id, todo
+from iqarena.worker.work import Bench, Crafting, Row, Todo, todo
 
 HELD_BACK = 5.0  # seconds of finished work that a worker keeps to itself
 PIXELS_TOGETHER = 2**20  # of images that travel together on the CPU: what they need of memory is little beside a model
@@ -40,12 +40,13 @@ class Group:
 
 @dataclass
 class Part:
-    """The smallest piece of a task: a crafting, or rows that are known already; and how many craftings are done with
-    it. Once an ``end`` is done, what is finished is yielded."""
+    """The smallest piece of a task: a crafting, or rows that are known already; how many craftings are done with it,
+    and which images that have rows are ``unread``, and why. Once an ``end`` is done, what is finished is yielded."""
 
     craftings: int
     work: tuple[Crafting, Group] | None = None
     rows: Sequence[Row] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
     end: bool = True
 
 
@@ -66,6 +67,7 @@ def cells(bench: Bench, task: Task) -> Generator[Step | Result, object, None]:
             continue
         started = time.perf_counter()
         result.rows += part.rows
+        result.unread |= part.unread
         if part.work:
             result.add((yield from _craft(bench, task, *part.work)))
         result.seconds += time.perf_counter() - started
@@ -124,11 +126,11 @@ def _run(bench: Bench, task: Task, crafting: Crafting, group: Group) -> Running:
 def _groups(bench: Bench, task: Task) -> Iterator[Step | Group | Part]:
     """Parts for images that need or allow no work; the others in groups that travel together."""
     groups: dict[object, Group] = {}
-    every = len(bench.craftings)
+    every, unreadable = len(bench.craftings), []
     for item in task.items:
         step = Step((item.id,))
         if message := task.lost.get(step):
-            yield Part(every, rows=_unreadable(bench, item, message))
+            unreadable.append(_unreadable(bench, item, task, message))
             continue
         yield step
         try:
@@ -138,7 +140,7 @@ def _groups(bench: Bench, task: Task) -> Iterator[Step | Group | Part]:
             with one_at_a_time(image.size // 3):
                 reference = Reference.of(image) if missing.row_ids else None
         except (Exception, SystemExit) as error:  # an image set of somebody else's may fail in any way
-            yield Part(every, rows=_unreadable(bench, item, reason(error)))
+            unreadable.append(_unreadable(bench, item, task, reason(error)))
             continue
         if reference is None:
             yield Part(every)
@@ -155,12 +157,13 @@ def _groups(bench: Bench, task: Task) -> Iterator[Step | Group | Part]:
         if bench.device.type == "cpu" and image.size // 3 * (len(group.todos) + 1) > PIXELS_TOGETHER:
             yield groups.pop(key)
     yield from groups.values()
+    yield from unreadable  # last: another worker, which takes the task over, may be able to read them or may not
 
 
-def _unreadable(bench: Bench, item: ImageItem, message: str) -> list[dict[str, object]]:
-    """Error rows in place of everything there might be of this image."""
-    return [
-        failed(row_id(bench, attack, source, target, item, "", repeat), message)
-        for attack, source, target in bench.plan.results()
-        for repeat in range(bench.plan.suite.repeats)
-    ]
+def _unreadable(bench: Bench, item: ImageItem, task: Task, message: str) -> Part:
+    """Error rows in place of everything that is not stored of this image, as it was when it was read."""
+    stored = task.stored[item.id]
+    sha256 = next((row["image_sha256"] for row in stored if row["status"] == "ok"), "")
+    missing = todo(bench, item, sha256, stored).row_ids
+    rows = [failed(one, message) for row_ids in missing.values() for one in row_ids]
+    return Part(len(bench.craftings), rows=rows, unread={item.id: message} if sha256 else {})

@@ -27,11 +27,13 @@ class Result:
     """What a worker yields, for the driver to write: rows, and files that belong to them.
 
     ``craftings`` counts those that are done with it, one an image, ``parts`` the parts of its task that it holds;
+    ``unread`` says of images that have rows why they cannot be read any more;
     ``evaluated`` is what the worker evaluated since the result before, by model, ``seconds`` what it took.
     """
 
     rows: list[Row] = field(default_factory=list)
     files: dict[Path, bytes] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
     craftings: int = 0
     parts: int = 0
     evaluated: dict[str, dict[str, float]] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from iqarena.files.atomic import plain_errors
 from iqarena.report.figures.style import new_figure, shortened, wrapped
 from iqarena.report.section import Drawing
 from iqarena.report.specs import short_source
@@ -28,7 +29,8 @@ SHOWN = 4  # images in the figure
 def gallery_drawing(folder: Path, rows: pd.DataFrame) -> Drawing | None:
     """Two lines an image: clean and adversarial versions, and under each its difference; none without images."""
     index = folder / INDEX
-    entries: list[dict[str, Any]] = json.loads(index.read_text("utf-8")) if index.is_file() else []
+    with plain_errors(f"cannot read {index}", index):
+        entries: list[dict[str, Any]] = json.loads(index.read_text("utf-8")) if index.exists() else []
     if not entries:
         return None
     draw = partial(_figure, folder, entries, rows)

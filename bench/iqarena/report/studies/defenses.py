@@ -17,7 +17,7 @@ import pandas as pd
 
 from iqarena.api.spec import parse
 from iqarena.metrics.correlation import agreement, bootstrap_srocc
-from iqarena.metrics.score_change import GUARD
+from iqarena.metrics.score_change import robustness
 from iqarena.metrics.statistics import Floats, divide, drawn, interval, ranking, weighted_mean
 from iqarena.report.boards import ranked
 from iqarena.report.effects import GAIN
@@ -91,9 +91,8 @@ def _under(pairs: Pairs, pair: pd.Series) -> dict[str, Value]:
     rows = rows[(rows[KEY] == pair[KEY]).all(axis=1)]
     clean, attacked = rows["score_clean"].to_numpy(), rows["score_adv"].to_numpy()
     counts = drawn(pairs.weights, rows["unit"].to_numpy())
-    moved = np.abs(attacked - clean)
-    r = np.log10(np.maximum(clean, 100 - clean) / np.maximum(moved, GUARD))
-    means = {"gain": rows[GAIN.name].to_numpy(), "mae": moved, "r": r}
+    gain, mae, r = rows[GAIN.name].to_numpy(), np.abs(attacked - clean), robustness(clean, attacked)
+    means = {"gain": gain, "mae": mae, "r": r}
     values = {name: (float(each.mean()), weighted_mean(each, counts)) for name, each in means.items()}
     values["gain_sd"] = tuple(part / rows["deviation"].iloc[0] for part in values["gain"])
     return values | {"srocc_kept": (agreement(clean, attacked)["srocc"], bootstrap_srocc(clean, attacked, counts))}

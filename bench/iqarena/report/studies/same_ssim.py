@@ -125,5 +125,5 @@ def _table(board: pd.DataFrame, wanted: float) -> Table:
         for r in board.to_dict("records")
     ]  # fmt: skip
     note = f"""{RANKED.title} in target standard deviations on held-out pairs where the mean SSIM is {wanted:g}:
-    interpolated between the two whole budgets around it. Empty: no budget up to {MAX_LEVELS}/255 is as visible."""
+    interpolated between the two whole budgets around it. Empty: no two from 1 to {MAX_LEVELS}/255 lie around it."""
     return Table(f"Attacks at the same SSIM, {wanted:g}", header, rows, names=3, note=note, last_is_name=True)

@@ -175,6 +175,7 @@ def failure_table(failed: pd.DataFrame) -> Table | None:
 
 
 def reconstruction_table(manifest: Manifest) -> Table | None:
-    """Which attacks are, in part, this project's reading of a paper rather than the paper."""
-    rows = [[attack.label, attack.reconstructed] for attack in manifest.attacks if attack.reconstructed]
-    return Table("Reconstructed parts", ["Attack", "Reading of this project"], rows, names=2) if rows else None
+    """Which attacks and models are, in part, this project's reading of a paper rather than the paper."""
+    plugins = (*manifest.attacks, *manifest.models.values())
+    rows = [[plugin.label, plugin.reconstructed] for plugin in plugins if plugin.reconstructed]
+    return Table("Reconstructed parts", ["Attack or model", "Reading of this project"], rows, names=2) if rows else None
