@@ -2,8 +2,8 @@
 
 A *shift* is a perturbation in grey levels, inside the budget, before the box cuts it: controls give it other signs, and
 a pixel at the edge of the box that the attack could not move may then move the other way. From the 8-bit image alone
-the control of plain noise would be weaker than the noise. An attack that cuts to the box itself leaves no
-more than that, and its control is weaker by as much.
+the control of plain noise would be weaker than the noise; that of an attack which cuts to the box itself is, as the
+shift is cut already.
 """
 
 from __future__ import annotations
