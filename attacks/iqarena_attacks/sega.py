@@ -11,7 +11,7 @@ gradient's Fourier coefficients. With K = 1, N = 1, σ = 0 and no filters this i
 
 The other dials are ours, for ablation. ``sigma=auto`` is √(C/L) of each image, at most 1: C from the spread of the
 members' scores, L from the mean gradient at the image and 1/255 further along its sign (two evaluations more, and two
-members at least). It is large, as the bound is loose: 47 to 224/255 on crops of 112² of twelve embedded images with the
+members at least). It is large, as the bound is loose: 45 to 241/255 on crops of 112² of twelve embedded images with the
 five embedded scorers. ``weights``: ``l2`` divides a member's averaged gradient by its ℓ2 norm on that image, ``range``
 by the member's highest less its lowest score of the 52 embedded images (not counted). With ``steps`` g is taken anew,
 under fresh noise, at each point of MI-FGSM's loop, ``m ← decay · m + g / mean|g|``, moves of ``alpha`` under the mask.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -234,6 +235,13 @@ def test_a_worker_with_other_code_than_the_driver_is_refused(plan: Plan) -> None
         _check([(plan.attacks[0], [*good[0][1][:-2], "another", {}])], keys)
 
 
+@pytest.fixture
+def toys_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that is unpacked in this process imports the toys anew; other tests hold classes of the first import."""
+    monkeypatch.setitem(sys.modules, "iqarena_plugin_toys", sys.modules["iqarena_plugin_toys"])
+
+
+@pytest.mark.usefixtures("toys_stay")
 def test_a_worker_that_was_started_elsewhere_looks_where_the_driver_does(
     suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +257,7 @@ def test_a_worker_that_was_started_elsewhere_looks_where_the_driver_does(
     assert data_folder() == Path("sets")
 
 
+@pytest.mark.usefixtures("toys_stay")
 def test_no_copy_of_a_plugin_is_left(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registered = {kind: dict(known) for kind, known in registry._from_files.items()}
     monkeypatch.setattr(registry, "_from_files", {kind: dict(known) for kind, known in registered.items()})

@@ -193,6 +193,23 @@ def test_results_of_other_pixels_are_not_joined_though_no_row_is_in_both(
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "what"), [("mos", 3.5, "another opinion score"), ("cluster", "p0", "another reference image")]
+)
+def test_an_image_is_the_same_in_all_that_is_joined(
+    short: Path, tmp_path: Path, iqarena: Cli, column: str, value: object, what: str
+) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        assert iqarena("run", short, "--out", folder, "--set", 'attacks=["fgsm"]').code == 0
+    store = Store(folders[1])
+    store.replace("p1.png", [{**row, column: value} for row in store.stored("p1.png")])
+    answer = iqarena("merge", *folders, "--out", tmp_path / "c")
+    assert (answer.code, answer.err.count("\n")) == (2, 1), answer.err
+    assert f"{folders[0]} and {folders[1]} disagree on image p1.png: {what}; " in answer.err
+    assert not (tmp_path / "c").exists()
+
+
 def test_runs_that_do_not_go_together_are_refused_in_one_line(short: Path, tmp_path: Path, iqarena: Cli) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     options: list[Any] = ["--set", 'attacks=["fgsm"]']

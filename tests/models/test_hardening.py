@@ -184,12 +184,15 @@ ZOO = {
     "linearity": (scorers.Linearity, LinearityNet), "vit": (scorers.Vit, VitNet),
 }  # fmt: skip
 TRAINED = {  # beginnings of the names of all tensors that hardening may change
-    "bilinear": ("backbone.convs.5.", "backbone.convs.6.", "norms.", "content.", "distortion.", "regression."),
+    "bilinear": (
+        "backbone.content.convs.5.", "backbone.content.convs.6.", "backbone.distortion.fires.2.",
+        "backbone.distortion.fires.3.", "norms.", "content.", "distortion.", "regression.",
+    ),
     "cnn": ("first.", "body.", "head."),
     "hyper": ("backbone.stages.1.", "backbone.stages.2.", "content.", "norm.", "semantic.", "weights."),
     "linearity": ("backbone.to_16.5.", "backbone.to_16.6.", "backbone.to_32.", "reduce", "rate", "regression."),
     "vit": ("backbone.blocks.", "norm.", "embed.", "quality", "temperature"),
-}
+}  # fmt: skip
 
 
 @pytest.fixture

